@@ -1,0 +1,148 @@
+//! Upstreams: groups of endpoints that serve the same thing.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::{Origin, SecretBytes};
+
+/// A group of endpoints that requests are balanced over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Upstream {
+    /// Where it was declared.
+    pub origin: Origin,
+    /// Its endpoints as declared; names are resolved by `control`.
+    pub endpoints: Vec<EndpointSpec>,
+    /// How an endpoint is picked.
+    pub balance: Balance,
+    /// The protocol spoken to the endpoints.
+    pub protocol: UpstreamProtocol,
+    /// TLS towards the endpoints; `None` is plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// Connection reuse.
+    pub pool: PoolOptions,
+}
+
+/// One declared endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EndpointSpec {
+    /// Where it is.
+    pub address: EndpointAddress,
+    /// Its share relative to the others; at least 1.
+    pub weight: u32,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndpointAddress {
+    /// A name whose A and AAAA records are endpoints, re-resolved by TTL.
+    Dns {
+        /// The name.
+        name: Arc<str>,
+        /// The port of every address.
+        port: u16,
+    },
+    /// An address and port.
+    Socket(SocketAddr),
+    /// A service name whose SRV records (RFC 2782) are endpoints with ports, weights and
+    /// priorities (only the lowest priority is used), re-resolved by TTL.
+    Srv(Arc<str>),
+}
+
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns { name, port } => write!(f, "{name}:{port}"),
+            Self::Socket(address) => write!(f, "{address}"),
+            Self::Srv(name) => write!(f, "srv:{name}"),
+        }
+    }
+}
+
+impl Serialize for EndpointAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How an endpoint is picked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// In turn; by smooth weighted round robin where weights differ.
+    #[default]
+    RoundRobin,
+}
+
+/// The protocol spoken to endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamProtocol {
+    /// What ALPN agrees on over TLS; HTTP/1.1 without TLS.
+    #[default]
+    Auto,
+    /// HTTP/2, by ALPN over TLS and by prior knowledge without (`h2c`).
+    Http2,
+    /// HTTP/1.1.
+    Http1,
+}
+
+/// TLS towards endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UpstreamTls {
+    /// The name sent as SNI and verified in the certificate; `None` takes the request's host
+    /// as forwarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<Arc<str>>,
+    /// Whether the certificate is verified. On unless turned off in so many words.
+    pub verify: bool,
+    /// Who is trusted to sign it.
+    pub trust: TrustAnchors,
+    /// The certificate shown to endpoints that ask for one, as PEM chain and key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// Who may sign an endpoint's certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrustAnchors {
+    /// These CA certificates, as PEM.
+    Pem(Arc<str>),
+    /// The system's trust store, or Mozilla's roots where there is none.
+    System,
+}
+
+/// A client certificate for upstream connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClientCertificate {
+    /// The chain as PEM, leaf first.
+    pub chain: Arc<str>,
+    /// The key as PEM.
+    pub key: SecretBytes,
+}
+
+/// Connection reuse of one upstream, per worker and endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolOptions {
+    /// How long an unused connection is kept. Default 15 s.
+    pub idle_timeout: Duration,
+    /// How many unused connections are kept. Default 128.
+    pub max_idle: u32,
+    /// The age after which a connection is not used again. Default 10 min.
+    pub max_age: Duration,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(15),
+            max_idle: 128,
+            max_age: Duration::from_secs(600),
+        }
+    }
+}

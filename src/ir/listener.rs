@@ -1,0 +1,125 @@
+//! Listeners: where clients connect, and on what terms.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::{Origin, SecretBytes};
+
+/// A socket clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listener {
+    /// Where it was declared.
+    pub origin: Origin,
+    /// Address and port.
+    pub bind: SocketAddr,
+    /// TLS termination; `None` is plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
+    /// Peers that must send a PROXY protocol header (v1 or v2); others are refused. Empty: the
+    /// protocol is off.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proxy_protocol: Vec<IpNet>,
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-ID` are believed, beside the
+    /// global ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Which protocols are offered.
+    pub protocols: ListenerProtocols,
+    /// HTTP/2 settings.
+    pub http2: Http2Options,
+}
+
+/// Which HTTP versions a listener speaks. HTTP/1 is always there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ListenerProtocols {
+    /// HTTP/2: by ALPN with TLS, by prior knowledge (h2c) without. Default on.
+    pub http2: bool,
+}
+
+impl Default for ListenerProtocols {
+    fn default() -> Self {
+        Self { http2: true }
+    }
+}
+
+/// HTTP/2 limits of one client connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Http2Options {
+    /// Streams at once. Default 100.
+    pub max_streams: u32,
+    /// Flow-control window of a stream, bytes. Default 256 KiB.
+    pub stream_window: u32,
+    /// Flow-control window of the connection, bytes. Default 1 MiB.
+    pub connection_window: u32,
+}
+
+impl Default for Http2Options {
+    fn default() -> Self {
+        Self { max_streams: 100, stream_window: 256 * 1024, connection_window: 1024 * 1024 }
+    }
+}
+
+/// TLS termination on a listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ListenerTls {
+    /// The certificates; picked by SNI, exact names before wildcards. The first serves clients
+    /// without SNI or with an unknown name. Empty: a self-signed certificate of last resort.
+    pub certificates: Vec<Certificate>,
+    /// The oldest version offered. Default 1.2.
+    pub min_version: TlsVersion,
+    /// Client certificates; `None` does not ask for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// A TLS version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246), ECDHE and AEAD only.
+    #[default]
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+/// A server certificate: chain and key as PEM. Whether they parse and belong together is for
+/// `tls` to say; a broken one hurts only itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    /// Where it was declared.
+    pub origin: Origin,
+    /// The chain, leaf first; `None` where the source could not be read, so that the last good
+    /// one stays.
+    pub chain: Option<Arc<str>>,
+    /// The key; `None` as above.
+    pub key: Option<SecretBytes>,
+}
+
+/// How client certificates are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClientAuth {
+    /// Whether one must come.
+    pub mode: ClientAuthMode,
+    /// The CAs that may sign it, as PEM; `None` where the source could not be read: then no
+    /// handshake succeeds rather than one without verification.
+    pub ca: Option<Arc<str>>,
+    /// Whether the verified certificate is passed to upstreams in `X-Forwarded-Client-Cert`'s
+    /// stead: `X-Client-Cert-Subject`, `-Serial`, `-Fingerprint` (SHA-256), `-San` and
+    /// `X-Client-Verify`.
+    pub forward: bool,
+}
+
+/// Whether a client certificate must come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthMode {
+    /// Verified when it comes; a bad one is refused, none is fine.
+    Optional,
+    /// None is refused.
+    Required,
+}

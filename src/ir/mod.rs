@@ -1,0 +1,70 @@
+//! The provider-neutral configuration: what every provider says and what `control` compiles.
+//!
+//! Plain data in closed enums; it owns no behaviour beyond parsing its own small values, performs
+//! no I/O and knows nothing of files, Kubernetes, hyper or rustls. Everything is `Eq` (an equal
+//! configuration is not published again) and `Serialize` (dumps and golden files), and whatever
+//! is secret redacts itself in both `Debug` and `Serialize`.
+
+mod backend;
+mod filter;
+mod host;
+mod listener;
+mod origin;
+mod problem;
+mod route;
+mod secret;
+mod settings;
+
+pub use backend::{
+    Balance, ClientCertificate, EndpointAddress, EndpointSpec, PoolOptions, TrustAnchors, Upstream,
+    UpstreamProtocol, UpstreamTls,
+};
+pub use filter::{Filter, HeaderEdit, HeaderText};
+pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
+pub use listener::{
+    Certificate, ClientAuth, ClientAuthMode, Http2Options, Listener, ListenerProtocols,
+    ListenerTls, TlsVersion,
+};
+pub use origin::{Location, Name, Origin};
+pub use problem::{Problem, Severity};
+pub use route::{
+    Action, BackendRef, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect, Respond, Retry,
+    Route, RouteMatch, Timeouts, ValueMatch,
+};
+pub use secret::SecretBytes;
+pub use settings::{
+    AccessLog, AccessLogFormat, AccessLogTarget, Admin, Drain, ErrorFormat, Forwarding, Limits,
+    Settings,
+};
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// Everything one provider says now. Level-triggered: always the whole of it, never a delta.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Fragment {
+    /// The provider that speaks, for example `file`.
+    pub provider: Name,
+    /// Listeners by name.
+    pub listeners: BTreeMap<Name, Listener>,
+    /// Virtual hosts in declaration order.
+    pub hosts: Vec<VirtualHost>,
+    /// Upstreams by name.
+    pub upstreams: BTreeMap<Name, Upstream>,
+    /// Process-wide settings; `None` where the provider has no say in them.
+    pub settings: Option<Settings>,
+}
+
+/// All fragments merged: the input of `snapshot::compile`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// Listeners by name.
+    pub listeners: BTreeMap<Name, Listener>,
+    /// Virtual hosts; one entry per (pattern, listener selector) after the merge.
+    pub hosts: Vec<VirtualHost>,
+    /// Upstreams by name.
+    pub upstreams: BTreeMap<Name, Upstream>,
+    /// Process-wide settings.
+    pub settings: Settings,
+}

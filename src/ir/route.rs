@@ -1,0 +1,225 @@
+//! One route: what it matches, what it changes and where it leads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, Method, StatusCode};
+use serde::{Serialize, Serializer};
+
+use super::{Filter, HeaderText, Name, Origin};
+
+/// A rule of a virtual host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// Unique within the configuration; the `route` label of metrics and logs.
+    pub name: Name,
+    /// Where it was declared.
+    pub origin: Origin,
+    /// What it matches.
+    pub matches: RouteMatch,
+    /// Changes to request and response, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
+    /// What becomes of a matching request.
+    pub action: Action,
+    /// Deadlines of the exchange.
+    pub timeouts: Timeouts,
+    /// When an attempt is repeated.
+    pub retry: Retry,
+    /// The largest request body in bytes; `None` is no limit. Answered 413 where exceeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_limit: Option<u64>,
+    /// Whether requests of this route are written to the access log.
+    pub access_log: bool,
+}
+
+/// The conditions of a route; all of them must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteMatch {
+    /// The path condition.
+    pub path: PathMatch,
+    /// Any of these methods; empty is any method.
+    #[serde(serialize_with = "methods", skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<Method>,
+    /// All of these header conditions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HeaderMatch>,
+    /// All of these query conditions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<QueryMatch>,
+}
+
+fn methods<S: Serializer>(methods: &[Method], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(methods.iter().map(Method::as_str))
+}
+
+/// A condition on the normalised path. Case matters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathMatch {
+    /// The whole path, byte for byte. Starts with `/`.
+    Exact(Arc<str>),
+    /// Whole segments: `/cart` matches `/cart` and `/cart/x`, not `/cartoon`. Starts with `/`;
+    /// a trailing slash is dropped, so `/cart/` is `/cart` and `/` matches everything.
+    Prefix(Arc<str>),
+    /// A regular expression (RE2 syntax, linear time) that must match the whole path.
+    Regex(Arc<str>),
+}
+
+/// A condition on one header. Several fields of that name count as one, joined with `, `
+/// (RFC 9110 §5.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeaderMatch {
+    /// The field name.
+    #[serde(serialize_with = "header_name")]
+    pub name: HeaderName,
+    /// What its value must be.
+    pub value: ValueMatch,
+}
+
+pub(super) fn header_name<S: Serializer>(
+    name: &HeaderName,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name.as_str())
+}
+
+/// A condition on one query parameter: its first occurrence, percent-decoded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QueryMatch {
+    /// The parameter's name, decoded.
+    pub name: Arc<str>,
+    /// What its value must be.
+    pub value: ValueMatch,
+}
+
+/// A condition on a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueMatch {
+    /// Equal, byte for byte.
+    Exact(Arc<str>),
+    /// There, whatever it is.
+    Present,
+    /// A regular expression that must match the whole value.
+    Regex(Arc<str>),
+}
+
+/// What becomes of a matching request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Answered with this status because the route's configuration is wrong; the reason is for
+    /// logs and `explain`, not for the client.
+    Fail {
+        /// 500 or 503.
+        #[serde(serialize_with = "status_code")]
+        status: StatusCode,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Forwarded to one of these, by weight. Weight 0 is never picked.
+    Forward(Vec<BackendRef>),
+    /// Answered with a redirect.
+    Redirect(Redirect),
+    /// Answered with a fixed response.
+    Respond(Respond),
+}
+
+/// An upstream and its share of a route's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackendRef {
+    /// The upstream's name.
+    pub upstream: Name,
+    /// Its share, relative to the others of the route.
+    pub weight: u32,
+}
+
+/// A redirect; what is `None` stays as the client sent it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Redirect {
+    /// `http` or `https`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Arc<str>>,
+    /// The host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Arc<str>>,
+    /// The port; a scheme's own port is left out of the URL. `None` with a `scheme` given means
+    /// that scheme's own port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The path; the query is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathRewrite>,
+    /// 301, 302, 303, 307 or 308.
+    #[serde(serialize_with = "status_code")]
+    pub status: StatusCode,
+}
+
+/// A change of the path; the query is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathRewrite {
+    /// The whole path becomes this.
+    Full(Arc<str>),
+    /// The route's matched prefix becomes this (Gateway API `ReplacePrefixMatch`).
+    Prefix(Arc<str>),
+}
+
+/// A fixed response.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Respond {
+    /// 200 to 599.
+    #[serde(serialize_with = "status_code")]
+    pub status: StatusCode,
+    /// Added header fields.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HeaderText>,
+    /// The body.
+    pub body: Arc<str>,
+}
+
+fn status_code<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+/// Deadlines of one exchange. `None` is no deadline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Timeouts {
+    /// From the complete request head to the last response byte.
+    pub request: Option<Duration>,
+    /// One connection attempt, TLS included. Default 2 s.
+    pub connect: Option<Duration>,
+    /// From the request's last byte to the response head. Default 60 s.
+    pub response: Option<Duration>,
+    /// Between two pieces of a body in either direction. Default 60 s.
+    pub idle: Option<Duration>,
+    /// An upgraded connection in which nothing moves. Default 1 h.
+    pub tunnel_idle: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            request: None,
+            connect: Some(Duration::from_secs(2)),
+            response: Some(Duration::from_secs(60)),
+            idle: Some(Duration::from_secs(60)),
+            tunnel_idle: Some(Duration::from_secs(3600)),
+        }
+    }
+}
+
+/// When an attempt is repeated on another endpoint: after a connect failure, or when nothing of
+/// the request was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Retry {
+    /// Repeats after the first attempt; 0 turns them off. Default 2.
+    pub attempts: u32,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 2 }
+    }
+}

@@ -1,0 +1,148 @@
+//! What holds for the whole process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+/// Process-wide settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Settings {
+    /// Worker threads; `None` takes the CPUs that affinity and cgroup allow. Fixed at start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
+    /// The admin listener; fixed at start.
+    pub admin: Admin,
+    /// Peers whose forwarding headers are believed, on every listener.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// What upstreams are told about the client.
+    pub forwarding: Forwarding,
+    /// The access log; `None` writes none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
+    /// Limits on client connections and heads.
+    pub limits: Limits,
+    /// How a shutdown proceeds.
+    pub drain: Drain,
+    /// The form of the proxy's own error bodies.
+    pub errors: ErrorFormat,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Admin {
+    /// Its address; `None` turns it off. Default `127.0.0.1:9900`.
+    pub bind: Option<SocketAddr>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { bind: Some(SocketAddr::from(([127, 0, 0, 1], 9900))) }
+    }
+}
+
+/// Headers that tell upstreams about the client, beside the `X-Forwarded-*` family, `X-Real-IP`
+/// and `X-Request-ID`, which are always sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Forwarding {
+    /// Sends `Forwarded` (RFC 7239).
+    pub forwarded: bool,
+    /// Sends `Via` both ways (RFC 9110 §7.6.3).
+    pub via: bool,
+}
+
+/// The access log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccessLog {
+    /// Where lines go.
+    pub target: AccessLogTarget,
+    /// How a line looks.
+    pub format: AccessLogFormat,
+}
+
+/// Where access log lines go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessLogTarget {
+    /// Appended to a file; SIGUSR1 opens it again.
+    File(PathBuf),
+    /// Standard output.
+    #[default]
+    Stdout,
+}
+
+/// How an access log line looks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessLogFormat {
+    /// The NCSA combined format.
+    Combined,
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// Text with `{field}` in it, the field names of the JSON form.
+    Template(String),
+}
+
+/// Limits on client connections and request heads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// From accept, or from the first byte of a later request, to a complete head: PROXY
+    /// protocol and TLS included. Default 10 s.
+    pub head_timeout: Duration,
+    /// A kept-alive connection without a request. Default 60 s.
+    pub keep_alive: Duration,
+    /// The largest request head, bytes. Default 32 KiB.
+    pub head_size: usize,
+    /// The most header fields. Default 100.
+    pub header_count: usize,
+    /// The longest request target, bytes; answered 414. Default 8 KiB.
+    pub target_size: usize,
+    /// Client connections at once over all workers; `None` takes half of what the file
+    /// descriptor limit allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<usize>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            head_size: 32 * 1024,
+            header_count: 100,
+            target_size: 8 * 1024,
+            connections: None,
+        }
+    }
+}
+
+/// How a shutdown proceeds: not ready at once, accepting for `grace`, then finishing what is in
+/// flight until `deadline`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Drain {
+    /// How long new connections are still accepted. Default 10 s.
+    pub grace: Duration,
+    /// How long in-flight requests may take after that. Default 60 s.
+    pub deadline: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(10), deadline: Duration::from_secs(60) }
+    }
+}
+
+/// The form of the proxy's own error bodies where the client has no preference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorFormat {
+    /// JSON.
+    Json,
+    /// Plain text; JSON for clients that accept it and not text.
+    #[default]
+    Text,
+}

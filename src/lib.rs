@@ -1,0 +1,3 @@
+//! Portcullis: a reverse proxy and Kubernetes ingress controller that never reloads.
+
+pub mod ir;
