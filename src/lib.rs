@@ -1,3 +1,12 @@
 //! Portcullis: a reverse proxy and Kubernetes ingress controller that never reloads.
+//!
+//! Rooms and the direction of imports (a test reads the `use crate::` lines and keeps it so):
+//!
+//! ```text
+//! util, ir -> telemetry, tls, filter, upstream -> snapshot -> proxy -> server
+//! provider knows only ir and telemetry; control knows ir, telemetry, snapshot, upstream
+//! app, admin and cli see all, and nothing imports them
+//! ```
 
 pub mod ir;
+pub mod telemetry;

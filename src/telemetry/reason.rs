@@ -1,0 +1,137 @@
+//! Why the proxy itself answered or broke off: one closed list shared by logs, metrics, error
+//! bodies and `explain`.
+
+use serde::{Serialize, Serializer};
+
+/// A reason flag. `None` is an exchange that went as the upstream wanted it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// Nothing out of the ordinary.
+    #[default]
+    None,
+    /// The request broke a rule of the protocol.
+    BadRequest,
+    /// The request body exceeds the route's limit.
+    BodyTooLarge,
+    /// The client sent no body bytes for too long.
+    ClientBodyTimeout,
+    /// The client went away before the end.
+    ClientClosed,
+    /// The client took no response bytes for too long.
+    ClientWriteTimeout,
+    /// The route's configuration is wrong.
+    ConfigError,
+    /// No endpoint accepted a connection.
+    ConnectFailed,
+    /// No endpoint accepted a connection in time.
+    ConnectTimeout,
+    /// The process is shutting down.
+    Draining,
+    /// The proxy failed; a bug.
+    Internal,
+    /// The request went through this proxy before.
+    Loop,
+    /// The method is never forwarded (CONNECT, TRACE).
+    MethodNotAllowed,
+    /// The host does not belong to this connection's certificate.
+    Misdirected,
+    /// The upstream has no endpoint.
+    NoEndpoint,
+    /// No route matches.
+    NoRoute,
+    /// A limit on connections or requests was reached.
+    Overloaded,
+    /// The route redirects.
+    Redirect,
+    /// The request took longer than the route allows.
+    RequestTimeout,
+    /// The route answers by itself.
+    Respond,
+    /// The upstream sent no response head in time.
+    ResponseTimeout,
+    /// The upgraded connection was idle for too long.
+    TunnelIdle,
+    /// The upstream sent nothing for too long in the middle of a body.
+    UpstreamIdleTimeout,
+    /// The upstream ended its response early.
+    UpstreamIncomplete,
+    /// The upstream broke a rule of the protocol.
+    UpstreamProtocol,
+    /// The upstream reset the connection or stream.
+    UpstreamReset,
+    /// TLS with the upstream failed.
+    UpstreamTls,
+}
+
+impl Reason {
+    /// Every reason, in order of its discriminant.
+    pub const ALL: [Self; 27] = [
+        Self::None,
+        Self::BadRequest,
+        Self::BodyTooLarge,
+        Self::ClientBodyTimeout,
+        Self::ClientClosed,
+        Self::ClientWriteTimeout,
+        Self::ConfigError,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::Draining,
+        Self::Internal,
+        Self::Loop,
+        Self::MethodNotAllowed,
+        Self::Misdirected,
+        Self::NoEndpoint,
+        Self::NoRoute,
+        Self::Overloaded,
+        Self::Redirect,
+        Self::RequestTimeout,
+        Self::Respond,
+        Self::ResponseTimeout,
+        Self::TunnelIdle,
+        Self::UpstreamIdleTimeout,
+        Self::UpstreamIncomplete,
+        Self::UpstreamProtocol,
+        Self::UpstreamReset,
+        Self::UpstreamTls,
+    ];
+
+    /// The flag as it stands in metrics, logs and error bodies; `-` for none.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "-",
+            Self::BadRequest => "bad_request",
+            Self::BodyTooLarge => "body_too_large",
+            Self::ClientBodyTimeout => "client_body_timeout",
+            Self::ClientClosed => "client_closed",
+            Self::ClientWriteTimeout => "client_write_timeout",
+            Self::ConfigError => "config_error",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Draining => "draining",
+            Self::Internal => "internal",
+            Self::Loop => "loop",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Misdirected => "misdirected",
+            Self::NoEndpoint => "no_endpoint",
+            Self::NoRoute => "no_route",
+            Self::Overloaded => "overloaded",
+            Self::Redirect => "redirect",
+            Self::RequestTimeout => "request_timeout",
+            Self::Respond => "respond",
+            Self::ResponseTimeout => "response_timeout",
+            Self::TunnelIdle => "tunnel_idle",
+            Self::UpstreamIdleTimeout => "upstream_idle_timeout",
+            Self::UpstreamIncomplete => "upstream_incomplete",
+            Self::UpstreamProtocol => "upstream_protocol",
+            Self::UpstreamReset => "upstream_reset",
+            Self::UpstreamTls => "upstream_tls",
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
