@@ -1,5 +1,15 @@
 //! What the proxy tells its operators: reason flags, metrics, access log, operations log.
+//!
+//! It owns every metric family (declared in [`families`]), the access log with its writer thread
+//! and the set-up of the operations log. It knows `ir` and `util` only: routes, upstreams and
+//! endpoints are names here, and whoever holds a handle decides how long its series live.
 
+pub mod families;
+pub mod metrics;
 mod reason;
 
+pub use metrics::{
+    CertificateExpiry, ControlMetrics, EndpointMetrics, Exchange, ListenerMetrics, Metrics,
+    RouteMetrics, UpstreamMetrics, WorkerId,
+};
 pub use reason::Reason;

@@ -1,0 +1,293 @@
+//! Every metric family of the proxy's own: name, type, help and labels in one place.
+//!
+//! Names and labels are an interface: dashboards and alerts are written against them. Label
+//! values are names out of the configuration or out of closed sets, never a path or a raw host.
+
+/// Upper bounds of the duration buckets, nanoseconds: the union of what the dashboards made for
+/// ingress-nginx (its default buckets) and for Traefik (0.3 and 1.2 s) ask for.
+pub const DURATION_BOUNDS: [u64; 13] = [
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    300_000_000,
+    500_000_000,
+    1_000_000_000,
+    1_200_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+/// The type of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; the name ends in `_total`.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Durations in seconds over [`DURATION_BOUNDS`].
+    Histogram,
+}
+
+/// How a family stands on the page.
+#[derive(Clone, Copy, Debug)]
+pub struct Declaration {
+    /// The full name.
+    pub name: &'static str,
+    /// The type.
+    pub kind: Kind,
+    /// The help line.
+    pub help: &'static str,
+    /// Label names, in the order in which values are given.
+    pub labels: &'static [&'static str],
+}
+
+/// A metric family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+#[allow(missing_docs, reason = "each variant's declaration carries its help line")]
+pub enum Family {
+    AccessLogDropped,
+    AccessLogLines,
+    BuildInfo,
+    CertificateExpiry,
+    ConfigCompile,
+    ConfigGeneration,
+    ConfigLastReloadSuccess,
+    ConfigLastReloadSuccessful,
+    ConfigReloads,
+    Connections,
+    ConnectionsTotal,
+    EndpointUp,
+    HttpConnections,
+    RejectedRequests,
+    RequestBytes,
+    RequestDuration,
+    Requests,
+    RequestsInFlight,
+    ResponseBytes,
+    TlsHandshakes,
+    UpstreamAttempts,
+    UpstreamConnect,
+    UpstreamConnections,
+    UpstreamEndpointResponse,
+    UpstreamErrors,
+    UpstreamNoEndpoint,
+    UpstreamResponse,
+    UpstreamResponses,
+    UpstreamRetries,
+    UpstreamReused,
+}
+
+impl Family {
+    /// Every family, in order of its discriminant.
+    pub const ALL: [Self; 30] = [
+        Self::AccessLogDropped,
+        Self::AccessLogLines,
+        Self::BuildInfo,
+        Self::CertificateExpiry,
+        Self::ConfigCompile,
+        Self::ConfigGeneration,
+        Self::ConfigLastReloadSuccess,
+        Self::ConfigLastReloadSuccessful,
+        Self::ConfigReloads,
+        Self::Connections,
+        Self::ConnectionsTotal,
+        Self::EndpointUp,
+        Self::HttpConnections,
+        Self::RejectedRequests,
+        Self::RequestBytes,
+        Self::RequestDuration,
+        Self::Requests,
+        Self::RequestsInFlight,
+        Self::ResponseBytes,
+        Self::TlsHandshakes,
+        Self::UpstreamAttempts,
+        Self::UpstreamConnect,
+        Self::UpstreamConnections,
+        Self::UpstreamEndpointResponse,
+        Self::UpstreamErrors,
+        Self::UpstreamNoEndpoint,
+        Self::UpstreamResponse,
+        Self::UpstreamResponses,
+        Self::UpstreamRetries,
+        Self::UpstreamReused,
+    ];
+
+    /// The family's name, type, help and labels.
+    pub const fn declaration(self) -> Declaration {
+        match self {
+            Self::AccessLogDropped => counter(
+                "portcullis_access_log_dropped_total",
+                "Access log lines lost: queue_full when the target was too slow, write_failed when it refused them.",
+                &["reason"],
+            ),
+            Self::AccessLogLines => {
+                counter("portcullis_access_log_lines_total", "Access log lines written.", &[])
+            }
+            Self::BuildInfo => {
+                gauge("portcullis_build_info", "Always 1; the labels tell the build.", &["version"])
+            }
+            Self::CertificateExpiry => gauge(
+                "portcullis_certificate_expiry_timestamp_seconds",
+                "When the certificate stops being valid, Unix time.",
+                &["listener", "name"],
+            ),
+            Self::ConfigCompile => histogram(
+                "portcullis_config_compile_seconds",
+                "Time to turn a changed configuration into a snapshot.",
+                &[],
+            ),
+            Self::ConfigGeneration => gauge(
+                "portcullis_config_generation",
+                "Generation number of the configuration that is served.",
+                &[],
+            ),
+            Self::ConfigLastReloadSuccess => gauge(
+                "portcullis_config_last_reload_success_timestamp_seconds",
+                "When a configuration was last accepted, Unix time; 0 before the first.",
+                &[],
+            ),
+            Self::ConfigLastReloadSuccessful => gauge(
+                "portcullis_config_last_reload_successful",
+                "1 if the latest configuration was accepted, 0 if it was refused and the one before it is still served.",
+                &[],
+            ),
+            Self::ConfigReloads => counter(
+                "portcullis_config_reloads_total",
+                "Configurations read, by result (success, failure).",
+                &["result"],
+            ),
+            Self::Connections => {
+                gauge("portcullis_connections", "Open client connections.", &["listener"])
+            }
+            Self::ConnectionsTotal => counter(
+                "portcullis_connections_total",
+                "Client connections accepted.",
+                &["listener"],
+            ),
+            Self::EndpointUp => gauge(
+                "portcullis_endpoint_up",
+                "1 if the endpoint may be chosen, 0 if it may not.",
+                &["upstream", "endpoint"],
+            ),
+            Self::HttpConnections => counter(
+                "portcullis_http_connections_total",
+                "Client connections that came to speak HTTP, by protocol (http/1.1, h2).",
+                &["listener", "protocol"],
+            ),
+            Self::RejectedRequests => counter(
+                "portcullis_rejected_requests_total",
+                "Requests and connections refused before a route was looked up, by reason.",
+                &["listener", "reason"],
+            ),
+            Self::RequestBytes => counter(
+                "portcullis_request_bytes_total",
+                "Bytes of request bodies received.",
+                &["listener", "route"],
+            ),
+            Self::RequestDuration => histogram(
+                "portcullis_request_duration_seconds",
+                "From a request's complete head to the last byte of its response.",
+                &["listener", "route"],
+            ),
+            Self::Requests => counter(
+                "portcullis_requests_total",
+                "Requests finished, by status class (2xx; - without a status) and by why the proxy itself answered (- if it did not).",
+                &["listener", "route", "code", "reason"],
+            ),
+            Self::RequestsInFlight => gauge(
+                "portcullis_requests_in_flight",
+                "Requests begun and not finished.",
+                &["listener", "route"],
+            ),
+            Self::ResponseBytes => counter(
+                "portcullis_response_bytes_total",
+                "Bytes of response bodies sent.",
+                &["listener", "route"],
+            ),
+            Self::TlsHandshakes => counter(
+                "portcullis_tls_handshakes_total",
+                "TLS handshakes with clients, by result, version and whether a session was resumed.",
+                &["listener", "result", "version", "resumed"],
+            ),
+            Self::UpstreamAttempts => counter(
+                "portcullis_upstream_attempts_total",
+                "Requests given to an endpoint, first tries and retries.",
+                &["upstream", "endpoint"],
+            ),
+            Self::UpstreamConnect => histogram(
+                "portcullis_upstream_connect_seconds",
+                "Time to a ready connection with an endpoint, TLS included.",
+                &["upstream"],
+            ),
+            Self::UpstreamConnections => gauge(
+                "portcullis_upstream_connections",
+                "Open connections to the endpoint.",
+                &["upstream", "endpoint"],
+            ),
+            Self::UpstreamEndpointResponse => counter(
+                "portcullis_upstream_endpoint_response_seconds_total",
+                "Time spent waiting for the endpoint's response heads; over portcullis_upstream_responses_total it is the mean.",
+                &["upstream", "endpoint"],
+            ),
+            Self::UpstreamErrors => counter(
+                "portcullis_upstream_errors_total",
+                "Attempts that brought no usable response, by reason.",
+                &["upstream", "endpoint", "reason"],
+            ),
+            Self::UpstreamNoEndpoint => counter(
+                "portcullis_upstream_no_endpoint_total",
+                "Requests for which the upstream had no endpoint to choose.",
+                &["upstream"],
+            ),
+            Self::UpstreamResponse => histogram(
+                "portcullis_upstream_response_seconds",
+                "From a request given to an endpoint to the head of its response.",
+                &["upstream"],
+            ),
+            Self::UpstreamResponses => counter(
+                "portcullis_upstream_responses_total",
+                "Response heads received from the endpoint, by status class.",
+                &["upstream", "endpoint", "code"],
+            ),
+            Self::UpstreamRetries => counter(
+                "portcullis_upstream_retries_total",
+                "Further attempts made, by why the one before failed.",
+                &["upstream", "reason"],
+            ),
+            Self::UpstreamReused => counter(
+                "portcullis_upstream_reused_total",
+                "Attempts that used an open connection.",
+                &["upstream", "endpoint"],
+            ),
+        }
+    }
+}
+
+const fn counter(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+) -> Declaration {
+    Declaration { name, kind: Kind::Counter, help, labels }
+}
+
+const fn gauge(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+) -> Declaration {
+    Declaration { name, kind: Kind::Gauge, help, labels }
+}
+
+const fn histogram(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+) -> Declaration {
+    Declaration { name, kind: Kind::Histogram, help, labels }
+}

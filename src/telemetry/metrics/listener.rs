@@ -1,0 +1,117 @@
+//! What is counted per listener.
+
+use std::collections::BTreeMap;
+
+use super::page::Page;
+use super::shard::{Count, Sharded, Sparse, WorkerId};
+use crate::ir::Name;
+use crate::telemetry::families::Family;
+
+/// The counters of one listener. Label values given to it are literals of the program: it keeps
+/// a place for each one it is shown.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    listener: Name,
+    shards: Sharded<ListenerShard>,
+}
+
+#[derive(Debug, Default)]
+struct ListenerShard {
+    accepted: Count,
+    closed: Count,
+    rejected: Sparse<&'static str>,
+    handshakes: Sparse<Handshake>,
+    protocols: Sparse<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Handshake {
+    result: &'static str,
+    version: &'static str,
+    resumed: bool,
+}
+
+impl ListenerMetrics {
+    pub(super) fn new(listener: Name, workers: usize) -> Self {
+        Self { listener, shards: Sharded::new(workers) }
+    }
+
+    /// Counts a connection as open. Exactly one [`ListenerMetrics::closed`] must follow, from
+    /// whichever worker.
+    #[inline]
+    pub fn accepted(&self, worker: WorkerId) {
+        self.with(worker, |shard| shard.accepted.add(1));
+    }
+
+    /// Counts a connection that was [`ListenerMetrics::accepted`] as closed.
+    #[inline]
+    pub fn closed(&self, worker: WorkerId) {
+        self.with(worker, |shard| shard.closed.add(1));
+    }
+
+    /// Counts a request or connection refused before a route was looked up.
+    pub fn rejected(&self, worker: WorkerId, reason: &'static str) {
+        self.with(worker, |shard| shard.rejected.add(reason));
+    }
+
+    /// Counts a TLS handshake: its result (`ok` or what went wrong), the version (`-` if it came
+    /// to none) and whether it resumed a session.
+    pub fn handshake(
+        &self,
+        worker: WorkerId,
+        result: &'static str,
+        version: &'static str,
+        resumed: bool,
+    ) {
+        self.with(worker, |shard| shard.handshakes.add(Handshake { result, version, resumed }));
+    }
+
+    /// Counts a connection that came to speak `protocol` (`http/1.1`, `h2`).
+    pub fn protocol(&self, worker: WorkerId, protocol: &'static str) {
+        self.with(worker, |shard| shard.protocols.add(protocol));
+    }
+
+    /// Open connections over all workers.
+    pub fn connections(&self) -> u64 {
+        let closed = self.shards.sum(|shard| shard.closed.get());
+        self.shards.sum(|shard| shard.accepted.get()).saturating_sub(closed)
+    }
+
+    #[inline]
+    fn with(&self, worker: WorkerId, count: impl FnOnce(&ListenerShard)) {
+        if let Some(shard) = self.shards.of(worker) {
+            count(shard);
+        }
+    }
+
+    pub(super) fn collect(&self, page: &mut Page) {
+        let listener = self.listener.as_str();
+        let accepted = self.shards.sum(|shard| shard.accepted.get());
+        page.counter(Family::ConnectionsTotal, &[listener], accepted as f64);
+        page.gauge(Family::Connections, &[listener], self.connections() as f64);
+        for (reason, count) in self.total(|shard| &shard.rejected) {
+            page.counter(Family::RejectedRequests, &[listener, reason], count as f64);
+        }
+        for (protocol, count) in self.total(|shard| &shard.protocols) {
+            page.counter(Family::HttpConnections, &[listener, protocol], count as f64);
+        }
+        for (handshake, count) in self.total(|shard| &shard.handshakes) {
+            let resumed = if handshake.resumed { "true" } else { "false" };
+            let labels = [listener, handshake.result, handshake.version, resumed];
+            page.counter(Family::TlsHandshakes, &labels, count as f64);
+        }
+    }
+
+    fn total<K: Copy + Ord>(
+        &self,
+        part: impl Fn(&ListenerShard) -> &Sparse<K>,
+    ) -> BTreeMap<K, u64> {
+        let mut totals = BTreeMap::new();
+        for shard in self.shards.iter() {
+            for (key, count) in part(shard).iter() {
+                *totals.entry(key).or_default() += count;
+            }
+        }
+        totals
+    }
+}

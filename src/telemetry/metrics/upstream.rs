@@ -1,0 +1,88 @@
+//! What is counted per upstream.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::histogram::{Distribution, Histogram};
+use super::page::Page;
+use super::shard::{Count, Sharded, Sparse, WorkerId};
+use crate::ir::Name;
+use crate::telemetry::Reason;
+use crate::telemetry::families::Family;
+
+/// The counters of one upstream. Its histograms are filled by its endpoints' handles and are
+/// kept here rather than per endpoint: sixteen series for every pod that ever lived would make
+/// most of the page.
+#[derive(Debug)]
+pub struct UpstreamMetrics {
+    upstream: Name,
+    shards: Sharded<UpstreamShard>,
+}
+
+#[derive(Debug, Default)]
+struct UpstreamShard {
+    connect: Histogram,
+    response: Histogram,
+    no_endpoint: Count,
+    retries: Sparse<Reason>,
+}
+
+impl UpstreamMetrics {
+    pub(super) fn new(upstream: Name, workers: usize) -> Self {
+        Self { upstream, shards: Sharded::new(workers) }
+    }
+
+    /// Counts a further attempt after one that failed for `reason`.
+    #[inline]
+    pub fn retry(&self, worker: WorkerId, reason: Reason) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.retries.add(reason);
+        }
+    }
+
+    /// Counts a request for which there was no endpoint to choose.
+    #[inline]
+    pub fn no_endpoint(&self, worker: WorkerId) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.no_endpoint.add(1);
+        }
+    }
+
+    #[inline]
+    pub(super) fn connected(&self, worker: WorkerId, duration: Duration) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.connect.record(duration);
+        }
+    }
+
+    #[inline]
+    pub(super) fn responded(&self, worker: WorkerId, duration: Duration) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.response.record(duration);
+        }
+    }
+
+    pub(super) fn name(&self) -> &Name {
+        &self.upstream
+    }
+
+    pub(super) fn collect(&self, page: &mut Page) {
+        if self.shards.iter().next().is_none() {
+            return;
+        }
+        let labels = [self.upstream.as_str()];
+        let connect = Distribution::of(self.shards.iter().map(|shard| &shard.connect));
+        page.histogram(Family::UpstreamConnect, &labels, &connect);
+        let response = Distribution::of(self.shards.iter().map(|shard| &shard.response));
+        page.histogram(Family::UpstreamResponse, &labels, &response);
+        let no_endpoint = self.shards.sum(|shard| shard.no_endpoint.get());
+        page.counter(Family::UpstreamNoEndpoint, &labels, no_endpoint as f64);
+        let mut retries: BTreeMap<Reason, u64> = BTreeMap::new();
+        for (reason, count) in self.shards.iter().flat_map(|shard| shard.retries.iter()) {
+            *retries.entry(reason).or_default() += count;
+        }
+        for (reason, count) in retries {
+            page.counter(Family::UpstreamRetries, &[labels[0], reason.as_str()], count as f64);
+        }
+    }
+}
