@@ -4,10 +4,12 @@
 //! and the set-up of the operations log. It knows `ir` and `util` only: routes, upstreams and
 //! endpoints are names here, and whoever holds a handle decides how long its series live.
 
+pub mod access_log;
 pub mod families;
 pub mod metrics;
 mod reason;
 
+pub use access_log::{AccessLogger, Record, RecordText};
 pub use metrics::{
     CertificateExpiry, ControlMetrics, EndpointMetrics, Exchange, ListenerMetrics, Metrics,
     RouteMetrics, UpstreamMetrics, WorkerId,

@@ -1,0 +1,83 @@
+//! How a record becomes a line.
+
+use super::field::{self, Field, Sink};
+use super::record::Record;
+use super::template::{Template, TemplateError};
+use super::{clock, escape};
+use crate::ir::AccessLogFormat;
+
+/// A line format, ready for use.
+#[derive(Clone, Debug)]
+pub(super) enum Format {
+    Combined,
+    Json,
+    Template(Template),
+}
+
+impl Format {
+    pub(super) fn new(format: &AccessLogFormat) -> Result<Self, TemplateError> {
+        Ok(match format {
+            AccessLogFormat::Combined => Self::Combined,
+            AccessLogFormat::Json => Self::Json,
+            AccessLogFormat::Template(text) => Self::Template(Template::parse(text)?),
+        })
+    }
+
+    /// Appends `record` as one line, newline included.
+    pub(super) fn write(&self, record: &Record, out: &mut Vec<u8>) {
+        match self {
+            Self::Combined => combined(record, out),
+            Self::Json => json(record, out),
+            Self::Template(template) => template.write(record, out),
+        }
+        out.push(b'\n');
+    }
+}
+
+/// A field the record does not have is left out.
+fn json(record: &Record, out: &mut Vec<u8>) {
+    out.push(b'{');
+    let mut first = true;
+    for field in Field::ALL {
+        let before = out.len();
+        if !first {
+            out.push(b',');
+        }
+        out.push(b'"');
+        out.extend_from_slice(field.name().as_bytes());
+        out.extend_from_slice(b"\":");
+        if field.write(record, &mut Sink::Json(out)) {
+            first = false;
+        } else {
+            out.truncate(before);
+        }
+    }
+    out.push(b'}');
+}
+
+/// `client - - [time] "method target version" status bytes "referer" "user agent"`
+fn combined(record: &Record, out: &mut Vec<u8>) {
+    let text = record.text();
+    Field::Client.write(record, &mut Sink::Plain(out));
+    out.extend_from_slice(b" - - [");
+    clock::ncsa(record.start, out);
+    out.extend_from_slice(b"] \"");
+    escape::plain(record.method.as_str().as_bytes(), out);
+    out.push(b' ');
+    escape::plain(text.path(), out);
+    if let Some(query) = text.query() {
+        out.push(b'?');
+        escape::plain(query, out);
+    }
+    out.push(b' ');
+    out.extend_from_slice(field::version(record.version).as_bytes());
+    out.extend_from_slice(b"\" ");
+    Field::Status.write(record, &mut Sink::Plain(out));
+    out.push(b' ');
+    Field::ResponseBytes.write(record, &mut Sink::Plain(out));
+    for header in [text.referer(), text.user_agent()] {
+        out.extend_from_slice(b" \"");
+        escape::plain(header.unwrap_or(b"-"), out);
+        out.push(b'"');
+    }
+}

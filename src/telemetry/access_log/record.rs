@@ -1,0 +1,190 @@
+//! One exchange as the access log tells it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::time::{Duration, SystemTime};
+
+use http::{Method, Version};
+
+use crate::ir::Name;
+use crate::telemetry::Reason;
+
+/// What of a request is text off the network, as it came. `None` and absent are the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecordText<'a> {
+    /// The host the request is for, without the port.
+    pub host: &'a [u8],
+    /// The path, without the query.
+    pub path: &'a [u8],
+    /// The query, without the `?`.
+    pub query: Option<&'a [u8]>,
+    /// The request id, given or made.
+    pub request_id: &'a [u8],
+    /// `User-Agent`.
+    pub user_agent: Option<&'a [u8]>,
+    /// `Referer`.
+    pub referer: Option<&'a [u8]>,
+}
+
+/// One exchange. Begun when the request's head is there, completed when it is over.
+///
+/// Text is copied into one buffer instead of being held by reference counts: a record that
+/// waits for a slow disk must not keep connection buffers from being used again.
+#[derive(Clone, Debug)]
+pub struct Record {
+    text: Texts,
+    /// When the request's head was complete.
+    pub start: SystemTime,
+    /// The client, as far as trusted peers' word goes.
+    pub client: IpAddr,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// The listener the request came to.
+    pub listener: Name,
+    /// The method.
+    pub method: Method,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The protocol's version.
+    pub version: Version,
+    /// The status sent to the client; 0 if none was.
+    pub status: u16,
+    /// Why the proxy itself answered or broke off.
+    pub reason: Reason,
+    /// Bytes of the request body received.
+    pub request_bytes: u64,
+    /// Bytes of the response body sent.
+    pub response_bytes: u64,
+    /// From the complete request head to the last byte of the response.
+    pub duration: Duration,
+    /// The route that won.
+    pub route: Option<Name>,
+    /// The upstream of the last attempt.
+    pub upstream: Option<Name>,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<SocketAddr>,
+    /// Attempts made to reach an endpoint.
+    pub attempts: u32,
+    /// Time to a ready connection, if the last attempt made a new one.
+    pub connect: Option<Duration>,
+    /// From the last attempt's begin to the head of its response.
+    pub upstream_head: Option<Duration>,
+    /// The TLS version, `TLSv1.3`; `None` on a plain connection.
+    pub tls_version: Option<&'static str>,
+    /// The server name the client asked for in TLS.
+    pub server_name: Option<Name>,
+}
+
+impl Record {
+    /// A record of a request from `peer` that has just begun; the client is the peer, the scheme
+    /// `http` and everything else empty until the caller sets it.
+    pub fn new(
+        start: SystemTime,
+        peer: SocketAddr,
+        listener: Name,
+        method: Method,
+        version: Version,
+        text: &RecordText<'_>,
+    ) -> Self {
+        Self {
+            text: Texts::copy(text),
+            start,
+            client: peer.ip(),
+            peer,
+            listener,
+            method,
+            scheme: "http",
+            version,
+            status: 0,
+            reason: Reason::None,
+            request_bytes: 0,
+            response_bytes: 0,
+            duration: Duration::ZERO,
+            route: None,
+            upstream: None,
+            endpoint: None,
+            attempts: 0,
+            connect: None,
+            upstream_head: None,
+            tls_version: None,
+            server_name: None,
+        }
+    }
+
+    /// The text off the network.
+    pub(super) fn text(&self) -> &Texts {
+        &self.text
+    }
+}
+
+/// The pieces of a [`RecordText`] one after the other.
+#[derive(Clone, Debug)]
+pub(super) struct Texts {
+    bytes: Box<[u8]>,
+    /// Where each piece ends.
+    ends: [u32; PIECES],
+    /// Which of the optional ones are there: query, user agent, referer.
+    query: bool,
+    user_agent: bool,
+    referer: bool,
+}
+
+const PIECES: usize = 6;
+
+impl Texts {
+    fn copy(text: &RecordText<'_>) -> Self {
+        let pieces: [&[u8]; PIECES] = [
+            text.host,
+            text.path,
+            text.query.unwrap_or_default(),
+            text.request_id,
+            text.user_agent.unwrap_or_default(),
+            text.referer.unwrap_or_default(),
+        ];
+        let mut bytes = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+        let ends = pieces.map(|piece| {
+            bytes.extend_from_slice(piece);
+            u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+        });
+        Self {
+            bytes: bytes.into_boxed_slice(),
+            ends,
+            query: text.query.is_some(),
+            user_agent: text.user_agent.is_some(),
+            referer: text.referer.is_some(),
+        }
+    }
+
+    /// How many bytes of memory the text takes.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn host(&self) -> Option<&[u8]> {
+        Some(self.piece(0..self.ends[0])).filter(|host| !host.is_empty())
+    }
+
+    pub(super) fn path(&self) -> &[u8] {
+        self.piece(self.ends[0]..self.ends[1])
+    }
+
+    pub(super) fn query(&self) -> Option<&[u8]> {
+        self.query.then(|| self.piece(self.ends[1]..self.ends[2]))
+    }
+
+    pub(super) fn request_id(&self) -> Option<&[u8]> {
+        Some(self.piece(self.ends[2]..self.ends[3])).filter(|id| !id.is_empty())
+    }
+
+    pub(super) fn user_agent(&self) -> Option<&[u8]> {
+        self.user_agent.then(|| self.piece(self.ends[3]..self.ends[4]))
+    }
+
+    pub(super) fn referer(&self) -> Option<&[u8]> {
+        self.referer.then(|| self.piece(self.ends[4]..self.ends[5]))
+    }
+
+    fn piece(&self, range: Range<u32>) -> &[u8] {
+        self.bytes.get(range.start as usize..range.end as usize).unwrap_or_default()
+    }
+}
