@@ -8,6 +8,7 @@ pub mod access_log;
 pub mod families;
 pub mod metrics;
 mod reason;
+pub mod tracing;
 
 pub use access_log::{AccessLogger, Record, RecordText};
 pub use metrics::{
