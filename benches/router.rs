@@ -1,0 +1,219 @@
+//! How long a lookup takes and how much it allocates, beside the naive oracle and matchit.
+//!
+//! `cargo bench --bench router` prints nanoseconds per lookup (the median of several rounds, the
+//! time of generating requests excluded) and allocations per lookup. Requests are prepared before
+//! the clock starts and drawn uniformly from all hosts and paths, the worst case for the caches;
+//! the second line of a size draws from a hundred hosts, the usual case. It checks that everything
+//! finds the same routes and that a lookup allocates nothing, and nothing by time.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method};
+use portcullis::ir::{self, HostPattern, PathMatch, RouteMatch};
+use portcullis::snapshot::{HostIndex, HostTable, RequestFacts, RouteId};
+
+#[path = "../src/snapshot/oracle.rs"]
+mod oracle;
+
+const ROUNDS: usize = 9;
+const REQUESTS: usize = 100_000;
+
+fn main() {
+    println!(
+        "{:<44}{:>12}{:>14}{:>12}{:>12}",
+        "", "ns/lookup", "allocs/lookup", "build ms", "bytes/route"
+    );
+    for hosts in [1, 1_000, 100_000] {
+        bench_hosts(hosts);
+    }
+    for paths in [5, 100, 10_000] {
+        bench_paths(paths);
+    }
+}
+
+const PATHS: [&str; 5] = ["/", "/products", "/cart", "/orders", "/reviews"];
+
+/// Hosts with the five routes of a shop each, one of a hundred by wildcard.
+fn bench_hosts(hosts: usize) {
+    let routes: Vec<RouteMatch> = PATHS.iter().map(|path| prefix(path)).collect();
+    let ids: Vec<(RouteId, &RouteMatch)> = (0..).map(RouteId).zip(&routes).collect();
+    let pattern = |n: usize| match n % 100 {
+        99 => HostPattern::parse(&format!("*.wild-{n}.example.com")),
+        _ => HostPattern::parse(&format!("shop-{n}.example.com")),
+    };
+    let mut index = None;
+    let build = measure_build(|| {
+        let tables = (0..hosts).filter_map(|n| Some((pattern(n).ok()?, HostTable::build(&ids).0)));
+        index = Some(HostIndex::build(tables));
+    });
+    let Some(index) = index else { return };
+    for (label, popular) in [("", hosts), (", a hundred of them asked for", hosts.min(100))] {
+        if popular == hosts && !label.is_empty() {
+            continue;
+        }
+        let mut random = Random(42);
+        let spread = hosts / popular;
+        let requests: Vec<(String, String)> = (0..REQUESTS)
+            .map(|_| {
+                let n = random.below(popular) * spread;
+                let host = match n % 100 {
+                    99 => format!("a.wild-{n}.example.com"),
+                    _ => format!("shop-{n}.example.com"),
+                };
+                (host, format!("{}/item/7", PATHS[random.below(PATHS.len())]).replace("//", "/"))
+            })
+            .collect();
+        let lookup = |(host, path): &(String, String)| {
+            index.lookup(host).and_then(|table| table.lookup(&get(path)))
+        };
+        for request in &requests {
+            assert_eq!(lookup(request), oracle::lookup(&ids, &get(&request.1)));
+        }
+        let row = measure(&requests, lookup);
+        assert_eq!(row.allocations, 0.0, "a lookup allocated");
+        row.print(&format!("{hosts} hosts x 5 paths{label}"), Some((build, hosts * 5)));
+        if label.is_empty() {
+            let only_host = measure(&requests, |(host, _)| index.lookup(host).map(|_| RouteId(0)));
+            only_host.print("  the host alone", None);
+        }
+    }
+}
+
+/// One host with many prefixes of three segments.
+fn bench_paths(paths: usize) {
+    let mut routes: Vec<RouteMatch> =
+        (1..paths).map(|n| prefix(&format!("/api/v{}/resource-{n}", n % 10))).collect();
+    routes.push(prefix("/"));
+    let ids: Vec<(RouteId, &RouteMatch)> = (0..).map(RouteId).zip(&routes).collect();
+    let mut table = None;
+    let build = measure_build(|| table = Some(HostTable::build(&ids).0));
+    let Some(table) = table else { return };
+    let mut random = Random(42);
+    let requests: Vec<String> = (0..REQUESTS)
+        .map(|_| {
+            let n = random.below(paths);
+            format!("/api/v{}/resource-{n}/7", n % 10)
+        })
+        .collect();
+    let few = &requests[..requests.len().min(2_000_000 / paths)];
+    for path in few {
+        assert_eq!(table.lookup(&get(path)), oracle::lookup(&ids, &get(path)));
+    }
+    let row = measure(&requests, |path| table.lookup(&get(path)));
+    assert_eq!(row.allocations, 0.0, "a lookup allocated");
+    row.print(&format!("1 host x {paths} paths"), Some((build, paths)));
+    measure(few, |path| oracle::lookup(&ids, &get(path))).print("  the naive oracle", None);
+
+    let catch_all = matchit_of(&routes, |prefix| {
+        [prefix.to_owned(), format!("{prefix}/"), format!("{prefix}/{{*rest}}")]
+    });
+    measure(&requests, |path| catch_all.at(path).ok().map(|found| *found.value))
+        .print("  matchit, catch-alls, no fallback", None);
+    let exact = matchit_of(&routes, |prefix| [format!("{prefix}/7")]);
+    measure(&requests, |path| exact.at(path).ok().map(|found| *found.value))
+        .print("  matchit, static paths only", None);
+
+    for (label, path) in [
+        ("  8 KiB of slashes", "/".repeat(8192)),
+        ("  8 KiB in one segment", format!("/api/v1/{}", "a".repeat(8184))),
+        ("  8 KiB of configured segments", "/api/v1".repeat(1170)),
+    ] {
+        let requests = vec![path; 1_000];
+        measure(&requests, |path| table.lookup(&get(path))).print(label, None);
+    }
+}
+
+fn matchit_of<const N: usize>(
+    routes: &[RouteMatch],
+    expand: impl Fn(&str) -> [String; N],
+) -> matchit::Router<RouteId> {
+    let mut router = matchit::Router::new();
+    for (n, route) in (0..).zip(routes) {
+        let PathMatch::Prefix(prefix) = &route.path else { continue };
+        for path in expand(prefix.trim_end_matches('/')) {
+            if !path.is_empty() {
+                router.insert(path, RouteId(n)).expect("distinct prefixes do not conflict");
+            }
+        }
+    }
+    router
+}
+
+fn prefix(path: &str) -> RouteMatch {
+    RouteMatch {
+        path: PathMatch::Prefix(path.into()),
+        methods: vec![],
+        headers: vec![],
+        query: vec![],
+    }
+}
+
+fn get(path: &str) -> RequestFacts<'_> {
+    static HEADERS: std::sync::OnceLock<HeaderMap> = std::sync::OnceLock::new();
+    let headers = HEADERS.get_or_init(HeaderMap::new);
+    RequestFacts { method: &Method::GET, path, query: None, headers }
+}
+
+struct Row {
+    nanoseconds: f64,
+    allocations: f64,
+}
+
+impl Row {
+    fn print(&self, label: &str, build: Option<(Build, usize)>) {
+        print!("{label:<44}{:>12.1}{:>14.2}", self.nanoseconds, self.allocations);
+        if let Some((build, routes)) = build {
+            let milliseconds = build.time.as_secs_f64() * 1e3;
+            print!("{milliseconds:>12.1}{:>12}", build.bytes / routes as i64);
+        }
+        println!();
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Build {
+    time: Duration,
+    bytes: i64,
+}
+
+fn measure_build(build: impl FnOnce()) -> Build {
+    let mut time = Duration::ZERO;
+    let counted = allocation_counter::measure(|| {
+        let start = Instant::now();
+        build();
+        time = start.elapsed();
+    });
+    Build { time, bytes: counted.bytes_current }
+}
+
+fn measure<T>(requests: &[T], lookup: impl Fn(&T) -> Option<RouteId>) -> Row {
+    let once = || {
+        for request in requests {
+            black_box(lookup(black_box(request)));
+        }
+    };
+    let counted = allocation_counter::measure(once);
+    let mut rounds: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let start = Instant::now();
+            once();
+            start.elapsed()
+        })
+        .collect();
+    rounds.sort();
+    Row {
+        nanoseconds: rounds[ROUNDS / 2].as_nanos() as f64 / requests.len() as f64,
+        allocations: counted.count_total as f64 / requests.len() as f64,
+    }
+}
+
+/// A linear congruential generator (Knuth, MMIX): the same requests in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % limit
+    }
+}

@@ -1,0 +1,162 @@
+//! Which virtual host answers for a host name: owns the order exact, longest wildcard, default.
+//!
+//! Knows nothing of what a virtual host is, nor of ports and listeners.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use crate::ir::HostPattern;
+
+/// Values by host pattern. A lookup takes one hash, and one more for each wildcard depth in use
+/// where no exact name matches; it never allocates.
+#[derive(Clone, Debug)]
+pub struct HostIndex<T> {
+    exact: HashMap<Box<str>, T, RandomState>,
+    wildcard: HashMap<Box<str>, T, RandomState>,
+    /// Labels of the wildcard suffix with the most of them: no longer suffix is worth a hash.
+    deepest: usize,
+    any: Option<T>,
+}
+
+impl<T> HostIndex<T> {
+    /// Builds the index. Of equal patterns the first is kept, so whoever has several virtual
+    /// hosts of one pattern merges them before.
+    pub fn build(hosts: impl IntoIterator<Item = (HostPattern, T)>) -> Self {
+        let mut index = Self::default();
+        for (pattern, value) in hosts {
+            match pattern {
+                HostPattern::Any => {
+                    index.any.get_or_insert(value);
+                }
+                HostPattern::Exact(host) => {
+                    index.exact.entry(host).or_insert(value);
+                }
+                HostPattern::Wildcard(suffix) => {
+                    let labels = 1 + suffix.bytes().filter(|&b| b == b'.').count();
+                    index.deepest = index.deepest.max(labels);
+                    index.wildcard.entry(suffix).or_insert(value);
+                }
+            }
+        }
+        index.exact.shrink_to_fit();
+        index.wildcard.shrink_to_fit();
+        index
+    }
+
+    /// The value for `host`, which is in lower case, without port and trailing dot, as the
+    /// normalised request has it.
+    pub fn lookup(&self, host: &str) -> Option<&T> {
+        if let Some(value) = self.exact.get(host) {
+            return Some(value);
+        }
+        self.lookup_wildcard(host).or(self.any.as_ref())
+    }
+
+    /// How many patterns there are.
+    pub fn len(&self) -> usize {
+        self.exact.len() + self.wildcard.len() + usize::from(self.any.is_some())
+    }
+
+    /// Whether there is no pattern at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lookup_wildcard(&self, host: &str) -> Option<&T> {
+        if self.wildcard.is_empty() {
+            return None;
+        }
+        let mut candidate = last_labels(host, self.deepest);
+        loop {
+            // Something must stand before the suffix and its dot.
+            if candidate.len() + 1 < host.len()
+                && let Some(value) = self.wildcard.get(candidate)
+            {
+                return Some(value);
+            }
+            (_, candidate) = candidate.split_once('.')?;
+        }
+    }
+}
+
+impl<T> Default for HostIndex<T> {
+    fn default() -> Self {
+        Self { exact: HashMap::default(), wildcard: HashMap::default(), deepest: 0, any: None }
+    }
+}
+
+/// The last `count` labels of `host`, or all of it where it has fewer.
+fn last_labels(host: &str, count: usize) -> &str {
+    match host.rmatch_indices('.').nth(count.saturating_sub(1)) {
+        Some((dot, _)) => host.get(dot + 1..).unwrap_or(host),
+        None => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(patterns: &[&str]) -> HostIndex<String> {
+        HostIndex::build(
+            patterns.iter().map(|text| (HostPattern::parse(text).unwrap(), (*text).to_owned())),
+        )
+    }
+
+    fn pick<'a>(index: &'a HostIndex<String>, host: &str) -> &'a str {
+        index.lookup(host).map_or("-", String::as_str)
+    }
+
+    #[test]
+    fn an_exact_host_wins_over_a_wildcard_and_a_wildcard_over_the_default() {
+        let index = index(&["*", "*.example.com", "shop.example.com"]);
+        assert_eq!(pick(&index, "shop.example.com"), "shop.example.com");
+        assert_eq!(pick(&index, "other.example.com"), "*.example.com");
+        assert_eq!(pick(&index, "example.org"), "*");
+    }
+
+    #[test]
+    fn the_longest_wildcard_suffix_wins_at_any_depth() {
+        let index = index(&["*.com", "*.example.com", "*.a.b.example.com"]);
+        assert_eq!(pick(&index, "x.a.b.example.com"), "*.a.b.example.com");
+        assert_eq!(pick(&index, "y.x.a.b.example.com"), "*.a.b.example.com");
+        assert_eq!(pick(&index, "a.b.example.com"), "*.example.com");
+        assert_eq!(pick(&index, "example.com"), "*.com");
+    }
+
+    #[test]
+    fn a_wildcard_does_not_answer_for_its_bare_suffix_nor_for_half_a_label() {
+        let index = index(&["*.example.com"]);
+        assert_eq!(pick(&index, "example.com"), "-");
+        assert_eq!(pick(&index, ".example.com"), "-");
+        assert_eq!(pick(&index, "badexample.com"), "-");
+        assert_eq!(pick(&index, "a.badexample.com"), "-");
+    }
+
+    #[test]
+    fn an_index_without_a_default_misses_unknown_hosts() {
+        let index = index(&["shop.example.com", "[::1]", "10.0.0.1"]);
+        assert_eq!(pick(&index, "example.org"), "-");
+        assert_eq!(pick(&index, ""), "-");
+        assert_eq!(pick(&index, "[::1]"), "[::1]");
+        assert_eq!(pick(&index, "10.0.0.1"), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_host_of_thousands_of_dots_is_a_plain_miss() {
+        let index = index(&["*.a.b.example.com"]);
+        assert_eq!(pick(&index, &".".repeat(8192)), "-");
+        assert_eq!(pick(&index, &"a.".repeat(4096)), "-");
+        let deep = format!("{}a.b.example.com", "x.".repeat(4096));
+        assert_eq!(pick(&index, &deep), "*.a.b.example.com");
+    }
+
+    #[test]
+    fn of_equal_patterns_the_first_is_kept() {
+        let hosts = ["first", "second"].map(|value| (HostPattern::Any, value));
+        assert_eq!(HostIndex::build(hosts).lookup("any"), Some(&"first"));
+    }
+}
