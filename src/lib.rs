@@ -10,3 +10,4 @@
 
 pub mod ir;
 pub mod telemetry;
+pub mod tls;
