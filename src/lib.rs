@@ -11,3 +11,4 @@
 pub mod ir;
 pub mod snapshot;
 pub mod telemetry;
+pub mod tls;

@@ -1,0 +1,323 @@
+//! A listener's TLS, compiled.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::server::NoServerSessionStorage;
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
+
+use super::certificate::LoadedCertificate;
+use super::client_auth::ClientPolicy;
+use super::resolver::Resolver;
+use super::tickets::ScopedTickets;
+use super::{CertificateFault, CertificateInfo, HandshakeError, PeerCertificate, TlsShared};
+use crate::ir::{Certificate, ListenerTls, Name, Origin, Problem};
+
+/// The TLS side of one listener in one snapshot. Immutable; connections made under it keep it.
+pub struct ServerTls {
+    /// What to accept connections with.
+    pub config: Arc<ServerConfig>,
+    /// The certificates in use, in declaration order.
+    pub certificates: Vec<CertificateInfo>,
+    listener: Box<str>,
+    http2: bool,
+    spec: ListenerTls,
+    slots: Vec<Slot>,
+    policy: ClientPolicy,
+    resolver: Arc<Resolver>,
+    problems: Vec<Problem>,
+}
+
+/// A declared certificate and what serves in its place: itself, or its last good version.
+struct Slot {
+    chain: Arc<str>,
+    key: crate::ir::SecretBytes,
+    identity: Identity,
+    loaded: Arc<LoadedCertificate>,
+    origin: Origin,
+}
+
+/// What makes a certificate the same one after an edit: its origin, wherever that stands in the
+/// file by now, and for several of one origin which of them.
+type Identity = (Origin, usize);
+
+impl ServerTls {
+    /// Compiles `spec` for `listener`, offering HTTP/2 where `http2`. It cannot fail; the problems
+    /// say what is wrong and what serves instead:
+    ///
+    /// * A certificate that is missing, damaged or not its key's leaves its last good version in
+    ///   `previous` in place, or is left out where there is none; with none left a self-signed
+    ///   certificate of last resort serves.
+    /// * A client CA that is missing or damaged leaves the last good CAs of `previous` in place;
+    ///   where there are none every handshake is refused.
+    ///
+    /// `previous` is what this listener used before. When nothing changed it is returned as it is.
+    /// It may read the certificates' text and do public-key arithmetic: not for a worker.
+    pub fn build(
+        listener: &str,
+        spec: &ListenerTls,
+        http2: bool,
+        shared: &TlsShared,
+        previous: Option<&Arc<Self>>,
+    ) -> (Arc<Self>, Vec<Problem>) {
+        let previous = previous.filter(|previous| *previous.listener == *listener);
+        if let Some(same) = previous.filter(|p| p.http2 == http2 && p.spec == *spec) {
+            return (Arc::clone(same), same.problems.clone());
+        }
+        let mut problems = Vec::new();
+        let slots = load_all(&spec.certificates, shared, previous, &mut problems);
+        let (policy, problem) = ClientPolicy::build(
+            listener,
+            spec.client_auth.as_ref(),
+            previous.map(|previous| &previous.policy),
+            &shared.provider,
+        );
+        problems.extend(problem);
+        let resolver = Arc::new(resolver(&slots, &policy, shared));
+        let built = Self {
+            config: config(listener, spec, http2, shared, &policy, Arc::clone(&resolver)),
+            certificates: infos(&slots, shared),
+            listener: listener.into(),
+            http2,
+            spec: spec.clone(),
+            slots,
+            policy,
+            resolver,
+            problems: problems.clone(),
+        };
+        (Arc::new(built), problems)
+    }
+
+    /// What was wrong when it was built.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Whether every handshake is refused because client certificates cannot be verified.
+    pub fn refuses_all(&self) -> bool {
+        matches!(self.policy, ClientPolicy::Refuse)
+    }
+
+    /// Looks at a finished handshake, once per connection: the client's verified certificate,
+    /// `None` where it showed none (and did not have to).
+    ///
+    /// A resumed session's certificate is verified again, for rustls takes it from the ticket as
+    /// it was; an error here means the connection must be closed unused.
+    pub fn admit(
+        &self,
+        connection: &ServerConnection,
+    ) -> Result<Option<PeerCertificate>, HandshakeError> {
+        if matches!(self.policy, ClientPolicy::Open) {
+            return Ok(None);
+        }
+        if self.refuses_all() {
+            return Err(HandshakeError::Refused);
+        }
+        let chain = connection.peer_certificates();
+        if !matches!(
+            connection.handshake_kind(),
+            Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
+        ) {
+            self.policy.recheck(chain)?;
+        }
+        match chain {
+            Some(chain) => {
+                PeerCertificate::read(chain).map(Some).ok_or(HandshakeError::BadCertificate)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The class of a handshake that failed on this listener.
+    pub fn classify(&self, error: &std::io::Error) -> HandshakeError {
+        if self.refuses_all() { HandshakeError::Refused } else { HandshakeError::from(error) }
+    }
+
+    /// Whether a request for `host` (without port) belongs on a connection whose client asked for
+    /// `sni`; `false` is answered 421 Misdirected Request (RFC 9110 §15.5.20).
+    ///
+    /// A client may send requests for other hosts over a connection whose certificate is valid for
+    /// them too (RFC 9113 §9.1.1), so a different name alone is no fault. Only this is: some
+    /// certificate of the listener covers `host`, and the one shown for `sni` does not. Then the
+    /// client (or who steers it) picked the wrong connection, and a new one would get the right
+    /// certificate, which is the very thing 421 tells it to do. Therefore always `true`:
+    ///
+    /// * without SNI (access by address, health checks, old clients): nothing was asked for;
+    /// * for `host` equal to `sni`: a retry on a fresh connection always gets through;
+    /// * for a `host` that no certificate covers: no other connection would be better. The client
+    ///   has accepted the certificate it saw, and whether there is a route is the router's matter.
+    ///
+    /// Client certificates are demanded per listener, so no host of one listener is behind a
+    /// stricter policy than another's and this is no question of access.
+    pub fn covers(&self, sni: Option<&str>, host: &str) -> bool {
+        sni.is_none_or(|sni| self.resolver.covers(sni, host))
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("listener", &self.listener)
+            .field("certificates", &self.certificates)
+            .field("policy", &self.policy)
+            .field("http2", &self.http2)
+            .finish_non_exhaustive()
+    }
+}
+
+fn config(
+    listener: &str,
+    spec: &ListenerTls,
+    http2: bool,
+    shared: &TlsShared,
+    policy: &ClientPolicy,
+    resolver: Arc<Resolver>,
+) -> Arc<ServerConfig> {
+    let builder = shared.server(spec.min_version);
+    let builder = match policy {
+        ClientPolicy::Verify(verify) => {
+            builder.with_client_cert_verifier(Arc::clone(&verify.verifier))
+        }
+        // A refusing listener's resolver has no certificate, so no handshake gets to this.
+        ClientPolicy::Open | ClientPolicy::Refuse => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(resolver);
+    config.alpn_protocols = match http2 {
+        true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        false => vec![b"http/1.1".to_vec()],
+    };
+    // Tickets alone: they hold for all workers without a lock or memory per session. Only clients
+    // of TLS 1.2 without tickets (RFC 5077) lose anything.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    if !matches!(policy, ClientPolicy::Refuse) {
+        let scope = policy.scope(listener);
+        config.ticketer = Arc::new(ScopedTickets::new(Arc::clone(&shared.tickets), scope));
+    }
+    config.max_early_data_size = 0;
+    Arc::new(config)
+}
+
+fn resolver(slots: &[Slot], policy: &ClientPolicy, shared: &TlsShared) -> Resolver {
+    if matches!(policy, ClientPolicy::Refuse) {
+        return Resolver::refusing();
+    }
+    if slots.is_empty() {
+        return Resolver::new(std::slice::from_ref(&shared.last_resort));
+    }
+    let loaded: Vec<_> = slots.iter().map(|slot| Arc::clone(&slot.loaded)).collect();
+    Resolver::new(&loaded)
+}
+
+fn infos(slots: &[Slot], shared: &TlsShared) -> Vec<CertificateInfo> {
+    if slots.is_empty() {
+        let origin = Origin {
+            provider: Name::from("builtin"),
+            kind: Name::from("certificate"),
+            name: Name::from("last-resort"),
+            ..Origin::default()
+        };
+        return vec![CertificateInfo { origin, ..shared.last_resort.info.clone() }];
+    }
+    slots
+        .iter()
+        .map(|slot| CertificateInfo { origin: slot.origin.clone(), ..slot.loaded.info.clone() })
+        .collect()
+}
+
+fn load_all(
+    certificates: &[Certificate],
+    shared: &TlsShared,
+    previous: Option<&Arc<ServerTls>>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Slot> {
+    let known: HashMap<&Identity, &Slot> = previous
+        .iter()
+        .flat_map(|previous| &previous.slots)
+        .map(|slot| (&slot.identity, slot))
+        .collect();
+    let mut seen: HashMap<Origin, usize> = HashMap::new();
+    let mut slots = Vec::with_capacity(certificates.len());
+    for certificate in certificates {
+        let origin = Origin { location: None, ..certificate.origin.clone() };
+        let count = seen.entry(origin.clone()).or_default();
+        let identity = (origin, *count);
+        *count += 1;
+        let last = known.get(&identity).copied();
+        match load(certificate, &identity, last, shared) {
+            Ok(slot) => {
+                problems.extend(warnings(&slot));
+                slots.push(slot);
+            }
+            Err(fault) => {
+                let consequence = match last {
+                    Some(_) => "the last good certificate stays in use",
+                    None => "it is left out",
+                };
+                let message = format!("the certificate cannot be used, so {consequence}: {fault}");
+                problems
+                    .push(Problem::error(message).hint(fault.hint()).about(&certificate.origin));
+                slots.extend(last.map(|last| Slot {
+                    chain: Arc::clone(&last.chain),
+                    key: last.key.clone(),
+                    identity,
+                    loaded: Arc::clone(&last.loaded),
+                    origin: certificate.origin.clone(),
+                }));
+            }
+        }
+    }
+    slots
+}
+
+fn load(
+    certificate: &Certificate,
+    identity: &Identity,
+    last: Option<&Slot>,
+    shared: &TlsShared,
+) -> Result<Slot, CertificateFault> {
+    let chain = certificate.chain.as_ref().ok_or(CertificateFault::ChainUnreadable)?;
+    let key = certificate.key.as_ref().ok_or(CertificateFault::KeyUnreadable)?;
+    let loaded = match last {
+        Some(last) if last.chain == *chain && last.key == *key => Arc::clone(&last.loaded),
+        _ => Arc::new(LoadedCertificate::load(chain, key.expose(), &shared.provider)?),
+    };
+    Ok(Slot {
+        chain: Arc::clone(chain),
+        key: key.clone(),
+        identity: identity.clone(),
+        loaded,
+        origin: certificate.origin.clone(),
+    })
+}
+
+/// What is odd about a certificate that serves nevertheless.
+fn warnings(slot: &Slot) -> Vec<Problem> {
+    let loaded = &slot.loaded;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let mut found = Vec::new();
+    if loaded.info.not_after < now {
+        let message = format!("the certificate expired on {}", date(loaded.info.not_after));
+        found.push(Problem::warning(message).hint("renew it; it is served until then"));
+    } else if loaded.info.not_before > now {
+        let message =
+            format!("the certificate is valid only from {}", date(loaded.info.not_before));
+        found.push(Problem::warning(message).hint("check the clock, or give one valid now"));
+    }
+    if !loaded.chain_in_order {
+        let problem = Problem::warning("a certificate of the chain is not signed by the next one");
+        found.push(problem.hint("put the server's certificate first, then each one's issuer"));
+    }
+    if loaded.names.is_empty() {
+        let problem = Problem::warning("the certificate is for no host name");
+        found.push(problem.hint("get one with the host names as subject alternative names"));
+    }
+    found.into_iter().map(|problem| problem.about(&slot.origin)).collect()
+}
+
+fn date(unix: i64) -> String {
+    let since = Duration::from_secs(u64::try_from(unix).unwrap_or_default());
+    UNIX_EPOCH.checked_add(since).map(httpdate::fmt_http_date).unwrap_or_default()
+}

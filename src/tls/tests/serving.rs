@@ -1,0 +1,336 @@
+//! Which certificate is served, and what broken ones do.
+
+use super::*;
+use crate::ir::{Location, TlsVersion};
+
+#[tokio::test]
+async fn an_exact_name_is_served_before_a_wildcard_and_the_first_certificate_to_strangers() {
+    let ca = Authority::new("ca");
+    let first = ca.issue(&["first.test"]);
+    let wildcard = ca.issue(&["*.example.test"]);
+    let exact = ca.issue(&["Shop.Example.Test"]);
+    let tls = build(&spec(&[&first, &wildcard, &exact]), &TlsShared::new().unwrap());
+    for (name, expected) in [
+        ("shop.example.test", &exact),
+        ("SHOP.example.test", &exact),
+        ("cart.example.test", &wildcard),
+        ("a.b.example.test", &first),
+        ("example.test", &first),
+        ("stranger.test", &first),
+        ("127.0.0.1", &first),
+    ] {
+        let seen = connect(&tls, &modern(), name).await.unwrap();
+        assert_eq!(seen.fingerprint, expected.fingerprint(), "{name}");
+    }
+    let mut silent = client(&BOTH, ECDSA, None);
+    silent.enable_sni = false;
+    let seen = connect(&tls, &Arc::new(silent), "shop.example.test").await.unwrap();
+    assert_eq!(seen.fingerprint, first.fingerprint());
+}
+
+#[tokio::test]
+async fn a_client_gets_the_kind_of_key_it_can_verify_and_an_elliptic_curve_if_it_can() {
+    let ca = Authority::new("ca");
+    let names = &["shop.test"][..];
+    let rsa = ca.grant(&Wish { names, rsa: true, valid: (-1, 90), ..Wish::default() });
+    let ecdsa = ca.issue(names);
+    let tls = build(&spec(&[&rsa, &ecdsa]), &TlsShared::new().unwrap());
+    for version in BOTH {
+        for (schemes, expected) in
+            [(RSA.to_vec(), &rsa), (ECDSA.to_vec(), &ecdsa), ([RSA, ECDSA].concat(), &ecdsa)]
+        {
+            let client = Arc::new(client(&[version], &schemes, None));
+            for name in ["shop.test", "stranger.test"] {
+                let seen = connect(&tls, &client, name).await.unwrap();
+                assert_eq!(seen.fingerprint, expected.fingerprint(), "{version:?} {name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_several_certificates_one_valid_now_is_served_and_then_the_later_expiry() {
+    let ca = Authority::new("ca");
+    let name = |names, valid| ca.grant(&Wish { names, valid, ..Wish::default() });
+    let future = name(&["a.test", "b.test"], (10, 900));
+    let soon = name(&["a.test", "b.test"], (-1, 5));
+    let late = name(&["a.test"], (-1, 50));
+    let expired = name(&["c.w.test"], (-20, -10));
+    let wildcard = name(&["*.w.test"], (-1, 5));
+    let shared = TlsShared::new().unwrap();
+    let all = spec(&[&future, &soon, &late, &expired, &wildcard]);
+    let (tls, problems) = ServerTls::build("web", &all, true, &shared, None);
+    assert_eq!(problems.len(), 2, "{}", messages(&problems));
+    assert!(messages(&problems).contains("warning: the certificate expired on"));
+    for (name, expected) in [("a.test", &late), ("b.test", &soon), ("c.w.test", &wildcard)] {
+        let seen = connect(&tls, &modern(), name).await.unwrap();
+        assert_eq!(seen.fingerprint, expected.fingerprint(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_still_served_when_there_is_no_other() {
+    let ca = Authority::new("ca");
+    let wish = Wish { names: &["a.test"], valid: (-20, -10), ..Wish::default() };
+    let expired = ca.grant(&wish);
+    let shared = TlsShared::new().unwrap();
+    let (tls, _) = ServerTls::build("web", &spec(&[&expired]), true, &shared, None);
+    let seen = connect(&tls, &modern(), "a.test").await.unwrap();
+    assert_eq!(seen.fingerprint, expired.fingerprint());
+}
+
+#[tokio::test]
+async fn a_broken_certificate_leaves_its_last_good_version_and_the_others_alone() {
+    let ca = Authority::new("ca");
+    let (a, b, b2) = (ca.issue(&["a.test"]), ca.issue(&["b.test"]), ca.issue(&["b.test"]));
+    let shared = TlsShared::new().unwrap();
+    let good = build(&spec(&[&a, &b]), &shared);
+
+    let encrypted =
+        b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----";
+    let mut broken: Vec<(&str, Certificate)> = Vec::new();
+    let mut breaking = |what, change: &dyn Fn(&mut Certificate)| {
+        let mut certificate = b2.declared("1");
+        // The edit also moved it to another line; it stays the same certificate.
+        certificate.origin.location =
+            Some(Location { file: "shop.yaml".into(), line: 7, column: 3 });
+        change(&mut certificate);
+        broken.push((what, certificate));
+    };
+    breaking("chain could not be read", &|c| c.chain = None);
+    breaking("key could not be read", &|c| c.key = None);
+    breaking("no certificate", &|c| c.chain = Some("nonsense".into()));
+    breaking("not valid PEM", &|c| {
+        c.chain = Some("-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----".into());
+    });
+    breaking("first certificate of the chain is damaged", &|c| {
+        c.chain = Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----".into());
+    });
+    breaking("larger than 256 KiB", &|c| c.chain = Some("x".repeat(10 << 20).into()));
+    breaking("no private key", &|c| c.key = Some(SecretBytes::new(*b"nonsense")));
+    breaking("key is encrypted", &|c| c.key = Some(SecretBytes::new(*encrypted)));
+    breaking("does not belong to", &|c| c.key = Some(SecretBytes::new(a.key.as_bytes())));
+
+    for (what, certificate) in broken {
+        let changed = ListenerTls {
+            certificates: vec![a.declared("0"), certificate],
+            ..ListenerTls::default()
+        };
+        let (tls, problems) = ServerTls::build("web", &changed, true, &shared, Some(&good));
+        assert_eq!(problems.len(), 1, "{what}");
+        let text = messages(&problems);
+        assert!(text.starts_with("shop.yaml:7:3: error: "), "{text}");
+        assert!(text.contains(what) && text.contains("last good certificate stays"), "{text}");
+        assert!(problems[0].hint.is_some());
+        for (name, expected) in [("a.test", &a), ("b.test", &b)] {
+            let seen = connect(&tls, &modern(), name).await.unwrap();
+            assert_eq!(seen.fingerprint, expected.fingerprint(), "{what}: {name}");
+        }
+
+        // Still broken in the next snapshot, then mended.
+        let moved = ListenerTls { min_version: TlsVersion::V1_3, ..changed };
+        let (again, problems) = ServerTls::build("web", &moved, true, &shared, Some(&tls));
+        assert_eq!(problems.len(), 1, "{what}");
+        assert_eq!(again.certificates[1].fingerprint_sha256, b.fingerprint(), "{what}");
+        let (mended, problems) =
+            ServerTls::build("web", &spec(&[&a, &b2]), true, &shared, Some(&again));
+        assert_eq!(problems, []);
+        assert_eq!(mended.certificates[1].fingerprint_sha256, b2.fingerprint(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_never_was_good_is_left_out_and_with_none_left_one_of_last_resort_serves()
+ {
+    let ca = Authority::new("ca");
+    let (good, mut bad) = (ca.issue(&["good.test"]), ca.issue(&["bad.test"]));
+    bad.key = good.key.clone();
+    let shared = TlsShared::new().unwrap();
+    let (tls, problems) = ServerTls::build("web", &spec(&[&bad, &good]), true, &shared, None);
+    assert!(messages(&problems).contains("it is left out"));
+    assert_eq!(tls.certificates.len(), 1);
+    let seen = connect(&tls, &modern(), "bad.test").await.unwrap();
+    assert_eq!(seen.fingerprint, good.fingerprint());
+
+    let (tls, problems) = ServerTls::build("web", &spec(&[&bad]), true, &shared, None);
+    assert_eq!(problems.len(), 1);
+    let resort = &tls.certificates[0];
+    assert!(resort.self_signed && resort.names.is_empty());
+    let seen = connect(&tls, &modern(), "bad.test").await.unwrap();
+    assert_eq!(seen.fingerprint, resort.fingerprint_sha256);
+    let (other, _) = ServerTls::build("other", &spec(&[]), true, &shared, None);
+    assert_eq!(other.certificates[0].fingerprint_sha256, seen.fingerprint, "made once");
+}
+
+#[test]
+fn an_unchanged_listener_keeps_its_compiled_self() {
+    let ca = Authority::new("ca");
+    let (pair, shared) = (ca.issue(&["a.test"]), TlsShared::new().unwrap());
+    let first = build(&spec(&[&pair]), &shared);
+    let (same, _) = ServerTls::build("web", &spec(&[&pair]), true, &shared, Some(&first));
+    assert!(Arc::ptr_eq(&first, &same));
+    let (h1, _) = ServerTls::build("web", &spec(&[&pair]), false, &shared, Some(&first));
+    assert!(!Arc::ptr_eq(&first, &h1));
+}
+
+#[tokio::test]
+async fn alpn_offers_http_2_only_where_it_is_spoken() {
+    let ca = Authority::new("ca");
+    let (pair, shared) = (ca.issue(&["a.test"]), TlsShared::new().unwrap());
+    let mut offering = client(&BOTH, ECDSA, None);
+    offering.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
+    let offering = Arc::new(offering);
+    for (http2, expected) in [(true, "h2"), (false, "http/1.1")] {
+        let (tls, _) = ServerTls::build("web", &spec(&[&pair]), http2, &shared, None);
+        let seen = connect(&tls, &offering, "a.test").await.unwrap();
+        assert_eq!(seen.alpn.as_deref(), Some(expected.as_bytes()));
+        assert_eq!(connect(&tls, &modern(), "a.test").await.unwrap().alpn, None);
+    }
+}
+
+#[tokio::test]
+async fn key_exchange_is_post_quantum_with_clients_that_can() {
+    let ca = Authority::new("ca");
+    let tls = build(&spec(&[&ca.issue(&["a.test"])]), &TlsShared::new().unwrap());
+    let seen = connect(&tls, &modern(), "a.test").await.unwrap();
+    assert_eq!(seen.group, Some(rustls::NamedGroup::X25519MLKEM768));
+    assert_eq!(seen.version, Some(ProtocolVersion::TLSv1_3));
+    assert_eq!(seen.labels, ("1.3", "full"));
+
+    let old = Arc::new(client(&[&version::TLS12], ECDSA, None));
+    let seen = connect(&tls, &old, "a.test").await.unwrap();
+    assert_eq!((seen.version, seen.labels), (Some(ProtocolVersion::TLSv1_2), ("1.2", "full")));
+}
+
+#[tokio::test]
+async fn a_listener_from_1_3_refuses_older_clients() {
+    let ca = Authority::new("ca");
+    let only = ListenerTls { min_version: TlsVersion::V1_3, ..spec(&[&ca.issue(&["a.test"])]) };
+    let tls = build(&only, &TlsShared::new().unwrap());
+    assert!(connect(&tls, &modern(), "a.test").await.is_ok());
+    let old = Arc::new(client(&[&version::TLS12], ECDSA, None));
+    let (server, dialled) = connect(&tls, &old, "a.test").await.unwrap_err();
+    assert_eq!((server, dialled), (HandshakeError::Version, Some(HandshakeError::Version)));
+}
+
+/// Sends `bytes` to the listener and hangs up; the class of the failure and what came back.
+async fn raw(tls: &ServerTls, bytes: &[u8]) -> (HandshakeError, Vec<u8>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accept = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let error = TlsAcceptor::from(Arc::clone(&tls.config)).accept(tcp).await.unwrap_err();
+        tls.classify(&error)
+    };
+    let dial = async {
+        let mut tcp = TcpStream::connect(address).await.unwrap();
+        tcp.write_all(bytes).await.unwrap();
+        tcp.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        let _ = tcp.read_to_end(&mut answer).await;
+        answer
+    };
+    tokio::join!(accept, dial)
+}
+
+#[tokio::test]
+async fn old_versions_plain_text_and_broken_records_are_refused_and_told_apart() {
+    let ca = Authority::new("ca");
+    let tls = build(&spec(&[&ca.issue(&["a.test"])]), &TlsShared::new().unwrap());
+
+    for minor in [0, 1, 2] {
+        // A ClientHello of SSL 3.0, TLS 1.0 or 1.1 with suites of its time.
+        let mut body = vec![3, minor];
+        body.extend([0x42; 32]);
+        body.extend([0, 0, 4, 0xC0, 0x13, 0x00, 0x2F, 1, 0]);
+        let length = body.len() as u8;
+        let mut hello = vec![22, 3, minor, 0, length + 4, 1, 0, 0, length];
+        hello.extend(body);
+        let (class, answer) = raw(&tls, &hello).await;
+        assert!(
+            matches!(
+                class,
+                HandshakeError::Version | HandshakeError::Incompatible | HandshakeError::Protocol
+            ),
+            "3.{minor}: {class}"
+        );
+        assert_eq!((answer[0], answer[5]), (21, 2), "3.{minor}: a fatal alert");
+    }
+    assert_eq!(raw(&tls, b"GET / HTTP/1.1\r\n\r\n").await.0, HandshakeError::Protocol);
+    assert_eq!(raw(&tls, b"").await.0, HandshakeError::Closed);
+    assert_eq!(raw(&tls, &[22, 3, 1, 0x02]).await.0, HandshakeError::Closed);
+}
+
+#[test]
+fn a_request_is_misdirected_only_where_another_connection_would_be_better() {
+    let ca = Authority::new("ca");
+    let first = ca.issue(&["first.test", "www.first.test"]);
+    let wildcard = ca.issue(&["*.example.test", "example.test"]);
+    let own = ca.issue(&["own.example.test"]);
+    let address = ca.issue(&["192.0.2.1"]);
+    let tls = build(&spec(&[&first, &wildcard, &own, &address]), &TlsShared::new().unwrap());
+    for (sni, host, covered) in [
+        (None, "first.test", true),
+        (None, "own.example.test", true),
+        (Some("first.test"), "first.test", true),
+        (Some("first.test"), "FIRST.test.", true),
+        (Some("first.test"), "www.first.test", true),
+        (Some("first.test"), "own.example.test", false),
+        (Some("first.test"), "cart.example.test", false),
+        (Some("first.test"), "192.0.2.1", false),
+        (Some("first.test"), "nobody.test", true),
+        (Some("stranger.test"), "www.first.test", true),
+        (Some("stranger.test"), "example.test", false),
+        (Some("a.example.test"), "b.example.test", true),
+        // The wildcard is valid for it, so a client may reuse the connection (RFC 9113 §9.1.1).
+        (Some("a.example.test"), "own.example.test", true),
+        // The other way round the certificate shown is not.
+        (Some("own.example.test"), "b.example.test", false),
+    ] {
+        assert_eq!(tls.covers(sni, host), covered, "{sni:?} {host}");
+    }
+    let shared = TlsShared::new().unwrap();
+    let alone = build(&spec(&[]), &shared);
+    assert!(alone.covers(Some("a.test"), "b.test"), "the certificate of last resort serves all");
+}
+
+#[test]
+fn what_is_said_about_a_certificate_is_right_and_holds_no_key() {
+    let ca = Authority::new("the ca");
+    let wish = Wish {
+        common_name: "Shop",
+        names: &["shop.test", "*.shop.test", "192.0.2.1"],
+        ..Wish::default()
+    };
+    let pair = ca.grant(&wish);
+    let tls = build(&spec(&[&pair]), &TlsShared::new().unwrap());
+    let info = &tls.certificates[0];
+    assert_eq!(info.names, wish.names);
+    assert_eq!(info.subject, "CN=Shop");
+    assert!(info.issuer.contains("CN=the ca"), "{}", info.issuer);
+    assert!((info.not_after - unix_now() - 30 * DAY).abs() < 60);
+    assert!((info.not_before - unix_now() + DAY).abs() < 60);
+    assert!(!info.self_signed);
+    assert_eq!(info.origin, origin("0"));
+
+    let secret = pair.key.lines().nth(1).unwrap();
+    for text in [format!("{tls:?}"), format!("{:?}", tls.config), format!("{:?}", spec(&[&pair]))] {
+        assert!(!text.contains(secret) && !text.contains("PRIVATE"));
+    }
+    assert!(!serde_json::to_string(&tls.certificates).unwrap().contains(secret));
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_serves_the_names_it_was_made_for() {
+    let (chain, key) = self_signed(&["localhost", "127.0.0.1"]).unwrap();
+    let key = String::from_utf8(key.expose().to_vec()).unwrap();
+    let pair = Pair { chain: chain.clone(), key };
+    let shared = TlsShared::new().unwrap();
+    let tls = build(&spec(&[&pair]), &shared);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(pem::chain(&chain).unwrap().remove(0)).unwrap();
+    let trusting = Arc::new(shared.client().with_root_certificates(roots).with_no_client_auth());
+    for name in ["localhost", "127.0.0.1"] {
+        assert!(connect(&tls, &trusting, name).await.is_ok(), "{name}");
+    }
+}
