@@ -9,4 +9,5 @@
 //! ```
 
 pub mod ir;
+pub mod server;
 pub mod telemetry;
