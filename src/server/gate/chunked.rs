@@ -115,15 +115,10 @@ impl Chunked {
         match self.at {
             At::Size => return self.size(byte),
             At::Extension(extension) => {
-                self.line_extension += 1;
-                self.body_extension += 1;
                 if byte == b'\r' && extension.may_end() {
                     return Ok(At::SizeLf);
                 }
-                if self.line_extension > LINE_EXTENSION || self.body_extension > BODY_EXTENSION {
-                    return Err(GateReason::BadChunkExtension);
-                }
-                return extension.step(byte).map(At::Extension);
+                return self.extension(extension, byte);
             }
             At::SizeLf if byte == b'\n' => {
                 self.digits = 0;
@@ -149,16 +144,18 @@ impl Chunked {
         match byte {
             _ if self.digits == 0 => Err(GateReason::BadChunk),
             b'\r' => Ok(At::SizeLf),
-            b';' | b' ' | b'\t' => {
-                self.line_extension += 1;
-                self.body_extension += 1;
-                if self.body_extension > BODY_EXTENSION {
-                    return Err(GateReason::BadChunkExtension);
-                }
-                Extension::Gap { after_name: false }.step(byte).map(At::Extension)
-            }
+            b';' | b' ' | b'\t' => self.extension(Extension::Gap { after_name: false }, byte),
             _ => Err(GateReason::BadChunk),
         }
+    }
+
+    fn extension(&mut self, extension: Extension, byte: u8) -> Result<At, GateReason> {
+        self.line_extension += 1;
+        self.body_extension += 1;
+        if self.line_extension > LINE_EXTENSION || self.body_extension > BODY_EXTENSION {
+            return Err(GateReason::BadChunkExtension);
+        }
+        extension.step(byte).map(At::Extension)
     }
 
     fn trailers(&mut self, bytes: &[u8]) -> Result<(usize, bool), GateReason> {
