@@ -8,7 +8,13 @@
 //! app, admin and cli see all, and nothing imports them
 //! ```
 
+pub mod error;
+pub mod filter;
 pub mod ir;
+pub mod proxy;
+pub mod server;
 pub mod snapshot;
 pub mod telemetry;
 pub mod tls;
+pub mod upstream;
+pub mod util;

@@ -1,0 +1,3 @@
+//! The server side: what stands between a client's socket and the request path.
+
+pub mod gate;
