@@ -79,7 +79,7 @@ pub enum Balance {
 }
 
 /// The protocol spoken to endpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpstreamProtocol {
     /// What ALPN agrees on over TLS; HTTP/1.1 without TLS.

@@ -20,8 +20,10 @@
 //! a configured path stands for itself. Methods are taken literally, as in the Gateway API: `GET`
 //! does not include `HEAD`.
 
+mod compile;
 mod explain;
 mod host;
+mod listener;
 mod matcher;
 #[cfg(test)]
 mod oracle;
@@ -29,14 +31,89 @@ mod path;
 mod pattern;
 mod query;
 mod rank;
+mod route;
 mod table;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
-use crate::ir;
-
+pub use compile::Compiler;
 pub use explain::{Outcome, Trial};
 pub use host::HostIndex;
+pub use listener::{CompiledListener, ListenerId};
 pub use path::below;
+pub use route::{Action, CompiledRoute, FixedResponse, Targets};
 pub use table::{HostTable, RequestFacts, RouteId};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwapOption;
+
+use crate::ir::{Config, Name, Problem};
+use crate::upstream::Upstream;
+
+/// Everything requests are served by, at one moment; immutable.
+pub struct Snapshot {
+    /// Counts up from 1.
+    pub generation: u64,
+    /// What it was compiled from.
+    pub config: Arc<Config>,
+    listeners: Box<[Option<Arc<CompiledListener>>]>,
+    /// All routes, by their number.
+    pub routes: Box<[CompiledRoute]>,
+    /// All upstreams, by name.
+    pub upstreams: BTreeMap<Name, Arc<Upstream>>,
+    /// What was found wrong while compiling.
+    pub problems: Vec<Problem>,
+}
+
+impl Snapshot {
+    /// The listener of that number, if it is still configured.
+    pub fn listener(&self, id: ListenerId) -> Option<&Arc<CompiledListener>> {
+        self.listeners.get(id.0 as usize)?.as_ref()
+    }
+
+    /// All listeners.
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<CompiledListener>> {
+        self.listeners.iter().flatten()
+    }
+
+    /// The route of that number.
+    pub fn route(&self, id: RouteId) -> Option<&CompiledRoute> {
+        self.routes.get(id.0 as usize)
+    }
+}
+
+/// Where the current snapshot is published.
+#[derive(Default)]
+pub struct SnapshotHandle {
+    current: ArcSwapOption<Snapshot>,
+    generation: AtomicU64,
+}
+
+impl SnapshotHandle {
+    /// Nothing published yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes `snapshot` the current one and returns the one before, which the caller should
+    /// keep until no worker uses it: freeing a large one is work for the control side.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) -> Option<Arc<Snapshot>> {
+        let generation = snapshot.generation;
+        let before = self.current.swap(Some(snapshot));
+        self.generation.store(generation, Ordering::Release);
+        before
+    }
+
+    /// The current generation; 0 before the first. A worker compares it with its own.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The current snapshot.
+    pub fn load(&self) -> Option<Arc<Snapshot>> {
+        self.current.load_full()
+    }
+}

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 
 use regex::bytes::Regex;
 
-use super::ir::{PathMatch, RouteMatch, ValueMatch};
 use super::{RequestFacts, RouteId};
+use crate::ir::{PathMatch, RouteMatch, ValueMatch};
 
 /// The route that serves a request.
 pub fn lookup(routes: &[(RouteId, &RouteMatch)], facts: &RequestFacts<'_>) -> Option<RouteId> {

@@ -16,6 +16,8 @@ use crate::ir::{ClientCertificate, TrustAnchors, UpstreamTls};
 pub struct ClientTls {
     /// What to connect with.
     pub config: Arc<ClientConfig>,
+    /// The same for a connection that must speak HTTP/1, because its request switches protocols.
+    pub h1_config: Arc<ClientConfig>,
     /// Which connections may be shared.
     pub key: TransportKey,
     server_name: Option<ServerName<'static>>,
@@ -49,7 +51,10 @@ impl ClientTls {
         };
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let key = TransportKey::of(spec, alpn);
-        Ok(Arc::new(Self { config: Arc::new(config), key, server_name }))
+        let mut h1_config = config.clone();
+        h1_config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (config, h1_config) = (Arc::new(config), Arc::new(h1_config));
+        Ok(Arc::new(Self { config, h1_config, key, server_name }))
     }
 
     /// The name to send as SNI and to verify on a connection for `host` (without port): the

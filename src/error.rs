@@ -1,0 +1,125 @@
+//! The data path's one error: what went wrong, on whose side, and whether the request may be
+//! sent again.
+
+use std::fmt;
+
+use http::StatusCode;
+
+use crate::telemetry::Reason;
+
+/// Who failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client, or the connection to it.
+    Client,
+    /// This proxy or its configuration.
+    Proxy,
+    /// The endpoint, or the connection to it.
+    Upstream,
+}
+
+/// Whether the request may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// No: part of it was acted upon, or the client is the one who failed.
+    Never,
+    /// It was written to a reused connection that closed without a response byte: most likely
+    /// the endpoint closed it while idle. Safe for idempotent requests (RFC 9110 §9.2.2).
+    Stale,
+    /// Nothing of it was written: safe for every request.
+    Unwritten,
+}
+
+/// A failed exchange.
+#[derive(Debug)]
+pub struct ProxyError {
+    /// The flag for logs, metrics and the error body.
+    pub reason: Reason,
+    /// Who failed.
+    pub side: Side,
+    /// Whether the request may be sent again.
+    pub replay: Replay,
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl ProxyError {
+    /// The client failed.
+    pub fn client(reason: Reason) -> Self {
+        Self { reason, side: Side::Client, replay: Replay::Never, cause: None }
+    }
+
+    /// The proxy answers for itself.
+    pub fn proxy(reason: Reason) -> Self {
+        Self { reason, side: Side::Proxy, replay: Replay::Never, cause: None }
+    }
+
+    /// The upstream failed.
+    pub fn upstream(reason: Reason) -> Self {
+        Self { reason, side: Side::Upstream, replay: Replay::Never, cause: None }
+    }
+
+    /// The same with its cause.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// The same with what is known about sending the request again.
+    #[must_use]
+    pub fn replay(mut self, replay: Replay) -> Self {
+        self.replay = replay;
+        self
+    }
+
+    /// The status a client sees. 499 is nginx's code for a client that went away: it is only
+    /// ever logged.
+    pub fn status(&self) -> StatusCode {
+        match self.reason {
+            Reason::BadRequest => StatusCode::BAD_REQUEST,
+            Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Reason::ClientBodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Reason::ClientClosed | Reason::ClientWriteTimeout => {
+                StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+            }
+            Reason::ConnectFailed | Reason::NoEndpoint | Reason::Draining | Reason::Overloaded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Reason::ConnectTimeout
+            | Reason::RequestTimeout
+            | Reason::ResponseTimeout
+            | Reason::TunnelIdle
+            | Reason::UpstreamIdleTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Reason::Loop => StatusCode::LOOP_DETECTED,
+            Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Reason::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Reason::NoRoute => StatusCode::NOT_FOUND,
+            Reason::UpstreamIncomplete
+            | Reason::UpstreamProtocol
+            | Reason::UpstreamReset
+            | Reason::UpstreamTls => StatusCode::BAD_GATEWAY,
+            Reason::ConfigError
+            | Reason::Internal
+            | Reason::None
+            | Reason::Redirect
+            | Reason::Respond => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = match self.side {
+            Side::Client => "client",
+            Side::Proxy => "proxy",
+            Side::Upstream => "upstream",
+        };
+        write!(f, "{} ({side} side)", self.reason.as_str())
+    }
+}
+
+impl std::error::Error for ProxyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}

@@ -1,0 +1,273 @@
+//! What is known about one request while it is served, and about the connection it came on.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::Worker;
+use super::tunnel::Tunnel;
+use crate::error::ProxyError;
+use crate::ir::Name;
+use crate::snapshot::{CompiledListener, CompiledRoute, ListenerId, RouteId, Snapshot};
+use crate::telemetry::{Exchange, Reason, Record};
+use crate::tls::PeerCertificate;
+use crate::upstream::{Endpoint, Upstream};
+
+/// The protocol of a client connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.0 or 1.1.
+    H1,
+    /// HTTP/2.
+    H2,
+}
+
+/// A client connection.
+pub struct ClientConn {
+    /// Where it came in.
+    pub listener: ListenerId,
+    /// The other end: the client, or what a PROXY header said it is.
+    pub peer: SocketAddr,
+    /// This end, or what a PROXY header said it is.
+    pub local: SocketAddr,
+    /// `https` or `http`.
+    pub secure: bool,
+    /// The protocol.
+    pub version: HttpVersion,
+    /// The name the client asked for in its TLS hello.
+    pub server_name: Option<Arc<str>>,
+    /// The TLS version.
+    pub tls_version: Option<&'static str>,
+    /// The verified client certificate.
+    pub peer_certificate: Option<PeerCertificate>,
+    /// The peer's address as a header value.
+    pub peer_text: HeaderValue,
+    /// The tunnel that an upgrade on this connection opened; taken over by the server once the
+    /// 101 is out.
+    pub tunnel: RefCell<Option<Tunnel>>,
+}
+
+/// What the server can do for one request's client beyond carrying request and response.
+pub trait ClientLink {
+    /// Ready once the client is known to have gone away.
+    fn poll_closed(&self, cx: &mut TaskContext<'_>) -> Poll<()>;
+
+    /// Sends an interim (1xx) response; dropped where it cannot be sent in order.
+    fn send_interim(&self, status: StatusCode, headers: &HeaderMap);
+
+    /// Whether the wire gate refused what the client sent after its head.
+    fn is_rejected(&self) -> bool;
+}
+
+/// One request's story, from its head to the last byte of its response.
+pub struct Context {
+    /// The connection it came on.
+    pub conn: Rc<ClientConn>,
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// Its client.
+    pub link: Rc<dyn ClientLink>,
+    /// When its head was complete.
+    pub started: Instant,
+    /// The snapshot it is served by.
+    pub snapshot: Rc<Arc<Snapshot>>,
+    /// Its id.
+    pub request_id: OnceCell<HeaderValue>,
+    /// The client's address as far as it is believed.
+    pub client: Cell<IpAddr>,
+    /// Whether an error body should be JSON.
+    pub prefers_json: Cell<bool>,
+    /// Whether it is a gRPC call, whose errors travel in trailers.
+    pub is_grpc: Cell<bool>,
+    /// Attempts made.
+    pub attempts: Cell<u32>,
+    /// The time the last attempt took to connect; zero on a reused connection.
+    pub connect_time: Cell<Option<Duration>>,
+    /// The time from the last attempt's start to its response head.
+    pub response_time: Cell<Option<Duration>>,
+    /// The upstream and endpoint of the last attempt.
+    pub upstream: RefCell<Option<(Arc<Upstream>, Option<Arc<Endpoint>>)>>,
+    /// Body bytes from the client.
+    pub request_bytes: Cell<u64>,
+    /// Body bytes to the client.
+    pub response_bytes: Cell<u64>,
+    route: Cell<Option<RouteId>>,
+    status: Cell<u16>,
+    reason: Cell<Reason>,
+    record: RefCell<Option<Box<Record>>>,
+    finished: Cell<bool>,
+}
+
+impl Context {
+    /// The story of a request whose head has just arrived; `None` before the first snapshot.
+    pub fn new(
+        conn: Rc<ClientConn>,
+        worker: Rc<Worker>,
+        link: Rc<dyn ClientLink>,
+    ) -> Option<Rc<Self>> {
+        let snapshot = worker.snapshot()?;
+        let client = Cell::new(conn.peer.ip());
+        Some(Rc::new(Self {
+            conn,
+            worker,
+            link,
+            started: Instant::now(),
+            snapshot,
+            request_id: OnceCell::new(),
+            client,
+            prefers_json: Cell::new(false),
+            is_grpc: Cell::new(false),
+            attempts: Cell::new(0),
+            connect_time: Cell::new(None),
+            response_time: Cell::new(None),
+            upstream: RefCell::new(None),
+            request_bytes: Cell::new(0),
+            response_bytes: Cell::new(0),
+            route: Cell::new(None),
+            status: Cell::new(0),
+            reason: Cell::new(Reason::None),
+            record: RefCell::new(None),
+            finished: Cell::new(false),
+        }))
+    }
+
+    /// The listener, if it is still configured.
+    pub fn listener(&self) -> Option<&Arc<CompiledListener>> {
+        self.snapshot.listener(self.conn.listener)
+    }
+
+    /// The matched route.
+    pub fn route(&self) -> Option<&CompiledRoute> {
+        self.snapshot.route(self.route.get()?)
+    }
+
+    /// Whether its peer is a trusted proxy.
+    pub fn is_from_trusted_proxy(&self) -> bool {
+        self.listener().is_some_and(|listener| listener.trusts(self.conn.peer.ip()))
+    }
+
+    /// The request id; made on first use where the client brought none that is believed.
+    pub fn request_id(&self) -> &HeaderValue {
+        self.request_id.get_or_init(|| self.worker.request_id())
+    }
+
+    /// Says which route matched, `None` for none. Called once.
+    pub fn routed(&self, route: Option<RouteId>) {
+        self.route.set(route);
+        if let Some(listener) = self.listener() {
+            self.metrics(listener).started(self.worker.id);
+        }
+    }
+
+    /// Begins the access log's record, where there is an access log.
+    pub fn begin_record(&self, begin: impl FnOnce() -> Record) {
+        if self.worker.access_log.enabled() {
+            *self.record.borrow_mut() = Some(Box::new(begin()));
+        }
+    }
+
+    /// Notes the status the client sees.
+    pub fn responded(&self, status: StatusCode) {
+        self.status.set(status.as_u16());
+    }
+
+    /// Notes why the proxy answered or broke off; the first reason stays.
+    pub fn because(&self, reason: Reason) {
+        if self.reason.get() == Reason::None {
+            self.reason.set(reason);
+        }
+    }
+
+    /// Notes a failure, for logs.
+    pub fn failed(&self, error: &ProxyError) {
+        self.because(error.reason);
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        let upstream = self.upstream.borrow();
+        let upstream = upstream.as_ref();
+        tracing::debug!(
+            reason = error.reason.as_str(),
+            cause = cause.as_deref().unwrap_or("-"),
+            route = self.route().map_or("-", |route| route.name.as_str()),
+            upstream = upstream.map_or("-", |(upstream, _)| upstream.name.as_str()),
+            endpoint = ?upstream.and_then(|(_, endpoint)| endpoint.as_ref()).map(|e| e.address),
+            request_id = ?self.request_id.get(),
+            "request failed"
+        );
+    }
+
+    /// Ends the story: counts it and writes it to the access log. Only the first call does.
+    pub fn finish(&self) {
+        if self.finished.replace(true) {
+            return;
+        }
+        let duration = self.started.elapsed();
+        let exchange = Exchange {
+            status: self.status.get(),
+            reason: self.reason.get(),
+            duration,
+            request_bytes: self.request_bytes.get(),
+            response_bytes: self.response_bytes.get(),
+        };
+        if let Some(listener) = self.listener() {
+            self.metrics(listener).finished(self.worker.id, &exchange);
+        }
+        self.write_log(&exchange);
+    }
+
+    fn metrics<'a>(
+        &self,
+        listener: &'a CompiledListener,
+    ) -> &'a Arc<crate::telemetry::RouteMetrics> {
+        match self.route.get() {
+            Some(route) => listener.route_metrics(route),
+            None => &listener.unrouted,
+        }
+    }
+
+    fn write_log(&self, exchange: &Exchange) {
+        let Some(mut record) = self.record.borrow_mut().take() else { return };
+        if self.route().is_some_and(|route| !route.access_log) {
+            return;
+        }
+        record.client = self.client.get();
+        record.scheme = if self.conn.secure { "https" } else { "http" };
+        record.status = exchange.status;
+        record.reason = exchange.reason;
+        record.request_bytes = exchange.request_bytes;
+        record.response_bytes = exchange.response_bytes;
+        record.duration = exchange.duration;
+        record.route = self.route().map(|route| route.name.clone());
+        record.attempts = self.attempts.get();
+        record.connect = self.connect_time.get();
+        record.upstream_head = self.response_time.get();
+        record.tls_version = self.conn.tls_version;
+        record.server_name = self.conn.server_name.as_deref().map(Name::from);
+        if let Some((upstream, endpoint)) = &*self.upstream.borrow() {
+            record.upstream = Some(upstream.name.clone());
+            record.endpoint = endpoint.as_ref().map(|endpoint| endpoint.address);
+        }
+        self.worker.access_log.record(self.worker.id, *record);
+    }
+}
+
+/// A request dropped before its response is one whose client went away.
+impl Drop for Context {
+    fn drop(&mut self) {
+        if !self.finished.get() && self.started_routing() {
+            self.because(Reason::ClientClosed);
+            self.status.set(499);
+            self.finish();
+        }
+    }
+}
+
+impl Context {
+    fn started_routing(&self) -> bool {
+        self.route.get().is_some() || self.status.get() != 0
+    }
+}

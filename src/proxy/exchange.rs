@@ -1,0 +1,220 @@
+//! An exchange with an endpoint, whichever protocol it speaks, and its deadlines.
+
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+
+use super::{Context, RequestBody};
+use crate::error::ProxyError;
+use crate::telemetry::Reason;
+use crate::upstream::InFlight;
+use crate::upstream::h1::{H1Exchange, HeadEvent};
+use crate::upstream::h2::H2Exchange;
+use crate::util::wheel::Timer;
+
+/// A request being sent and its response being read.
+pub enum Exchange {
+    /// On an HTTP/1 connection.
+    H1(H1Exchange<RequestBody>),
+    /// On an HTTP/2 stream.
+    H2(H2Exchange),
+}
+
+impl Exchange {
+    pub fn poll_head(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        spare: &mut HeaderMap,
+    ) -> Poll<Result<HeadEvent, ProxyError>> {
+        match self {
+            Self::H1(exchange) => exchange.poll_head(cx, spare),
+            Self::H2(exchange) => exchange.poll_head(cx),
+        }
+    }
+
+    pub fn is_sent(&self) -> bool {
+        match self {
+            Self::H1(exchange) => exchange.is_sent(),
+            Self::H2(exchange) => exchange.is_sent(),
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::H1(exchange) => exchange.is_over(),
+            Self::H2(exchange) => exchange.is_over(),
+        }
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        match self {
+            Self::H1(exchange) => exchange.poll_body(cx),
+            Self::H2(exchange) => exchange.poll_body(cx),
+        }
+    }
+
+    pub fn progress(&self) -> u64 {
+        match self {
+            Self::H1(exchange) => exchange.progress(),
+            Self::H2(exchange) => exchange.progress(),
+        }
+    }
+}
+
+/// The response body of an exchange: gives the connection back at its end.
+pub struct ExchangeBody {
+    exchange: Exchange,
+    context: Rc<Context>,
+    in_flight: Option<InFlight>,
+    deadline: Deadline,
+}
+
+impl ExchangeBody {
+    /// The body that follows the final head of `exchange`.
+    pub fn new(
+        exchange: Exchange,
+        context: Rc<Context>,
+        in_flight: InFlight,
+        idle: Option<Duration>,
+        total: Option<Instant>,
+    ) -> Self {
+        let deadline = Deadline::new(idle, total);
+        let mut body = Self { exchange, context, in_flight: Some(in_flight), deadline };
+        body.settle();
+        body
+    }
+
+    /// The length still to come, where it is known.
+    pub fn remaining(&self) -> Option<u64> {
+        match &self.exchange {
+            Exchange::H1(exchange) => exchange.remaining(),
+            Exchange::H2(exchange) => exchange.is_over().then_some(0),
+        }
+    }
+
+    /// Whether nothing more comes.
+    pub fn is_over(&self) -> bool {
+        self.exchange.is_over()
+    }
+
+    /// Waits for the next frame.
+    pub fn poll_frame(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let polled = self.exchange.poll_frame(cx);
+        if polled.is_pending() {
+            let progress = self.exchange.progress();
+            return self.deadline.poll(cx, &self.context, progress).map(|reason| {
+                self.note_failure(reason);
+                Some(Err(ProxyError::upstream(reason)))
+            });
+        }
+        if let Poll::Ready(Some(Err(error))) = &polled {
+            self.note_failure(error.reason);
+        }
+        self.settle();
+        polled
+    }
+
+    fn note_failure(&self, reason: Reason) {
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.endpoint().metrics.failed(self.context.worker.id, reason);
+        }
+    }
+
+    /// Lets go of the connection and the endpoint as soon as the response is complete.
+    fn settle(&mut self) {
+        if !self.exchange.is_over() {
+            return;
+        }
+        if let Exchange::H1(exchange) = &mut self.exchange
+            && let Some(conn) = exchange.take_reusable()
+        {
+            self.context.worker.pools.give_back(conn);
+        }
+        self.in_flight = None;
+    }
+}
+
+/// The deadline of a response head: an idle one while the request is being sent, then one for
+/// the answer.
+pub(super) struct HeadDeadline {
+    sending: Deadline,
+    response: Option<Duration>,
+    waiting: Option<Timer>,
+}
+
+impl HeadDeadline {
+    pub fn new(idle: Option<Duration>, response: Option<Duration>) -> Self {
+        Self { sending: Deadline::new(idle, None), response, waiting: None }
+    }
+
+    /// Ready with the reason once the deadline has passed.
+    pub fn poll(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        context: &Context,
+        exchange: &Exchange,
+    ) -> Poll<Reason> {
+        if !exchange.is_sent() {
+            return self.sending.poll(cx, context, exchange.progress());
+        }
+        let Some(response) = self.response else { return Poll::Pending };
+        let timer = self.waiting.get_or_insert_with(|| {
+            let mut timer = context.worker.wheel.timer();
+            timer.arm(response);
+            timer
+        });
+        timer.poll_due(cx).map(|()| Reason::ResponseTimeout)
+    }
+}
+
+/// The idle and the total deadline of a body. Looked at only while nothing moves.
+pub(super) struct Deadline {
+    idle: Option<Duration>,
+    total: Option<Instant>,
+    timer: Option<Timer>,
+    seen: u64,
+    idle_at: Option<Instant>,
+}
+
+impl Deadline {
+    pub fn new(idle: Option<Duration>, total: Option<Instant>) -> Self {
+        Self { idle, total, timer: None, seen: u64::MAX, idle_at: None }
+    }
+
+    /// Ready with the reason once a deadline has passed. `progress` is a count of bytes moved.
+    pub fn poll(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        context: &Context,
+        progress: u64,
+    ) -> Poll<Reason> {
+        if progress != self.seen {
+            self.seen = progress;
+            let now = Instant::now();
+            self.idle_at = self.idle.map(|idle| now + idle);
+            let Some(at) = self.idle_at.into_iter().chain(self.total).min() else {
+                return Poll::Pending;
+            };
+            let timer = self.timer.get_or_insert_with(|| context.worker.wheel.timer());
+            timer.arm_at(at);
+        }
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
+        timer.poll_due(cx).map(|()| {
+            let total_first = match (self.total, self.idle_at) {
+                (Some(total), Some(idle)) => total <= idle,
+                (total, _) => total.is_some(),
+            };
+            if total_first { Reason::RequestTimeout } else { Reason::UpstreamIdleTimeout }
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! What endpoints are told about the client: `X-Forwarded-*`, `X-Real-IP`, `X-Request-ID`,
+//! `Forwarded` (RFC 7239) and `Via`.
+//!
+//! These names are ours. What a client sends under them, or under an alias with underscores, is
+//! dropped unless the peer is a trusted proxy; ours are added last and always arrive.
+
+use std::net::IpAddr;
+
+use http::header::{FORWARDED, VIA};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+use super::{Context, HttpVersion, Request};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// The request id's field, in both directions.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const HTTP: HeaderValue = HeaderValue::from_static("http");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
+
+/// The longest request id taken over from a trusted proxy.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Names that tell endpoints about the client or the original request; a client cannot be
+/// allowed to say them.
+const OWNED: [&str; 19] = [
+    "forwarded",
+    "x-client-cert-fingerprint",
+    "x-client-cert-san",
+    "x-client-cert-serial",
+    "x-client-cert-subject",
+    "x-client-verify",
+    "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-original-url",
+    "x-real-ip",
+    "x-request-id",
+    "x-rewrite-url",
+];
+
+/// Drops what the client must not say and learns from a trusted proxy who the client is. Called
+/// before anything relies on the client's address.
+pub fn receive(context: &Context, headers: &mut HeaderMap) {
+    let trusted = context.is_from_trusted_proxy();
+    if trusted {
+        if let Some(listener) = context.listener()
+            && let Some(client) = client_behind(headers, |ip| listener.trusts(ip))
+        {
+            context.client.set(client);
+        }
+        if let Some(id) = headers.get(&X_REQUEST_ID)
+            && id.len() <= MAX_REQUEST_ID
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        {
+            let _ = context.request_id.set(id.clone());
+        }
+    }
+    let mut dropped: SmallVec<[HeaderName; 8]> = SmallVec::new();
+    for name in headers.keys() {
+        let text = name.as_str();
+        // An underscore becomes a dash in CGI-like environments: an alias of an owned name.
+        let owned = || matches!(text.as_bytes(), [b'x', b'-', ..] | [b'f', b'o', ..]);
+        if text.as_bytes().contains(&b'_')
+            || (!trusted && owned() && OWNED.binary_search(&text).is_ok())
+            || (trusted && text.starts_with("x-client-"))
+        {
+            dropped.push(name.clone());
+        }
+    }
+    for name in dropped {
+        headers.remove(name);
+    }
+}
+
+/// Adds what the endpoint is told.
+pub fn send(request: &mut Request) {
+    let context = request.context.clone();
+    let conn = &context.conn;
+    let headers = &mut request.headers;
+    let trusted = context.is_from_trusted_proxy();
+    let proto = if conn.secure { HTTPS } else { HTTP };
+    if trusted {
+        append_forwarded_for(headers, &conn.peer_text);
+        headers.entry(X_FORWARDED_PROTO).or_insert(proto);
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| request.host.to_value());
+        headers.entry(X_FORWARDED_PORT).or_insert_with(|| conn.local.port().into());
+        headers.insert(X_REAL_IP, ip_value(context.client.get()));
+    } else {
+        headers.insert(X_FORWARDED_FOR, conn.peer_text.clone());
+        headers.insert(X_FORWARDED_PROTO, proto);
+        headers.insert(X_FORWARDED_HOST, request.host.to_value());
+        headers.insert(X_FORWARDED_PORT, conn.local.port().into());
+        headers.insert(X_REAL_IP, conn.peer_text.clone());
+    }
+    headers.insert(X_REQUEST_ID, context.request_id().clone());
+    let forwarding = &context.snapshot.config.settings.forwarding;
+    if forwarding.forwarded {
+        append_forwarded(headers, &context, &request.host);
+    }
+    if forwarding.via {
+        headers.append(VIA, via(conn.version));
+    }
+    send_certificate(&context, headers);
+}
+
+/// The `Via` member for a message received in `version`.
+pub fn via(version: HttpVersion) -> HeaderValue {
+    match version {
+        HttpVersion::H1 => HeaderValue::from_static("1.1 portcullis"),
+        HttpVersion::H2 => HeaderValue::from_static("2 portcullis"),
+    }
+}
+
+/// The right-most address in `X-Forwarded-For` that is not itself a trusted proxy.
+fn client_behind(headers: &HeaderMap, trusts: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let mut last = None;
+    for value in headers.get_all(&X_FORWARDED_FOR).iter().rev() {
+        for hop in value.as_bytes().rsplit(|byte| *byte == b',') {
+            let hop = std::str::from_utf8(hop).ok()?.trim();
+            let hop = hop.trim_start_matches('[').trim_end_matches(']');
+            let address = hop.parse::<IpAddr>().ok()?;
+            last = Some(address);
+            if !trusts(address) {
+                return last;
+            }
+        }
+    }
+    last
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, peer: &HeaderValue) {
+    let mut hops: Vec<&[u8]> =
+        headers.get_all(&X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+    hops.push(peer.as_bytes());
+    let joined = HeaderValue::from_bytes(&hops.join(&b", "[..]));
+    headers.insert(X_FORWARDED_FOR, joined.unwrap_or_else(|_| peer.clone()));
+}
+
+fn append_forwarded(headers: &mut HeaderMap, context: &Context, host: &super::Host) {
+    let quoted = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("\"[{ip}]\""),
+    };
+    let host = host.to_value();
+    let host = host.to_str().unwrap_or_default();
+    let proto = if context.conn.secure { "https" } else { "http" };
+    let for_ = quoted(context.conn.peer.ip());
+    let by = quoted(context.conn.local.ip());
+    let element = format!("for={for_};by={by};host=\"{host}\";proto={proto}");
+    if let Ok(element) = HeaderValue::try_from(element) {
+        headers.append(FORWARDED, element);
+    }
+}
+
+/// Tells the endpoint whose certificate was verified.
+fn send_certificate(context: &Context, headers: &mut HeaderMap) {
+    let Some(auth) = context
+        .listener()
+        .and_then(|listener| listener.spec.tls.as_ref())
+        .and_then(|tls| tls.client_auth.as_ref())
+        .filter(|auth| auth.forward)
+    else {
+        return;
+    };
+    let _ = auth;
+    let Some(certificate) = &context.conn.peer_certificate else {
+        headers.insert("x-client-verify", HeaderValue::from_static("NONE"));
+        return;
+    };
+    headers.insert("x-client-verify", HeaderValue::from_static("SUCCESS"));
+    let sans = certificate.sans.join(",");
+    for (name, value) in [
+        ("x-client-cert-subject", certificate.subject.as_str()),
+        ("x-client-cert-serial", certificate.serial.as_str()),
+        ("x-client-cert-fingerprint", certificate.fingerprint.as_str()),
+        ("x-client-cert-san", sans.as_str()),
+    ] {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// An address as a field value.
+pub fn ip_value(ip: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owned_names_are_sorted_for_the_binary_search() {
+        assert!(OWNED.is_sorted());
+    }
+
+    #[test]
+    fn the_client_is_the_last_hop_nobody_vouches_for() {
+        let behind = |hops: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.append(X_FORWARDED_FOR, HeaderValue::from_static(hops));
+            client_behind(&headers, |ip| ip.to_string().starts_with("10."))
+        };
+        assert_eq!(behind("1.1.1.1, 2.2.2.2, 10.0.0.1"), Some([2, 2, 2, 2].into()));
+        assert_eq!(behind("10.0.0.2, 10.0.0.1"), Some([10, 0, 0, 2].into()));
+        assert_eq!(behind("1.1.1.1, junk, 10.0.0.1"), None);
+    }
+}

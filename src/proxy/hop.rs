@@ -1,0 +1,211 @@
+//! Hop-by-hop fields (RFC 9110 §7.6.1): what belongs to one connection does not cross the proxy.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// What the hop-by-hop fields of a request said.
+#[derive(Default)]
+pub struct RequestHop {
+    /// The value of `Upgrade`, where `Connection` nominates it and it is not `h2c`.
+    pub upgrade: Option<HeaderValue>,
+    /// Whether the client takes trailers (`TE: trailers`).
+    pub takes_trailers: bool,
+}
+
+/// Takes the hop-by-hop fields, the framing and `Host` out of a request.
+pub fn strip_request(headers: &mut HeaderMap) -> RequestHop {
+    let mut hop = RequestHop::default();
+    let mut present = Present::default();
+    for name in headers.keys() {
+        present.note(name);
+    }
+    if present.te {
+        hop.takes_trailers = headers
+            .get_all(TE)
+            .iter()
+            .flat_map(tokens)
+            .any(|token| token.eq_ignore_ascii_case(b"trailers"));
+        headers.remove(TE);
+    }
+    if present.upgrade {
+        let nominated = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(tokens)
+            .any(|token| token.eq_ignore_ascii_case(b"upgrade"));
+        // The upgrade to HTTP/2 in clear text is gone from the standard (RFC 9113 §3.1).
+        hop.upgrade = headers.remove(UPGRADE).filter(|protocol| {
+            nominated && !tokens(protocol).any(|token| token.eq_ignore_ascii_case(b"h2c"))
+        });
+    }
+    if present.connection {
+        remove_nominated(headers);
+    }
+    if present.rare {
+        for name in [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS, EXPECT, PROXY_AUTHORIZATION] {
+            headers.remove(name);
+        }
+    }
+    if present.framing {
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
+    }
+    headers.remove(HOST);
+    hop
+}
+
+/// Takes the hop-by-hop fields out of a response. `upgraded` keeps `Upgrade`, which then is part
+/// of the answer. `Trailer` stays: it announces what follows the body.
+pub fn strip_response(headers: &mut HeaderMap, upgraded: bool) {
+    let mut present = Present::default();
+    for name in headers.keys() {
+        present.note(name);
+    }
+    if present.connection {
+        let upgrade = if upgraded { headers.get(UPGRADE).cloned() } else { None };
+        remove_nominated(headers);
+        if let Some(upgrade) = upgrade {
+            headers.insert(UPGRADE, upgrade);
+        }
+    }
+    if present.rare {
+        for name in [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS] {
+            headers.remove(name);
+        }
+    }
+    if present.upgrade && !upgraded {
+        headers.remove(UPGRADE);
+    }
+    if present.framing {
+        headers.remove(TRANSFER_ENCODING);
+    }
+}
+
+/// Which fields a head has, found in one pass: most have none of these.
+#[derive(Default)]
+struct Present {
+    connection: bool,
+    framing: bool,
+    rare: bool,
+    te: bool,
+    upgrade: bool,
+}
+
+impl Present {
+    fn note(&mut self, name: &HeaderName) {
+        match name.as_str().len() {
+            2 => self.te |= name == TE,
+            6 => self.rare |= name == EXPECT,
+            7 => self.upgrade |= name == UPGRADE,
+            10 => {
+                self.connection |= name == CONNECTION;
+                self.rare |= name == KEEP_ALIVE;
+            }
+            14 => {
+                self.framing |= name == CONTENT_LENGTH;
+                self.rare |= name == HTTP2_SETTINGS;
+            }
+            16 => self.rare |= name == PROXY_CONNECTION,
+            17 => self.framing |= name == TRANSFER_ENCODING,
+            19 => self.rare |= name == PROXY_AUTHORIZATION,
+            _ => {}
+        }
+    }
+}
+
+/// Removes `Connection` and what it nominates. Fields that frame or address the message cannot
+/// be nominated away: a client must not be able to strip what a policy or an endpoint relies on.
+fn remove_nominated(headers: &mut HeaderMap) {
+    let mut nominated: SmallVec<[HeaderName; 4]> = SmallVec::new();
+    for token in headers.get_all(CONNECTION).iter().flat_map(tokens) {
+        if let Ok(name) = HeaderName::from_bytes(token)
+            && !is_end_to_end(&name)
+        {
+            nominated.push(name);
+        }
+    }
+    headers.remove(CONNECTION);
+    for name in nominated {
+        headers.remove(name);
+    }
+}
+
+fn is_end_to_end(name: &HeaderName) -> bool {
+    [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER].contains(name)
+        || matches!(name.as_str(), "authorization" | "cookie" | "set-cookie" | "cache-control")
+}
+
+/// The tokens of a comma-separated list.
+pub fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let pieces = value.as_bytes().split(|byte| *byte == b',');
+    pieces.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn hop_by_hop_and_nominated_fields_go() {
+        let mut headers = headers(&[
+            ("connection", "close, X-Secret"),
+            ("connection", "keep-alive"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers, deflate"),
+            ("transfer-encoding", "chunked"),
+            ("x-secret", "1"),
+            ("x-kept", "1"),
+            ("host", "a"),
+        ]);
+        let hop = strip_request(&mut headers);
+        assert_eq!(names(&headers), ["x-kept"]);
+        assert!(hop.takes_trailers);
+        assert!(hop.upgrade.is_none());
+    }
+
+    #[test]
+    fn what_addresses_or_authorises_cannot_be_nominated_away() {
+        let mut headers = headers(&[
+            ("connection", "host, authorization, cookie, trailer"),
+            ("authorization", "Basic x"),
+            ("cookie", "a=b"),
+            ("trailer", "x-sum"),
+        ]);
+        strip_request(&mut headers);
+        assert_eq!(names(&headers), ["authorization", "cookie", "trailer"]);
+    }
+
+    #[test]
+    fn an_upgrade_is_wanted_only_if_nominated_and_never_to_h2c() {
+        let wanted = |connection, protocol| {
+            let fields = [("connection", connection), ("upgrade", protocol)];
+            strip_request(&mut headers(&fields)).upgrade.is_some()
+        };
+        assert!(wanted("keep-alive, Upgrade", "websocket"));
+        assert!(!wanted("keep-alive", "websocket"));
+        assert!(!wanted("upgrade, http2-settings", "h2c"));
+    }
+}

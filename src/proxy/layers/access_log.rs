@@ -1,0 +1,32 @@
+//! Tells the story of every request once, and turns every error into a response.
+
+use std::convert::Infallible;
+
+use futures_util::FutureExt;
+use http::Response;
+use tower::{Service, service_fn};
+
+use super::Outcome;
+use crate::error::ProxyError;
+use crate::proxy::{Body, Inbound, rescue};
+
+/// The outermost layer. The story ends with the response body, or with the tunnel it opens.
+pub fn access_log<S>(
+    mut inner: S,
+) -> impl Service<Inbound, Response = Response<Body>, Error = Infallible> + Clone
+where
+    S: Service<Inbound, Response = Response<Body>, Error = ProxyError> + Clone,
+{
+    service_fn(move |inbound: Inbound| {
+        let context = inbound.context.clone();
+        inner.call(inbound).map(move |outcome: Outcome| {
+            let response = outcome.unwrap_or_else(|error| rescue::response(&error, &context));
+            context.responded(response.status());
+            let mut response = response.map(|body| body.finishing(context.clone()));
+            if let Some(tunnel) = context.conn.tunnel.borrow_mut().as_mut() {
+                tunnel.finish_with(response.body_mut().take_finish());
+            }
+            Ok(response)
+        })
+    })
+}

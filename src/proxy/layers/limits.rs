@@ -1,0 +1,31 @@
+//! What a route allows a request to be.
+
+use futures_util::future::{Either, ready};
+use http::Response;
+use tower::{Service, service_fn};
+
+use crate::error::ProxyError;
+use crate::proxy::{Body, Request};
+use crate::telemetry::Reason;
+
+/// Puts the route's limits on the body: refused at once where its length is known.
+pub fn limits<S>(
+    mut inner: S,
+) -> impl Service<Request, Response = Response<Body>, Error = ProxyError> + Clone
+where
+    S: Service<Request, Response = Response<Body>, Error = ProxyError> + Clone,
+{
+    service_fn(move |mut request: Request| {
+        if let (Some(body), Some(route)) = (request.body.as_mut(), request.context.route()) {
+            let too_large = match (route.body_limit, body.length()) {
+                (Some(limit), Some(length)) => length > limit,
+                _ => false,
+            };
+            if too_large {
+                return Either::Right(ready(Err(ProxyError::client(Reason::BodyTooLarge))));
+            }
+            body.restrict(route.body_limit, route.timeouts.idle);
+        }
+        Either::Left(inner.call(request))
+    })
+}

@@ -1,0 +1,32 @@
+//! The layers of the stack: each wraps the service behind it, and each is a branch when the route
+//! has no such policy.
+//!
+//! Layers are functions over tower services. Their futures are combinators rather than `async`
+//! blocks around `async` blocks: a block that awaits a captured future holds it twice, and eight
+//! layers of that would be a future of many kilobytes per connection.
+
+mod access_log;
+mod answer;
+mod filters;
+mod limits;
+mod lookup;
+mod normalize;
+mod retry;
+mod timeout;
+
+pub use access_log::access_log;
+pub use answer::answer;
+pub use filters::filters;
+pub use limits::limits;
+pub use lookup::lookup;
+pub use normalize::normalize;
+pub use retry::retry;
+pub use timeout::timeout;
+
+use http::Response;
+
+use super::Body;
+use crate::error::ProxyError;
+
+/// What a layer's future resolves to.
+type Outcome = Result<Response<Body>, ProxyError>;

@@ -1,0 +1,187 @@
+//! Brings a request into its one form, or refuses it: here or never.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use futures_util::future::{Either, ready};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, REFERER, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Response};
+use tower::{Service, service_fn};
+
+use crate::error::ProxyError;
+use crate::filter::RequestTarget;
+use crate::proxy::{
+    Body, Context, Host, HttpVersion, Inbound, Request, RequestBody, Upgrade, forwarding, hop,
+};
+use crate::telemetry::{Reason, Record, RecordText};
+
+/// One host, one target, no hop-by-hop fields, the client's address settled.
+pub fn normalize<S>(
+    mut inner: S,
+) -> impl Service<Inbound, Response = Response<Body>, Error = ProxyError> + Clone
+where
+    S: Service<Request, Response = Response<Body>, Error = ProxyError> + Clone,
+{
+    service_fn(move |inbound: Inbound| {
+        let context = inbound.context.clone();
+        match judge(inbound) {
+            Ok(request) => Either::Left(inner.call(request)),
+            Err(error) => {
+                context.routed(None);
+                Either::Right(ready(Err(error)))
+            }
+        }
+    })
+}
+
+fn judge(inbound: Inbound) -> Result<Request, ProxyError> {
+    let Inbound { parts, body, context } = inbound;
+    let mut headers = parts.headers;
+    context.prefers_json.set(prefers_json(headers.get(ACCEPT)));
+    let grpc = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    context.is_grpc.set(grpc);
+    forwarding::receive(&context, &mut headers);
+
+    let uri = parts.uri.into_parts();
+    let host = host(uri.authority.as_ref(), &headers, &context)?;
+    let path = uri.path_and_query.unwrap_or(PathAndQuery::from_static("/"));
+    begin_record(&context, &parts.method, parts.version, &host, &path, &headers);
+    let extended = parts.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str);
+    let mut upgrade = match (&parts.method, extended) {
+        (&Method::CONNECT, Some(protocol)) => {
+            let protocol = HeaderValue::from_str(protocol).map_err(bad_request)?;
+            Some(Upgrade { protocol, extended_connect: true })
+        }
+        (&Method::CONNECT | &Method::TRACE, _) => {
+            return Err(ProxyError::proxy(Reason::MethodNotAllowed));
+        }
+        _ => None,
+    };
+    let target = RequestTarget::parse(path).map_err(bad_request)?;
+    if target.path() == "*" && parts.method != Method::OPTIONS {
+        return Err(bad_request("'*' is only for OPTIONS"));
+    }
+    let found = hop::strip_request(&mut headers);
+    if let Some(protocol) = found.upgrade
+        && context.conn.version == HttpVersion::H1
+    {
+        upgrade = Some(Upgrade { protocol, extended_connect: false });
+    }
+    if let Some(upgrade) = &upgrade
+        && upgrade.extended_connect
+    {
+        add_websocket_key(&context, &mut headers);
+    }
+    Ok(Request {
+        method: parts.method,
+        upstream_host: host.to_value(),
+        host,
+        target,
+        headers,
+        body: RequestBody::new(body, context.clone()),
+        upgrade,
+        takes_trailers: found.takes_trailers,
+        context,
+        tried: Vec::new(),
+        upstream: None,
+        fresh: false,
+    })
+}
+
+fn bad_request(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ProxyError {
+    ProxyError::client(Reason::BadRequest).because(error)
+}
+
+/// The one host of a request (RFC 9112 §3.2, RFC 9113 §8.3.1): the target's authority or `Host`,
+/// and where both are there they must agree.
+fn host(
+    authority: Option<&http::uri::Authority>,
+    headers: &http::HeaderMap,
+    context: &Context,
+) -> Result<Host, ProxyError> {
+    let mut fields = headers.get_all(HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(bad_request("several Host fields"));
+    }
+    let from_field = match field {
+        Some(value) => Some(Host::parse(value).ok_or_else(|| bad_request("bad Host"))?),
+        None => None,
+    };
+    let from_target = match authority {
+        Some(authority) => {
+            let host = Host::from_authority(authority);
+            Some(host.ok_or_else(|| bad_request("bad authority"))?)
+        }
+        None => None,
+    };
+    match (from_target, from_field) {
+        (Some(target), Some(field)) if !target.same_place(&field, context.conn.secure) => {
+            Err(bad_request("Host differs from the target's authority"))
+        }
+        (Some(host), _) | (None, Some(host)) => Ok(host),
+        // HTTP/1.0 without a Host: the address it was sent to is all there is.
+        (None, None) => {
+            let address = match context.conn.local.ip() {
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => format!("[{ip}]"),
+            };
+            let value = HeaderValue::try_from(address).map_err(bad_request)?;
+            Host::parse(&value).ok_or_else(|| bad_request("no Host"))
+        }
+    }
+}
+
+/// Whether an error body should be JSON: the client names it and does not take text.
+fn prefers_json(accept: Option<&HeaderValue>) -> bool {
+    let Some(accept) = accept.and_then(|accept| accept.to_str().ok()) else { return false };
+    accept.contains("json") && !accept.contains("text/")
+}
+
+fn begin_record(
+    context: &Context,
+    method: &Method,
+    version: http::Version,
+    host: &Host,
+    path: &PathAndQuery,
+    headers: &http::HeaderMap,
+) {
+    context.begin_record(|| {
+        let text = RecordText {
+            host: host.name().as_bytes(),
+            path: path.path().as_bytes(),
+            query: path.query().map(str::as_bytes),
+            request_id: context.request_id().as_bytes(),
+            user_agent: headers.get(USER_AGENT).map(HeaderValue::as_bytes),
+            referer: headers.get(REFERER).map(HeaderValue::as_bytes),
+        };
+        let listener = context.listener().map(|listener| listener.name.clone());
+        Record::new(
+            SystemTime::now(),
+            context.conn.peer,
+            listener.unwrap_or_default(),
+            method.clone(),
+            version,
+            &text,
+        )
+    });
+}
+
+/// A WebSocket over HTTP/2 has no key (RFC 8441 §5); an HTTP/1 endpoint wants one.
+fn add_websocket_key(context: &Context, headers: &mut http::HeaderMap) {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    // 16 random bytes in base64: 21 full digits, one of two bits, two of padding.
+    let mut key = [b'='; 24];
+    let digits = key.iter_mut().take(22);
+    for (place, digit) in digits.enumerate() {
+        let mask = if place == 21 { 0b11_0000 } else { 0b11_1111 };
+        let index = (context.worker.random() & mask) as usize;
+        *digit = ALPHABET.get(index).copied().unwrap_or(b'A');
+    }
+    if let Ok(key) = HeaderValue::from_bytes(&key) {
+        headers.insert("sec-websocket-key", key);
+    }
+}

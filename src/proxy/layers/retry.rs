@@ -1,0 +1,44 @@
+//! Repeats an attempt that provably did nothing.
+
+use http::Response;
+use tower::{Service, service_fn};
+
+use crate::error::{ProxyError, Replay};
+use crate::proxy::forward::Failed;
+use crate::proxy::{Body, Request};
+
+/// Sends the request to another endpoint after a connect failure, and again after a connection
+/// turned out to be closed before it carried anything.
+pub fn retry<S>(
+    inner: S,
+) -> impl Service<Request, Response = Response<Body>, Error = ProxyError> + Clone
+where
+    S: Service<Request, Response = Response<Body>, Error = Failed> + Clone,
+{
+    service_fn(move |mut request: Request| {
+        let mut inner = inner.clone();
+        async move {
+            let context = request.context.clone();
+            let most = context.route().map_or(0, |route| route.retry.attempts);
+            let mut repeats = 0;
+            let mut first = None;
+            loop {
+                let failed = match inner.call(request).await {
+                    Ok(response) => return Ok(response),
+                    Err(failed) => failed,
+                };
+                let Some(again) = failed.request.filter(|_| repeats < most) else {
+                    // "No endpoint left" says less than why the endpoints were left.
+                    return Err(first.unwrap_or(failed.error));
+                };
+                repeats += 1;
+                request = *again;
+                request.fresh = failed.error.replay == Replay::Stale || request.tried.is_empty();
+                if let Some(upstream) = &request.upstream {
+                    upstream.metrics.retry(context.worker.id, failed.error.reason);
+                }
+                first.get_or_insert(failed.error);
+            }
+        }
+    })
+}

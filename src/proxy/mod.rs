@@ -1,0 +1,27 @@
+//! The request path: from a request head to the last byte of its response.
+//!
+//! `stack` shows the whole of it on one screen. Everything here runs on one worker and belongs
+//! to one request; what outlives requests is in `snapshot` and `upstream`. It knows nothing of
+//! sockets, TLS or providers: the `server` hands it parsed requests.
+
+mod body;
+mod context;
+mod exchange;
+mod forward;
+mod forwarding;
+mod hop;
+mod layers;
+mod request;
+mod request_body;
+mod rescue;
+mod stack;
+mod tunnel;
+mod worker;
+
+pub use body::Body;
+pub use context::{ClientConn, ClientLink, Context, HttpVersion};
+pub use request::{Host, Inbound, Request, Upgrade};
+pub use request_body::{IncomingBody, RequestBody};
+pub use stack::{Stack, stack};
+pub use tunnel::Tunnel;
+pub use worker::Worker;

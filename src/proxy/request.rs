@@ -1,0 +1,177 @@
+//! A request in its one form, after everything ambiguous was refused.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::{Context, RequestBody};
+use crate::filter::RequestTarget;
+use crate::upstream::{EndpointId, Upstream};
+
+/// A request as the server hands it over: parsed, not judged.
+pub struct Inbound {
+    /// The head.
+    pub parts: http::request::Parts,
+    /// The body.
+    pub body: super::IncomingBody,
+    /// Its story.
+    pub context: Rc<Context>,
+}
+
+/// A request on its way through the stack.
+pub struct Request {
+    /// The method sent to the endpoint.
+    pub method: Method,
+    /// The host the client asked for; the router's key.
+    pub host: Host,
+    /// The `Host` the endpoint sees.
+    pub upstream_host: HeaderValue,
+    /// Path and query.
+    pub target: RequestTarget,
+    /// The other fields, free of hop-by-hop ones.
+    pub headers: HeaderMap,
+    /// The body; `None` when there is none.
+    pub body: Option<RequestBody>,
+    /// What the client wants to switch to.
+    pub upgrade: Option<Upgrade>,
+    /// Whether the client takes trailers.
+    pub takes_trailers: bool,
+    /// Its story.
+    pub context: Rc<Context>,
+    /// Endpoints that failed before a byte of the request was written.
+    pub tried: Vec<EndpointId>,
+    /// The upstream drawn by the first attempt.
+    pub upstream: Option<Arc<Upstream>>,
+    /// Whether the next attempt must not use a pooled connection.
+    pub fresh: bool,
+}
+
+/// A wish to switch protocols.
+#[derive(Clone, Debug)]
+pub struct Upgrade {
+    /// The value of `Upgrade`.
+    pub protocol: HeaderValue,
+    /// Whether it came as an extended CONNECT (RFC 8441), to be answered with 200 and not 101.
+    pub extended_connect: bool,
+}
+
+/// A host and port as a client wrote it, valid, in lower case and without a trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    text: HeaderValue,
+    name_length: usize,
+    port: Option<u16>,
+}
+
+impl Host {
+    /// Parses `host[:port]`. Without a copy where the text is in its normal form.
+    pub fn parse(value: &HeaderValue) -> Option<Self> {
+        let text = std::str::from_utf8(value.as_bytes()).ok()?;
+        if text.is_empty() || text.contains('@') {
+            return None;
+        }
+        let (name, port) = match text.rsplit_once(':') {
+            Some((name, port)) if !port.contains(']') => (name, Some(port)),
+            _ => (text, None),
+        };
+        let port = match port {
+            None => None,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(digits.parse::<u16>().ok().filter(|port| *port > 0)?)
+            }
+            Some(_) => return None,
+        };
+        if !is_name(name) {
+            return None;
+        }
+        let normal = !name.ends_with('.') && !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        let text = if normal {
+            value.clone()
+        } else {
+            let mut text = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+            if let Some(port) = port {
+                text.push(':');
+                text.push_str(itoa::Buffer::new().format(port));
+            }
+            HeaderValue::try_from(text).ok()?
+        };
+        let name_length = match port {
+            Some(_) => text.as_bytes().iter().rposition(|byte| *byte == b':')?,
+            None => text.len(),
+        };
+        (name_length > 0).then_some(Self { text, name_length, port })
+    }
+
+    /// Parses an authority (RFC 3986 §3.2) without user information.
+    pub fn from_authority(authority: &Authority) -> Option<Self> {
+        Self::parse(&HeaderValue::from_str(authority.as_str()).ok()?)
+    }
+
+    /// The name, the router's key.
+    pub fn name(&self) -> &str {
+        let name = self.text.as_bytes().get(..self.name_length).unwrap_or_default();
+        std::str::from_utf8(name).unwrap_or_default()
+    }
+
+    /// The port the client named.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Name and port.
+    pub fn to_value(&self) -> HeaderValue {
+        self.text.clone()
+    }
+
+    /// Whether both name the same place; a scheme's own port may be left out.
+    pub fn same_place(&self, other: &Self, secure: bool) -> bool {
+        let standard = if secure { 443 } else { 80 };
+        self.name() == other.name()
+            && self.port.unwrap_or(standard) == other.port.unwrap_or(standard)
+    }
+}
+
+/// A host name, IPv4 address or bracketed IPv6 address.
+fn is_name(name: &str) -> bool {
+    if let Some(literal) = name.strip_prefix('[') {
+        let literal = literal.strip_suffix(']').unwrap_or_default();
+        return literal.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    !name.is_empty()
+        && name.len() <= 253
+        && !name.starts_with('.')
+        && !name.contains("..")
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<(String, Option<u16>)> {
+        let host = Host::parse(&HeaderValue::from_str(text).ok()?)?;
+        Some((host.name().to_owned(), host.port()))
+    }
+
+    #[test]
+    fn a_host_is_brought_into_one_form() {
+        assert_eq!(parse("a.example"), Some(("a.example".into(), None)));
+        assert_eq!(parse("A.Example.:8080"), Some(("a.example".into(), Some(8080))));
+        assert_eq!(parse("[::1]:80"), Some(("[::1]".into(), Some(80))));
+        assert_eq!(parse("[::1]"), Some(("[::1]".into(), None)));
+        assert_eq!(parse("127.0.0.1:1"), Some(("127.0.0.1".into(), Some(1))));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for text in [
+            "", "a b", "a,b", "a/b", "u@a", "a:0", "a:99999", "[::1", "a..b", ".a", ":80", "a:",
+            "a:b",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

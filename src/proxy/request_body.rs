@@ -1,0 +1,189 @@
+//! A request body on its way from the client.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::Context;
+use crate::error::ProxyError;
+use crate::telemetry::Reason;
+use crate::util::wheel::Timer;
+
+/// A body as the server received it.
+pub enum IncomingBody {
+    /// None.
+    Empty,
+    /// From an HTTP/1 client.
+    H1(hyper::body::Incoming),
+    /// From an HTTP/2 client.
+    H2(H2Body),
+}
+
+/// A body from an HTTP/2 client; gives its window back as it is consumed.
+pub struct H2Body {
+    stream: h2::RecvStream,
+    length: Option<u64>,
+    owed: usize,
+    data_over: bool,
+    /// Tells the client to go on, once, when the body is first wanted (`Expect: 100-continue`).
+    proceed: Option<Box<dyn FnOnce()>>,
+}
+
+impl H2Body {
+    /// The body of `stream`, `length` bytes long where that was said.
+    pub fn new(
+        stream: h2::RecvStream,
+        length: Option<u64>,
+        proceed: Option<Box<dyn FnOnce()>>,
+    ) -> Self {
+        Self { stream, length, owed: 0, data_over: false, proceed }
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if let Some(proceed) = self.proceed.take() {
+            proceed();
+        }
+        if self.owed > 0 {
+            let _ = self.stream.flow_control().release_capacity(std::mem::take(&mut self.owed));
+        }
+        if !self.data_over {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    self.owed = data.len();
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.data_over = true,
+            }
+        }
+        match ready!(self.stream.poll_trailers(cx)) {
+            Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
+            Err(error) => Poll::Ready(Some(Err(error))),
+        }
+    }
+}
+
+/// A request body with the route's limits on it.
+pub struct RequestBody {
+    inner: IncomingBody,
+    /// A piece taken out by an attempt that wrote nothing.
+    front: Bytes,
+    context: Rc<Context>,
+    limit: u64,
+    idle: Option<Duration>,
+    timer: Option<Timer>,
+}
+
+impl RequestBody {
+    /// The body, or `None` when it is empty.
+    pub fn new(inner: IncomingBody, context: Rc<Context>) -> Option<Self> {
+        let empty = match &inner {
+            IncomingBody::Empty => true,
+            IncomingBody::H1(body) => body.is_end_stream(),
+            IncomingBody::H2(body) => body.stream.is_end_stream(),
+        };
+        let (front, timer) = (Bytes::new(), None);
+        (!empty).then_some(Self { inner, front, context, limit: u64::MAX, idle: None, timer })
+    }
+
+    /// Its length, where the client said it.
+    pub fn length(&self) -> Option<u64> {
+        match &self.inner {
+            IncomingBody::Empty => Some(0),
+            IncomingBody::H1(body) => body.size_hint().exact(),
+            IncomingBody::H2(body) => body.length,
+        }
+    }
+
+    /// Allows no more than `limit` bytes, and no pause longer than `idle`.
+    pub fn restrict(&mut self, limit: Option<u64>, idle: Option<Duration>) {
+        self.limit = limit.unwrap_or(u64::MAX);
+        self.idle = idle;
+    }
+
+    /// Puts back a piece that was taken out and not used.
+    pub fn put_back(&mut self, piece: Bytes) {
+        self.front = piece;
+    }
+
+    fn poll_inner(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let frame = match &mut self.inner {
+            IncomingBody::Empty => return Poll::Ready(None),
+            IncomingBody::H1(body) => ready!(Pin::new(body).poll_frame(cx))
+                .map(|frame| frame.map_err(|error| self.failed(error))),
+            IncomingBody::H2(body) => {
+                ready!(body.poll_frame(cx)).map(|frame| frame.map_err(|error| self.failed(error)))
+            }
+        };
+        Poll::Ready(frame)
+    }
+
+    fn failed(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ProxyError {
+        let rejected = self.context.link.is_rejected();
+        let reason = if rejected { Reason::BadRequest } else { Reason::ClientClosed };
+        ProxyError::client(reason).because(error)
+    }
+
+    fn poll_idle(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let Some(idle) = self.idle else { return Poll::Pending };
+        let wheel = &self.context.worker.wheel;
+        let timer = self.timer.get_or_insert_with(|| wheel.timer());
+        if !timer.is_armed() {
+            timer.arm(idle);
+        }
+        timer.poll_due(cx)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = ProxyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        if !self.front.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.front)))));
+        }
+        let Poll::Ready(frame) = self.poll_inner(cx) else {
+            ready!(self.poll_idle(cx));
+            return Poll::Ready(Some(Err(ProxyError::client(Reason::ClientBodyTimeout))));
+        };
+        if let Some(timer) = &mut self.timer {
+            timer.disarm();
+        }
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            let total = self.context.request_bytes.get() + data.len() as u64;
+            self.context.request_bytes.set(total);
+            if total > self.limit {
+                return Poll::Ready(Some(Err(ProxyError::client(Reason::BodyTooLarge))));
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            IncomingBody::Empty => self.front.is_empty(),
+            IncomingBody::H1(body) => self.front.is_empty() && body.is_end_stream(),
+            IncomingBody::H2(body) => self.front.is_empty() && body.stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length().map_or_else(SizeHint::new, SizeHint::with_exact)
+    }
+}

@@ -1,0 +1,234 @@
+//! Bytes both ways after a switch of protocols.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as HttpBody, Frame};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::body::Finish;
+use super::exchange::Deadline;
+use super::{Context, RequestBody};
+use crate::error::ProxyError;
+use crate::telemetry::Reason;
+use crate::upstream::InFlight;
+use crate::upstream::h1::Tunnelled;
+
+/// The endpoint's half of an upgraded HTTP/1 connection, waiting for the client's half.
+pub struct Tunnel {
+    stream: Tunnelled,
+    /// What the endpoint sent right after its 101.
+    early: BytesMut,
+    context: Rc<Context>,
+    idle: Option<Duration>,
+    _in_flight: InFlight,
+    _finish: Option<Finish>,
+}
+
+impl Tunnel {
+    pub(super) fn new(
+        stream: Tunnelled,
+        early: BytesMut,
+        context: Rc<Context>,
+        idle: Option<Duration>,
+        in_flight: InFlight,
+    ) -> Self {
+        Self { stream, early, context, idle, _in_flight: in_flight, _finish: None }
+    }
+
+    /// Ends the request's story when the tunnel ends, not when its 101 is out.
+    pub(super) fn finish_with(&mut self, finish: Option<Finish>) {
+        self._finish = finish;
+    }
+
+    /// Carries bytes both ways until both sides are done, one fails, or nothing moves for too
+    /// long. `received` is what the client sent right after its request.
+    pub async fn run<C>(mut self, client: &mut C, received: Bytes)
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let context = self.context.clone();
+        let mut deadline = Deadline::new(self.idle, None);
+        let mut up = Half::new(BytesMut::from(&received[..]));
+        let mut down = Half::new(std::mem::take(&mut self.early));
+        let ended = std::future::poll_fn(|cx| {
+            let upstream = self.stream.io();
+            let sent = up.poll_copy(cx, client, upstream)?;
+            let received = down.poll_copy(cx, upstream, client)?;
+            context.request_bytes.set(up.moved);
+            context.response_bytes.set(down.moved);
+            if sent.is_ready() && received.is_ready() {
+                return Poll::Ready(Ok::<_, io::Error>(Reason::None));
+            }
+            let progress = up.moved + down.moved;
+            deadline.poll(cx, &context, progress).map(|_| Ok(Reason::TunnelIdle))
+        })
+        .await;
+        match ended {
+            Ok(reason) => context.because(reason),
+            Err(error) => tracing::debug!(%error, "tunnel broken"),
+        }
+    }
+}
+
+/// One direction of a tunnel.
+struct Half {
+    buffer: BytesMut,
+    moved: u64,
+    state: HalfState,
+}
+
+enum HalfState {
+    Closed,
+    Closing,
+    Open,
+}
+
+const CHUNK: usize = 16 * 1024;
+
+impl Half {
+    fn new(buffer: BytesMut) -> Self {
+        Self { buffer, moved: 0, state: HalfState::Open }
+    }
+
+    /// Moves what can be moved; ready once this direction is closed.
+    fn poll_copy<R, W>(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        from: &mut R,
+        to: &mut W,
+    ) -> io::Result<Poll<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            while !self.buffer.is_empty() {
+                let Poll::Ready(wrote) = Pin::new(&mut *to).poll_write(cx, &self.buffer)? else {
+                    return Ok(Poll::Pending);
+                };
+                if wrote == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                let _ = self.buffer.split_to(wrote);
+                self.moved += wrote as u64;
+            }
+            match self.state {
+                HalfState::Closed => return Ok(Poll::Ready(())),
+                HalfState::Closing => {
+                    if Pin::new(&mut *to).poll_shutdown(cx)?.is_pending() {
+                        return Ok(Poll::Pending);
+                    }
+                    self.state = HalfState::Closed;
+                }
+                HalfState::Open => {
+                    if Pin::new(&mut *to).poll_flush(cx)?.is_pending() {
+                        return Ok(Poll::Pending);
+                    }
+                    match poll_read(cx, from, &mut self.buffer)? {
+                        Poll::Ready(0) => self.state = HalfState::Closing,
+                        Poll::Ready(_) => {}
+                        Poll::Pending => return Ok(Poll::Pending),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn poll_read<R: AsyncRead + Unpin>(
+    cx: &mut TaskContext<'_>,
+    from: &mut R,
+    buffer: &mut BytesMut,
+) -> io::Result<Poll<usize>> {
+    let mut chunk = [const { std::mem::MaybeUninit::uninit() }; CHUNK];
+    let mut read = ReadBuf::uninit(&mut chunk);
+    Ok(match Pin::new(from).poll_read(cx, &mut read)? {
+        Poll::Ready(()) => {
+            buffer.extend_from_slice(read.filled());
+            Poll::Ready(read.filled().len())
+        }
+        Poll::Pending => Poll::Pending,
+    })
+}
+
+/// A tunnel whose client half is an HTTP/2 stream (RFC 8441): reading it reads the endpoint,
+/// and polling it also carries the client's bytes up.
+pub struct TunnelBody {
+    tunnel: Tunnel,
+    client: Option<RequestBody>,
+    up: BytesMut,
+    moved: u64,
+    deadline: Deadline,
+}
+
+impl TunnelBody {
+    pub(super) fn new(tunnel: Tunnel, client: Option<RequestBody>) -> Self {
+        let deadline = Deadline::new(tunnel.idle, None);
+        Self { tunnel, client, up: BytesMut::new(), moved: 0, deadline }
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        if let Poll::Ready(Err(error)) = self.poll_up(cx) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if !self.tunnel.early.is_empty() {
+            let early = self.tunnel.early.split().freeze();
+            self.moved += early.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(early))));
+        }
+        let mut chunk = BytesMut::new();
+        match poll_read(cx, self.tunnel.stream.io(), &mut chunk) {
+            Ok(Poll::Ready(0)) => Poll::Ready(None),
+            Ok(Poll::Ready(count)) => {
+                self.moved += count as u64;
+                Poll::Ready(Some(Ok(Frame::data(chunk.freeze()))))
+            }
+            Ok(Poll::Pending) => {
+                let context = self.tunnel.context.clone();
+                self.deadline
+                    .poll(cx, &context, self.moved)
+                    .map(|_| Some(Err(ProxyError::proxy(Reason::TunnelIdle))))
+            }
+            Err(error) => {
+                let error = ProxyError::upstream(Reason::UpstreamReset).because(error);
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+
+    fn poll_up(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), ProxyError>> {
+        let broken = |error| ProxyError::upstream(Reason::UpstreamReset).because(error);
+        loop {
+            let mut io = Pin::new(self.tunnel.stream.io());
+            while !self.up.is_empty() {
+                let wrote = ready!(io.as_mut().poll_write(cx, &self.up)).map_err(broken)?;
+                if wrote == 0 {
+                    return Poll::Ready(Err(broken(io::ErrorKind::WriteZero.into())));
+                }
+                let _ = self.up.split_to(wrote);
+                self.moved += wrote as u64;
+            }
+            ready!(io.as_mut().poll_flush(cx)).map_err(broken)?;
+            let Some(client) = self.client.as_mut() else { return Poll::Ready(Ok(())) };
+            match ready!(Pin::new(client).poll_frame(cx)).transpose()? {
+                Some(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.up.extend_from_slice(&data);
+                    }
+                }
+                None => {
+                    self.client = None;
+                    ready!(io.poll_shutdown(cx)).map_err(broken)?;
+                }
+            }
+        }
+    }
+}

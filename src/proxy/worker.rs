@@ -1,0 +1,91 @@
+//! What all requests of one worker share.
+
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::snapshot::{Snapshot, SnapshotHandle};
+use crate::telemetry::{AccessLogger, WorkerId};
+use crate::upstream::pool::Pools;
+use crate::util::wheel::Wheel;
+
+/// A worker's own state; never leaves its thread.
+pub struct Worker {
+    /// Its number.
+    pub id: WorkerId,
+    /// Its timers.
+    pub wheel: Rc<Wheel>,
+    /// Its connections to endpoints.
+    pub pools: Rc<Pools>,
+    /// The access log.
+    pub access_log: AccessLogger,
+    handle: Arc<SnapshotHandle>,
+    current: RefCell<Option<Rc<Arc<Snapshot>>>>,
+    generation: Cell<u64>,
+    draining: Cell<bool>,
+    random: Cell<u64>,
+}
+
+impl Worker {
+    /// A worker that serves what `handle` publishes.
+    pub fn new(id: WorkerId, handle: Arc<SnapshotHandle>, access_log: AccessLogger) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            wheel: Wheel::new(),
+            pools: Rc::new(Pools::new(id)),
+            access_log,
+            handle,
+            current: RefCell::new(None),
+            generation: Cell::new(0),
+            draining: Cell::new(false),
+            random: Cell::new(RandomState::new().hash_one(id.0)),
+        })
+    }
+
+    /// The snapshot of this moment. A request takes it once and keeps it. The count shared with
+    /// other workers moves only when the generation does.
+    pub fn snapshot(&self) -> Option<Rc<Arc<Snapshot>>> {
+        let generation = self.handle.generation();
+        if generation != self.generation.get() {
+            self.generation.set(generation);
+            *self.current.borrow_mut() = self.handle.load().map(Rc::new);
+        }
+        self.current.borrow().clone()
+    }
+
+    /// Whether the process is shutting down: connections are not kept.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Starts the shutdown.
+    pub fn drain(&self) {
+        self.draining.set(true);
+    }
+
+    /// A number nobody can guess from outside well enough to matter: for request ids and jitter,
+    /// not for secrets. SplitMix64 (Steele, Lea, Flood 2014).
+    pub fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A fresh request id: 32 hexadecimal digits.
+    pub fn request_id(&self) -> HeaderValue {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0u8; 32];
+        let number = u128::from(self.random()) << 64 | u128::from(self.random());
+        for (place, digit) in text.iter_mut().enumerate() {
+            let nibble = (number >> (4 * place)) as usize & 15;
+            *digit = DIGITS.get(nibble).copied().unwrap_or(b'0');
+        }
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-"))
+    }
+}

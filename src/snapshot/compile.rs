@@ -1,0 +1,295 @@
+//! From configuration to snapshot.
+//!
+//! Cannot fail: what is wrong with a route becomes a route that answers with an error, what is
+//! wrong with a certificate is left to the last good one, and everything is reported. Runs on
+//! the control side.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::listener::{CompiledListener, ListenerId};
+use super::route::{Action, CompiledRoute, FixedResponse, Targets};
+use super::{HostIndex, HostTable, RouteId, Snapshot};
+use crate::filter::{FilterChain, RedirectPlan};
+use crate::ir::{self, Config, Name, PathMatch, Problem, VirtualHost};
+use crate::telemetry::Metrics;
+use crate::tls::{ClientTls, ServerTls, TlsShared};
+use crate::upstream::{Registry, Target, Transport, Upstream};
+
+/// Turns configurations into snapshots; remembers what must stay the same between them.
+pub struct Compiler {
+    metrics: Metrics,
+    registry: Arc<Registry>,
+    tls: Arc<TlsShared>,
+    workers: usize,
+    listener_ids: HashMap<Name, ListenerId>,
+    generation: u64,
+}
+
+impl Compiler {
+    /// A compiler for `workers` workers.
+    pub fn new(
+        metrics: Metrics,
+        registry: Arc<Registry>,
+        tls: Arc<TlsShared>,
+        workers: usize,
+    ) -> Self {
+        Self { metrics, registry, tls, workers, listener_ids: HashMap::new(), generation: 0 }
+    }
+
+    /// Compiles `config`. `targets` tells the resolved endpoints of an upstream; `previous` is
+    /// the snapshot being replaced.
+    pub fn compile(
+        &mut self,
+        config: Arc<Config>,
+        previous: Option<&Snapshot>,
+        targets: impl Fn(&Name, &ir::Upstream) -> Vec<Target>,
+    ) -> Snapshot {
+        self.generation += 1;
+        let mut problems = Vec::new();
+        let upstreams = self.upstreams(&config, previous, targets, &mut problems);
+        let mut routes = Vec::new();
+        let mut hosts = Vec::new();
+        for host in &config.hosts {
+            let first = routes.len();
+            for route in &host.routes {
+                let id = RouteId(u32::try_from(routes.len()).unwrap_or(u32::MAX));
+                routes.push(self.route(id, host, route, &upstreams, &mut problems));
+            }
+            hosts.push((host, first..routes.len()));
+        }
+        let mut tables = Tables { routes: &routes, built: HashMap::new(), problems: Vec::new() };
+        let mut listeners: Vec<Option<Arc<CompiledListener>>> = Vec::new();
+        for (name, spec) in &config.listeners {
+            let id = self.listener_id(name);
+            let listener = self.listener(
+                id,
+                name,
+                spec,
+                &config,
+                &hosts,
+                &mut tables,
+                previous,
+                &mut problems,
+            );
+            let index = id.0 as usize;
+            if listeners.len() <= index {
+                listeners.resize_with(index + 1, || None);
+            }
+            if let Some(place) = listeners.get_mut(index) {
+                *place = Some(Arc::new(listener));
+            }
+        }
+        problems.append(&mut tables.problems);
+        Snapshot {
+            generation: self.generation,
+            config,
+            listeners: listeners.into(),
+            routes: routes.into(),
+            upstreams,
+            problems,
+        }
+    }
+
+    fn listener_id(&mut self, name: &Name) -> ListenerId {
+        let next = ListenerId(u32::try_from(self.listener_ids.len()).unwrap_or(u32::MAX));
+        *self.listener_ids.entry(name.clone()).or_insert(next)
+    }
+
+    fn upstreams(
+        &self,
+        config: &Config,
+        previous: Option<&Snapshot>,
+        targets: impl Fn(&Name, &ir::Upstream) -> Vec<Target>,
+        problems: &mut Vec<Problem>,
+    ) -> BTreeMap<Name, Arc<Upstream>> {
+        let mut upstreams = BTreeMap::new();
+        for (name, spec) in &config.upstreams {
+            let unchanged = previous.and_then(|old| {
+                let same = old.config.upstreams.get(name) == Some(spec);
+                old.upstreams.get(name).filter(|_| same)
+            });
+            let tls = match (&spec.tls, unchanged) {
+                (None, _) => None,
+                (Some(_), Some(old)) => old.transport.tls.clone(),
+                (Some(tls), None) => match ClientTls::build(tls, alpn(spec.protocol), &self.tls) {
+                    Ok(tls) => Some(tls),
+                    Err(error) => {
+                        let problem = Problem::error(format!("upstream '{name}': {error}"))
+                            .about(&spec.origin);
+                        // Without its TLS settings an upstream is not spoken to at all; the one
+                        // that worked before stays.
+                        if let Some(old) = previous.and_then(|old| old.upstreams.get(name)) {
+                            problems.push(problem.hint("the last good settings stay in use"));
+                            upstreams.insert(name.clone(), old.clone());
+                        } else {
+                            problems.push(problem);
+                        }
+                        continue;
+                    }
+                },
+            };
+            let transport = Transport { protocol: spec.protocol, tls, pool: spec.pool.clone() };
+            let upstream = self.registry.obtain(name, spec, transport, &targets(name, spec));
+            upstreams.insert(name.clone(), upstream);
+        }
+        upstreams
+    }
+
+    fn route(
+        &self,
+        id: RouteId,
+        host: &VirtualHost,
+        route: &ir::Route,
+        upstreams: &BTreeMap<Name, Arc<Upstream>>,
+        problems: &mut Vec<Problem>,
+    ) -> CompiledRoute {
+        let prefix = match &route.matches.path {
+            PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
+            PathMatch::Regex(_) => "/",
+        };
+        let compiled = self
+            .action(route, prefix, upstreams)
+            .and_then(|action| Ok((action, FilterChain::new(&route.filters, prefix)?)));
+        let (action, filters) = compiled.unwrap_or_else(|reason| {
+            let message = format!("route '{}': {reason}", route.name);
+            problems.push(Problem::error(message).about(&route.origin));
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            (Action::Fail { status, reason }, FilterChain::default())
+        });
+        CompiledRoute {
+            id,
+            name: route.name.clone(),
+            origin: route.origin.clone(),
+            host: host.pattern.clone(),
+            matches: route.matches.clone(),
+            action,
+            filters,
+            timeouts: route.timeouts.clone(),
+            retry: route.retry.clone(),
+            body_limit: route.body_limit,
+            access_log: route.access_log,
+        }
+    }
+
+    fn action(
+        &self,
+        route: &ir::Route,
+        prefix: &str,
+        upstreams: &BTreeMap<Name, Arc<Upstream>>,
+    ) -> Result<Action, String> {
+        Ok(match &route.action {
+            ir::Action::Fail { status, reason } => {
+                Action::Fail { status: *status, reason: reason.clone() }
+            }
+            ir::Action::Forward(backends) => {
+                let mut targets = Vec::with_capacity(backends.len());
+                for backend in backends {
+                    let upstream = upstreams
+                        .get(&backend.upstream)
+                        .ok_or_else(|| format!("no usable upstream '{}'", backend.upstream))?;
+                    targets.push((upstream.clone(), backend.weight));
+                }
+                Action::Forward(Targets::new(targets, self.workers))
+            }
+            ir::Action::Redirect(redirect) => {
+                Action::Redirect(RedirectPlan::new(redirect, prefix)?)
+            }
+            ir::Action::Respond(respond) => Action::Respond(FixedResponse::new(respond)),
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one caller; a struct would only rename them")]
+    fn listener(
+        &self,
+        id: ListenerId,
+        name: &Name,
+        spec: &ir::Listener,
+        config: &Config,
+        hosts: &[(&VirtualHost, std::ops::Range<usize>)],
+        tables: &mut Tables<'_>,
+        previous: Option<&Snapshot>,
+        problems: &mut Vec<Problem>,
+    ) -> CompiledListener {
+        let mut served: BTreeMap<&ir::HostPattern, Vec<std::ops::Range<usize>>> = BTreeMap::new();
+        let mut metrics = vec![None; tables.routes.len()];
+        for (host, range) in hosts {
+            if !host.listeners.selects(name.as_str()) {
+                continue;
+            }
+            served.entry(&host.pattern).or_default().push(range.clone());
+            for index in range.clone() {
+                if let (Some(place), Some(route)) =
+                    (metrics.get_mut(index), tables.routes.get(index))
+                {
+                    *place = Some(self.metrics.route(name, &route.name));
+                }
+            }
+        }
+        let hosts = HostIndex::build(
+            served.into_iter().map(|(pattern, ranges)| (pattern.clone(), tables.table(ranges))),
+        );
+        let old = previous.and_then(|old| old.listener(id));
+        let tls = spec.tls.as_ref().map(|tls| {
+            let old = old.and_then(|old| old.tls.as_ref());
+            let (tls, mut found) =
+                ServerTls::build(name.as_str(), tls, spec.protocols.http2, &self.tls, old);
+            problems.append(&mut found);
+            tls
+        });
+        let trusted = spec.trusted_proxies.iter().chain(&config.settings.trusted_proxies);
+        CompiledListener {
+            id,
+            name: name.clone(),
+            spec: spec.clone(),
+            hosts,
+            tls,
+            metrics: self.metrics.listener(name),
+            unrouted: self.metrics.route(name, &Name::from("-")),
+            trusted: trusted.copied().collect(),
+            routes: metrics.into(),
+        }
+    }
+}
+
+/// Host tables, built once for listeners that serve the same routes of a host.
+struct Tables<'a> {
+    routes: &'a [CompiledRoute],
+    built: HashMap<Vec<std::ops::Range<usize>>, Arc<HostTable>>,
+    problems: Vec<Problem>,
+}
+
+impl Tables<'_> {
+    fn table(&mut self, ranges: Vec<std::ops::Range<usize>>) -> Arc<HostTable> {
+        if let Some(table) = self.built.get(&ranges) {
+            return table.clone();
+        }
+        let routes: Vec<_> = ranges
+            .iter()
+            .flat_map(|range| self.routes.get(range.clone()).unwrap_or_default())
+            .map(|route| (route.id, &route.matches))
+            .collect();
+        let (table, bad) = HostTable::build(&routes);
+        for (id, message) in bad {
+            let problem = Problem::error(message);
+            self.problems.push(match self.routes.get(id.0 as usize) {
+                Some(route) => problem.about(&route.origin),
+                None => problem,
+            });
+        }
+        let table = Arc::new(table);
+        self.built.insert(ranges, table.clone());
+        table
+    }
+}
+
+/// The protocols offered by ALPN, most preferred first.
+fn alpn(protocol: ir::UpstreamProtocol) -> &'static [&'static [u8]] {
+    match protocol {
+        ir::UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
+        ir::UpstreamProtocol::Http2 => &[b"h2"],
+        ir::UpstreamProtocol::Http1 => &[b"http/1.1"],
+    }
+}

@@ -1,0 +1,58 @@
+//! A listener as the request path sees it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{HostIndex, HostTable, RouteId};
+use crate::ir::{self, Name};
+use crate::telemetry::{ListenerMetrics, RouteMetrics};
+use crate::tls::ServerTls;
+
+/// A listener's number: the same for one name as long as the process lives, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(pub u32);
+
+/// A compiled listener.
+pub struct CompiledListener {
+    /// Its number.
+    pub id: ListenerId,
+    /// Its name: the `listener` label.
+    pub name: Name,
+    /// Its configuration.
+    pub spec: ir::Listener,
+    /// Its hosts and their routes.
+    pub hosts: HostIndex<Arc<HostTable>>,
+    /// Its TLS termination.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Its connection counters.
+    pub metrics: Arc<ListenerMetrics>,
+    /// The counters of requests that no route matched.
+    pub unrouted: Arc<RouteMetrics>,
+    pub(super) trusted: Box<[IpNet]>,
+    /// By route number; `None` for routes that are not served here.
+    pub(super) routes: Box<[Option<Arc<RouteMetrics>>]>,
+}
+
+impl CompiledListener {
+    /// Whether a peer's forwarding headers are believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        !self.trusted.is_empty() && self.trusted.iter().any(|net| net.contains(&peer))
+    }
+
+    /// The counters of a route on this listener.
+    pub fn route_metrics(&self, route: RouteId) -> &Arc<RouteMetrics> {
+        let metrics = self.routes.get(route.0 as usize).and_then(Option::as_ref);
+        metrics.unwrap_or(&self.unrouted)
+    }
+}
+
+impl std::fmt::Debug for CompiledListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CompiledListener")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,122 @@
+//! A route as the request path sees it: everything one request needs, resolved.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::RouteId;
+use crate::filter::{FilterChain, RedirectPlan};
+use crate::ir::{self, HostPattern, Name, Origin};
+use crate::telemetry::WorkerId;
+use crate::upstream::Upstream;
+use crate::upstream::balance::Sequence;
+
+/// A compiled route.
+#[derive(Debug)]
+pub struct CompiledRoute {
+    /// Its index in the snapshot.
+    pub id: RouteId,
+    /// Its name: the `route` label.
+    pub name: Name,
+    /// Where it was declared.
+    pub origin: Origin,
+    /// The hosts it belongs to.
+    pub host: HostPattern,
+    /// What it matches, for `explain` and the route table.
+    pub matches: ir::RouteMatch,
+    /// What becomes of a request.
+    pub action: Action,
+    /// Its changes to heads.
+    pub filters: FilterChain,
+    /// Its deadlines.
+    pub timeouts: ir::Timeouts,
+    /// When an attempt is repeated.
+    pub retry: ir::Retry,
+    /// The largest request body in bytes.
+    pub body_limit: Option<u64>,
+    /// Whether its requests are logged.
+    pub access_log: bool,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Action {
+    /// The configuration is wrong.
+    Fail {
+        /// The status of the answer.
+        status: StatusCode,
+        /// What is wrong, for logs and `explain`.
+        reason: String,
+    },
+    /// To an upstream.
+    Forward(Targets),
+    /// A redirect.
+    Redirect(RedirectPlan),
+    /// A fixed response.
+    Respond(FixedResponse),
+}
+
+/// The upstreams of a route and their shares.
+pub struct Targets {
+    upstreams: Box<[Arc<Upstream>]>,
+    weights: Box<[u32]>,
+    sequence: Sequence,
+}
+
+impl Targets {
+    /// Upstreams by weight.
+    pub fn new(backends: Vec<(Arc<Upstream>, u32)>, workers: usize) -> Self {
+        let (upstreams, weights): (Vec<_>, Vec<_>) = backends.into_iter().unzip();
+        let sequence = Sequence::new(&weights, workers);
+        Self { upstreams: upstreams.into(), weights: weights.into(), sequence }
+    }
+
+    /// The upstream whose turn it is; `None` when every weight is 0.
+    pub fn pick(&self, worker: WorkerId) -> Option<&Arc<Upstream>> {
+        if let [only] = &*self.upstreams
+            && self.weights.first().is_some_and(|weight| *weight > 0)
+        {
+            return Some(only);
+        }
+        self.upstreams.get(self.sequence.next(worker)?)
+    }
+
+    /// The upstreams and their weights.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<Upstream>, u32)> {
+        self.upstreams.iter().zip(self.weights.iter().copied())
+    }
+}
+
+impl std::fmt::Debug for Targets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter().map(|(up, weight)| (&up.name, weight))).finish()
+    }
+}
+
+/// A fixed response.
+#[derive(Debug)]
+pub struct FixedResponse {
+    /// The status.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl FixedResponse {
+    /// Compiles a response; a body without a type is plain text.
+    pub fn new(respond: &ir::Respond) -> Self {
+        let mut headers = HeaderMap::new();
+        for field in &respond.headers {
+            headers.append(&field.name, field.value.clone());
+        }
+        if !respond.body.is_empty() && !headers.contains_key(http::header::CONTENT_TYPE) {
+            let text = HeaderValue::from_static("text/plain; charset=utf-8");
+            headers.insert(http::header::CONTENT_TYPE, text);
+        }
+        let body = Bytes::copy_from_slice(respond.body.as_bytes());
+        Self { status: respond.status, headers, body }
+    }
+}

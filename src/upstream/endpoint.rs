@@ -1,0 +1,100 @@
+//! One endpoint's live state, shared by all workers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use crate::telemetry::EndpointMetrics;
+
+/// An endpoint's identity within this process. An address that goes away and comes back is
+/// another endpoint: pooled connections never outlive the endpoint they were made to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(u64);
+
+impl EndpointId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number, for hashing.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// A server that requests can be sent to.
+#[repr(align(128))]
+pub struct Endpoint {
+    in_flight: AtomicU32,
+    retired: AtomicBool,
+    /// Its identity.
+    pub id: EndpointId,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// The DNS name it was resolved from: the default name for TLS.
+    pub host: Option<Arc<str>>,
+    /// Its counters.
+    pub metrics: Arc<EndpointMetrics>,
+}
+
+impl Endpoint {
+    /// A new endpoint with nothing in flight.
+    pub fn new(address: SocketAddr, host: Option<Arc<str>>, metrics: Arc<EndpointMetrics>) -> Self {
+        Self {
+            in_flight: AtomicU32::new(0),
+            retired: AtomicBool::new(false),
+            id: EndpointId::next(),
+            address,
+            host,
+            metrics,
+        }
+    }
+
+    /// Requests on their way to it, over all workers.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether no configuration names it any more: its connections are closed after use.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    /// Says that no configuration names it any more.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("id", &self.id)
+            .field("address", &self.address)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Counts one request as in flight to an endpoint for as long as it lives.
+pub struct InFlight(Arc<Endpoint>);
+
+impl InFlight {
+    /// Counts a request in.
+    pub fn new(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(endpoint)
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

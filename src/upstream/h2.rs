@@ -1,0 +1,390 @@
+//! HTTP/2 towards endpoints (RFC 9113): one connection carries many exchanges.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
+use http::Request;
+use http_body::{Body, Frame};
+use tokio::task::AbortHandle;
+
+use crate::error::{ProxyError, Replay};
+use crate::telemetry::{Reason, WorkerId};
+use crate::upstream::Endpoint;
+use crate::upstream::h1::{HeadEvent, ResponseHead};
+use crate::upstream::pool::UpstreamIo;
+
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const MAX_SEND_BUFFER: usize = 128 * 1024;
+/// Streams this side resets over a connection's life before it gives up on the peer. The
+/// library's default is meant for servers: cancelled gRPC calls would use it up.
+const MAX_LOCAL_RESETS: usize = 100_000;
+
+/// A connection many exchanges share. Cloning shares it.
+#[derive(Clone)]
+pub struct H2Conn {
+    send: SendRequest<Bytes>,
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    closed: Cell<bool>,
+    streams: Cell<usize>,
+    idle_since: Cell<Instant>,
+    created: Instant,
+    server_name: Option<Arc<str>>,
+    task: RefCell<Option<AbortHandle>>,
+}
+
+impl H2Conn {
+    /// Performs the HTTP/2 handshake on a fresh stream; the connection's task stays on this
+    /// worker.
+    pub async fn handshake(
+        io: UpstreamIo,
+        endpoint: Arc<Endpoint>,
+        server_name: Option<Arc<str>>,
+        worker: WorkerId,
+    ) -> Result<Self, ProxyError> {
+        let (send, connection) = h2::client::Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buffer_size(MAX_SEND_BUFFER)
+            .max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
+            .max_header_list_size(64 * 1024)
+            .enable_push(false)
+            .handshake::<_, Bytes>(io)
+            .await
+            .map_err(|error| ProxyError::upstream(Reason::ConnectFailed).because(error))
+            .map_err(|error| error.replay(Replay::Unwritten))?;
+        let shared = Rc::new(Shared {
+            closed: Cell::new(false),
+            streams: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+            created: Instant::now(),
+            server_name,
+            task: RefCell::new(None),
+        });
+        let open = Open::new(endpoint, worker);
+        let weak = Rc::downgrade(&shared);
+        let task = tokio::task::spawn_local(async move {
+            let ended = connection.await;
+            if let Some(shared) = weak.upgrade() {
+                shared.closed.set(true);
+            }
+            if let Err(error) = ended {
+                let endpoint = open.endpoint.address;
+                tracing::debug!(%endpoint, %error, "upstream connection ended");
+            }
+        });
+        *shared.task.borrow_mut() = Some(task.abort_handle());
+        Ok(Self { send, shared })
+    }
+
+    /// Whether another exchange may start on it.
+    pub fn has_room(&self) -> bool {
+        !self.shared.closed.get()
+            && self.shared.streams.get() < self.send.current_max_send_streams()
+    }
+
+    /// Whether it is of no more use.
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.get()
+    }
+
+    /// Exchanges on it now.
+    pub fn streams(&self) -> usize {
+        self.shared.streams.get()
+    }
+
+    /// When its last exchange ended.
+    pub fn idle_since(&self) -> Instant {
+        self.shared.idle_since.get()
+    }
+
+    /// When it was made.
+    pub fn created(&self) -> Instant {
+        self.shared.created
+    }
+
+    /// The TLS name it was made with, where that is not fixed by the upstream.
+    pub fn server_name(&self) -> Option<&Arc<str>> {
+        self.shared.server_name.as_ref()
+    }
+
+    /// Whether the peer takes extended CONNECT (RFC 8441).
+    pub fn takes_extended_connect(&self) -> bool {
+        self.send.is_extended_connect_protocol_enabled()
+    }
+
+    /// Starts an exchange; gives the body back when nothing of it was used.
+    pub async fn start<B>(
+        &self,
+        request: Request<()>,
+        body: Option<B>,
+    ) -> Result<H2Exchange, (ProxyError, Option<B>)>
+    where
+        B: Body<Data = Bytes, Error = ProxyError> + Unpin + 'static,
+    {
+        let unwritten = |error: h2::Error| {
+            self.shared.closed.set(true);
+            ProxyError::upstream(Reason::UpstreamReset).because(error).replay(Replay::Unwritten)
+        };
+        let lease = Lease::new(&self.shared);
+        let mut send = match self.send.clone().ready().await {
+            Ok(send) => send,
+            Err(error) => return Err((unwritten(error), body)),
+        };
+        let (response, stream) = match send.send_request(request, body.is_none()) {
+            Ok(sent) => sent,
+            Err(error) => return Err((unwritten(error), body)),
+        };
+        let replay = if body.is_some() { Replay::Never } else { Replay::Unwritten };
+        let upload = Rc::new(Upload::default());
+        let task = body.map(|body| {
+            let upload = upload.clone();
+            tokio::task::spawn_local(async move { upload.run(body, stream).await }).abort_handle()
+        });
+        if task.is_none() {
+            upload.done.set(true);
+        }
+        Ok(H2Exchange { response: Some(response), body: None, replay, upload, task, _lease: lease })
+    }
+}
+
+/// Counts a connection as open for as long as its task lives.
+struct Open {
+    endpoint: Arc<Endpoint>,
+    worker: WorkerId,
+}
+
+impl Open {
+    fn new(endpoint: Arc<Endpoint>, worker: WorkerId) -> Self {
+        endpoint.metrics.opened(worker);
+        Self { endpoint, worker }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.endpoint.metrics.closed(self.worker);
+    }
+}
+
+/// Counts an exchange on a connection.
+struct Lease(Rc<Shared>);
+
+impl Lease {
+    fn new(shared: &Rc<Shared>) -> Self {
+        shared.streams.set(shared.streams.get() + 1);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get().saturating_sub(1));
+        self.0.idle_since.set(Instant::now());
+    }
+}
+
+/// The request body on its way; runs beside the response so that both directions stream.
+#[derive(Default)]
+struct Upload {
+    done: Cell<bool>,
+    progress: Cell<u64>,
+    failed: RefCell<Option<ProxyError>>,
+}
+
+impl Upload {
+    async fn run<B>(&self, mut body: B, mut stream: SendStream<Bytes>)
+    where
+        B: Body<Data = Bytes, Error = ProxyError> + Unpin,
+    {
+        match self.pump(&mut body, &mut stream).await {
+            Ok(()) => self.done.set(true),
+            Err(error) => {
+                *self.failed.borrow_mut() = Some(error);
+                stream.send_reset(h2::Reason::CANCEL);
+            }
+        }
+    }
+
+    async fn pump<B>(&self, body: &mut B, stream: &mut SendStream<Bytes>) -> Result<(), ProxyError>
+    where
+        B: Body<Data = Bytes, Error = ProxyError> + Unpin,
+    {
+        // An endpoint that resets the stream has said all it wants to in its response: not the
+        // upload's error to report.
+        while let Some(frame) = next_frame(body).await {
+            match frame?.into_data() {
+                Ok(data) => {
+                    if self.send_data(data, stream).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        let _ = stream.send_trailers(trailers);
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        let _ = stream.send_data(Bytes::new(), true);
+        Ok(())
+    }
+
+    async fn send_data(
+        &self,
+        mut data: Bytes,
+        stream: &mut SendStream<Bytes>,
+    ) -> Result<(), h2::Error> {
+        while !data.is_empty() {
+            stream.reserve_capacity(data.len());
+            let room = match std::future::poll_fn(|cx| stream.poll_capacity(cx)).await {
+                Some(room) => room?,
+                None => return Err(h2::Reason::CANCEL.into()),
+            };
+            let piece = data.split_to(room.min(data.len()));
+            self.progress.set(self.progress.get() + piece.len() as u64);
+            stream.send_data(piece, false)?;
+        }
+        Ok(())
+    }
+}
+
+async fn next_frame<B>(body: &mut B) -> Option<Result<Frame<Bytes>, B::Error>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await
+}
+
+/// A request being sent and its response being read, on one stream.
+pub struct H2Exchange {
+    response: Option<ResponseFuture>,
+    body: Option<Incoming>,
+    replay: Replay,
+    upload: Rc<Upload>,
+    task: Option<AbortHandle>,
+    _lease: Lease,
+}
+
+struct Incoming {
+    stream: RecvStream,
+    /// Bytes handed out whose window has not been given back.
+    owed: usize,
+    progress: u64,
+    data_over: bool,
+}
+
+impl H2Exchange {
+    /// Whether the whole request is written.
+    pub fn is_sent(&self) -> bool {
+        self.upload.done.get()
+    }
+
+    /// A count that grows with every byte moved.
+    pub fn progress(&self) -> u64 {
+        self.upload.progress.get() + self.body.as_ref().map_or(0, |body| body.progress)
+    }
+
+    /// Whether the response is complete.
+    pub fn is_over(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.stream.is_end_stream())
+    }
+
+    /// Waits for the next response head.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ProxyError>> {
+        if let Some(error) = self.upload.failed.borrow_mut().take() {
+            return Poll::Ready(Err(error));
+        }
+        let Some(response) = self.response.as_mut() else {
+            return Poll::Ready(Err(ProxyError::proxy(Reason::Internal)));
+        };
+        if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+            let (parts, ()) = interim.into_parts();
+            let head = ResponseHead { status: parts.status, headers: parts.headers };
+            return Poll::Ready(Ok(HeadEvent::Interim(head)));
+        }
+        match ready!(std::pin::Pin::new(response).poll(cx)) {
+            Ok(response) => {
+                let (parts, stream) = response.into_parts();
+                self.response = None;
+                self.body = Some(Incoming { stream, owed: 0, progress: 0, data_over: false });
+                let head = ResponseHead { status: parts.status, headers: parts.headers };
+                Poll::Ready(Ok(HeadEvent::Final(head)))
+            }
+            Err(error) => Poll::Ready(Err(self.stream_error(error))),
+        }
+    }
+
+    /// Waits for the next piece of the response body; `None` is its end.
+    pub fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        if let Some(error) = self.upload.failed.borrow_mut().take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
+        // The window opens again as the client takes the bytes: that is the back-pressure.
+        if body.owed > 0 {
+            let _ = body.stream.flow_control().release_capacity(std::mem::take(&mut body.owed));
+        }
+        if !body.data_over {
+            match ready!(body.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    body.owed = data.len();
+                    body.progress += data.len() as u64;
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(self.body_error(error)))),
+                None => body.data_over = true,
+            }
+        }
+        match ready!(body.stream.poll_trailers(cx)) {
+            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Ok(None) => Poll::Ready(None),
+            Err(error) => Poll::Ready(Some(Err(self.body_error(error)))),
+        }
+    }
+
+    fn stream_error(&self, error: h2::Error) -> ProxyError {
+        // RFC 9113 §8.7: a refused stream, or one above a GOAWAY's last, was not acted upon.
+        let refused = error.is_remote()
+            && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+        let replay = if refused { self.replay } else { Replay::Never };
+        let reason =
+            if error.is_library() { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
+        ProxyError::upstream(reason).because(error).replay(replay)
+    }
+
+    fn body_error(&self, error: h2::Error) -> ProxyError {
+        ProxyError::upstream(Reason::UpstreamReset).because(error)
+    }
+}
+
+impl Drop for H2Exchange {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The pool forgot the connection and nobody uses it: the library ends the connection
+        // once the last sender is gone; an unresponsive peer must not keep the task.
+        if let Some(task) = self.task.borrow_mut().take() {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Making a connection: TCP, TLS, and the choice of protocol.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::{Connection, Pools, UpstreamIo, Wish};
+use crate::error::{ProxyError, Replay};
+use crate::ir::UpstreamProtocol;
+use crate::telemetry::Reason;
+use crate::upstream::h1::H1Conn;
+use crate::upstream::h2::H2Conn;
+use crate::upstream::{Endpoint, Transport};
+use crate::util::wheel::{Wheel, timeout};
+
+/// How long data may stay unacknowledged before the kernel gives a connection up (RFC 5482).
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
+
+impl Pools {
+    /// A connection to `endpoint`: a free one, else a new one made within `limit`. Nothing of a
+    /// request is written here, so every failure leaves the request free to go elsewhere.
+    pub async fn obtain(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        transport: &Transport,
+        server_name: Option<&Arc<str>>,
+        wish: Wish,
+        wheel: &Rc<Wheel>,
+        limit: Option<Duration>,
+    ) -> Result<Connection, ProxyError> {
+        if !wish.fresh
+            && let Some(connection) = self.checkout(endpoint, server_name.map(|name| &**name), wish)
+        {
+            endpoint.metrics.reused(self.worker);
+            return Ok(connection);
+        }
+        match timeout(wheel, limit, self.connect(endpoint, transport, server_name, wish)).await {
+            Ok(result) => result,
+            Err(elapsed) => Err(ProxyError::upstream(Reason::ConnectTimeout).because(elapsed)),
+        }
+        .map_err(|error| error.replay(Replay::Unwritten))
+    }
+
+    /// A connection that no exchange has used, even where free ones are pooled.
+    async fn connect(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        transport: &Transport,
+        server_name: Option<&Arc<str>>,
+        wish: Wish,
+    ) -> Result<Connection, ProxyError> {
+        if wish.h1_only || !self.expects_h2(endpoint, transport) {
+            return self.dial(endpoint, transport, server_name, wish).await;
+        }
+        let turn = self.dialling(endpoint, transport);
+        let _turn = turn.acquire().await;
+        // Whoever had the turn before may have left a connection to share.
+        if !wish.fresh
+            && let Some(connection) = self.checkout(endpoint, server_name.map(|name| &**name), wish)
+        {
+            return Ok(connection);
+        }
+        self.dial(endpoint, transport, server_name, wish).await
+    }
+
+    async fn dial(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        transport: &Transport,
+        server_name: Option<&Arc<str>>,
+        wish: Wish,
+    ) -> Result<Connection, ProxyError> {
+        let started = Instant::now();
+        let tcp = TcpStream::connect(endpoint.address)
+            .await
+            .map_err(|error| ProxyError::upstream(Reason::ConnectFailed).because(error))?;
+        tune(&tcp);
+        let io = match &transport.tls {
+            None => UpstreamIo::Tcp(tcp),
+            Some(tls) => {
+                let name = server_name.map_or("", |name| name);
+                let config = if wish.h1_only { &tls.h1_config } else { &tls.config };
+                let name = tls.server_name(name).map_err(tls_failed)?;
+                let stream = TlsConnector::from(config.clone()).connect(name, tcp).await;
+                UpstreamIo::Tls(Box::new(stream.map_err(tls_failed)?))
+            }
+        };
+        endpoint.metrics.connected(self.worker, started.elapsed());
+        let by_prior_knowledge =
+            transport.protocol == UpstreamProtocol::Http2 && transport.tls.is_none();
+        let speaks_h2 = by_prior_knowledge || io.negotiated_h2();
+        if transport.protocol == UpstreamProtocol::Http2 && !speaks_h2 {
+            return Err(ProxyError::upstream(Reason::UpstreamProtocol)
+                .because("the endpoint did not agree on h2 by ALPN"));
+        }
+        self.with_pool(endpoint, transport, |pool| {
+            pool.speaks_h2 = speaks_h2 || wish.h1_only && pool.speaks_h2
+        });
+        let server_name = server_name.cloned();
+        if !speaks_h2 {
+            let conn = H1Conn::new(io, endpoint.clone(), server_name, self.worker);
+            return Ok(Connection::H1(Box::new(conn)));
+        }
+        let conn = H2Conn::handshake(io, endpoint.clone(), server_name, self.worker).await?;
+        self.with_pool(endpoint, transport, |pool| pool.h2.push(conn.clone()));
+        Ok(Connection::H2(conn))
+    }
+}
+
+fn tls_failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ProxyError {
+    ProxyError::upstream(Reason::UpstreamTls).because(error)
+}
+
+/// Options a proxy wants; a kernel that refuses one still gives a working connection.
+fn tune(tcp: &TcpStream) {
+    let socket = socket2::SockRef::from(tcp);
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+}

@@ -1,0 +1,177 @@
+//! One worker's connections to endpoints.
+//!
+//! HTTP/1 connections wait in a stack (the last used is the most likely to be open), HTTP/2
+//! connections are shared. Nothing here is shared between workers.
+
+mod connect;
+mod io;
+
+pub use io::UpstreamIo;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use foldhash::fast::FixedState;
+use tokio::sync::Semaphore;
+
+use super::h1::H1Conn;
+use super::h2::H2Conn;
+use super::{Endpoint, EndpointId, Transport};
+use crate::ir::{PoolOptions, UpstreamProtocol};
+use crate::telemetry::WorkerId;
+
+/// A connection ready for an exchange.
+pub enum Connection {
+    /// HTTP/1: for one exchange at a time.
+    H1(Box<H1Conn>),
+    /// HTTP/2: shared.
+    H2(H2Conn),
+}
+
+/// What a request wants of its connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish {
+    /// Not one that was used before.
+    pub fresh: bool,
+    /// Not one that speaks HTTP/2: the request switches protocols the HTTP/1 way.
+    pub h1_only: bool,
+}
+
+/// One worker's connections.
+pub struct Pools {
+    worker: WorkerId,
+    endpoints: RefCell<HashMap<EndpointId, EndpointPool, FixedState>>,
+}
+
+struct EndpointPool {
+    endpoint: Arc<Endpoint>,
+    options: PoolOptions,
+    h1: Vec<Box<H1Conn>>,
+    h2: Vec<H2Conn>,
+    /// What ALPN chose last, where the protocol is negotiated.
+    speaks_h2: bool,
+    /// One HTTP/2 dial at a time: those who wait will share the connection.
+    dialling: Rc<Semaphore>,
+}
+
+impl Pools {
+    /// No connections yet.
+    pub fn new(worker: WorkerId) -> Self {
+        Self { worker, endpoints: RefCell::default() }
+    }
+
+    /// The worker these connections belong to.
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// An open connection that is free now. `server_name` is the TLS name it must have been made
+    /// with.
+    pub fn checkout(
+        &self,
+        endpoint: &Endpoint,
+        server_name: Option<&str>,
+        wish: Wish,
+    ) -> Option<Connection> {
+        let mut endpoints = self.endpoints.borrow_mut();
+        let pool = endpoints.get_mut(&endpoint.id)?;
+        if !pool.h2.is_empty() && !wish.h1_only {
+            pool.h2.retain(|conn| !conn.is_closed());
+            let fits = |conn: &&H2Conn| {
+                conn.has_room() && conn.server_name().map(|name| &**name) == server_name
+            };
+            if let Some(conn) = pool.h2.iter().find(fits) {
+                return Some(Connection::H2(conn.clone()));
+            }
+        }
+        // Dead ones met on the way are dropped; those with another TLS name are put back.
+        let mut others = Vec::new();
+        let mut found = None;
+        while let Some(mut conn) = pool.h1.pop() {
+            if conn.server_name.as_deref() != server_name {
+                others.push(conn);
+            } else if conn.is_alive() {
+                found = Some(Connection::H1(conn));
+                break;
+            }
+        }
+        if !others.is_empty() {
+            others.reverse();
+            pool.h1.append(&mut others);
+        }
+        found
+    }
+
+    /// Takes back a connection after a clean exchange.
+    pub fn give_back(&self, mut conn: Box<H1Conn>) {
+        if conn.endpoint.is_retired() {
+            return;
+        }
+        let mut endpoints = self.endpoints.borrow_mut();
+        let Some(pool) = endpoints.get_mut(&conn.endpoint.id) else { return };
+        let old = conn.idle_since.duration_since(conn.created) > pool.options.max_age;
+        if !old && pool.h1.len() < pool.options.max_idle as usize {
+            conn.shrink();
+            pool.h1.push(conn);
+        }
+    }
+
+    /// Closes what has been idle for too long or leads to endpoints that are gone. Called about
+    /// once a second.
+    pub fn sweep(&self, now: Instant) {
+        let mut endpoints = self.endpoints.borrow_mut();
+        endpoints.retain(|_, pool| {
+            if pool.endpoint.is_retired() {
+                return false; // exchanges in flight keep their connections
+            }
+            let idle = pool.options.idle_timeout;
+            pool.h1.retain(|conn| now.saturating_duration_since(conn.idle_since) < idle);
+            pool.h2.retain(|conn| {
+                let unused = conn.streams() == 0;
+                let expired = now.saturating_duration_since(conn.idle_since()) >= idle;
+                let old = now.saturating_duration_since(conn.created()) > pool.options.max_age;
+                !(conn.is_closed() || unused && expired || old)
+            });
+            true
+        });
+    }
+
+    /// Whether the next connection to `endpoint` is expected to be shared.
+    fn expects_h2(&self, endpoint: &Endpoint, transport: &Transport) -> bool {
+        match transport.protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+            UpstreamProtocol::Auto => {
+                self.endpoints.borrow().get(&endpoint.id).is_some_and(|pool| pool.speaks_h2)
+            }
+        }
+    }
+
+    fn dialling(&self, endpoint: &Arc<Endpoint>, transport: &Transport) -> Rc<Semaphore> {
+        self.with_pool(endpoint, transport, |pool| pool.dialling.clone())
+    }
+
+    fn with_pool<R>(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        transport: &Transport,
+        with: impl FnOnce(&mut EndpointPool) -> R,
+    ) -> R {
+        let mut endpoints = self.endpoints.borrow_mut();
+        let pool = endpoints.entry(endpoint.id).or_insert_with(|| EndpointPool {
+            endpoint: endpoint.clone(),
+            options: transport.pool.clone(),
+            h1: Vec::new(),
+            h2: Vec::new(),
+            speaks_h2: false,
+            dialling: Rc::new(Semaphore::new(1)),
+        });
+        if pool.options != transport.pool {
+            pool.options = transport.pool.clone();
+        }
+        with(pool)
+    }
+}

@@ -1,0 +1,3 @@
+//! Small mechanisms that know nothing of HTTP or of this product: timers.
+
+pub mod wheel;
