@@ -20,8 +20,9 @@ mod worker;
 
 pub use body::Body;
 pub use context::{ClientConn, ClientLink, Context, HttpVersion};
+pub use forwarding::ip_value;
 pub use request::{Host, Inbound, Request, Upgrade};
-pub use request_body::{IncomingBody, RequestBody};
+pub use request_body::{H2Body, IncomingBody, RequestBody};
 pub use stack::{Stack, stack};
 pub use tunnel::Tunnel;
 pub use worker::Worker;

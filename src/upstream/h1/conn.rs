@@ -1,7 +1,7 @@
 //! One HTTP/1 connection to an endpoint, between and during exchanges.
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;

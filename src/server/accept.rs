@@ -1,0 +1,232 @@
+//! From an accepted socket to a served connection: PROXY protocol, TLS, and what is spoken.
+//!
+//! One deadline runs from accept to the first complete head and covers every step here, so no
+//! side path is without one.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::connections::Place;
+use super::link::ClientTimeouts;
+use super::{Transport, WorkerCx, h1, h2, proxy_protocol};
+use crate::proxy::{ClientConn, HttpVersion, Stack};
+use crate::snapshot::{CompiledListener, ListenerId};
+use crate::tls::{PeerCertificate, ServerTls, handshake_kind, handshake_version};
+use crate::util::wheel::timeout;
+
+/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves one accepted socket to its end.
+pub async fn serve<S: Stack>(
+    worker: WorkerCx<S>,
+    listener: ListenerId,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+) {
+    let Some(snapshot) = worker.proxy.snapshot() else { return };
+    let Some(listener) = snapshot.listener(listener).cloned() else { return };
+    let limits = snapshot.config.settings.limits.clone();
+    drop(snapshot); // a long connection must not keep an old snapshot
+    let metrics = listener.metrics.clone();
+    metrics.accepted(worker.proxy.id);
+    let _closed = OnDrop(|| metrics.closed(worker.proxy.id));
+    let first_head = Instant::now() + limits.head_timeout;
+    let Some(ready) = prepare(&worker, &listener, tcp, peer, limits.head_timeout).await else {
+        return;
+    };
+    let Ready { transport, conn } = ready;
+    let timeouts =
+        ClientTimeouts { first_head, head: limits.head_timeout, keep_alive: limits.keep_alive };
+    match conn.version {
+        HttpVersion::H1 => {
+            metrics.protocol(worker.proxy.id, "http/1.1");
+            drop(listener);
+            h1::serve(&worker, conn, transport, timeouts, &limits, &place).await;
+        }
+        HttpVersion::H2 => {
+            metrics.protocol(worker.proxy.id, "h2");
+            let options = listener.spec.http2.clone();
+            drop(listener);
+            h2::serve(&worker, conn, transport, first_head, &options, &limits, &place).await;
+        }
+    }
+}
+
+struct Ready {
+    transport: Transport,
+    conn: Rc<ClientConn>,
+}
+
+/// Everything before the first head, within `limit`.
+async fn prepare<S: Stack>(
+    worker: &WorkerCx<S>,
+    listener: &CompiledListener,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    limit: Duration,
+) -> Option<Ready> {
+    let steps = steps(worker, listener, tcp, peer);
+    match timeout(&worker.proxy.wheel, Some(limit), steps).await {
+        Ok(ready) => ready,
+        Err(_) => {
+            let what = if listener.tls.is_some() { "handshake_timeout" } else { "head_timeout" };
+            listener.metrics.rejected(worker.proxy.id, what);
+            None
+        }
+    }
+}
+
+async fn steps<S: Stack>(
+    worker: &WorkerCx<S>,
+    listener: &CompiledListener,
+    mut tcp: TcpStream,
+    peer: SocketAddr,
+) -> Option<Ready> {
+    let _ = tcp.set_nodelay(true);
+    let mut local = tcp.local_addr().unwrap_or(listener.spec.bind);
+    let mut client = peer;
+    if !listener.spec.proxy_protocol.is_empty() {
+        let reject = |reason| listener.metrics.rejected(worker.proxy.id, reason);
+        if !listener.spec.proxy_protocol.iter().any(|net| net.contains(&peer.ip())) {
+            reject("proxy_protocol_untrusted");
+            return None;
+        }
+        match proxy_protocol::read(&mut tcp).await {
+            Ok(Some(addresses)) => (client, local) = (addresses.source, addresses.destination),
+            Ok(None) => {}
+            Err(error) => {
+                reject("proxy_protocol_malformed");
+                tracing::debug!(%peer, %error, "PROXY header refused");
+                return None;
+            }
+        }
+    }
+    let mut facts = Facts { peer: client, local, ..Facts::new(listener.id) };
+    let transport = match &listener.tls {
+        Some(tls) => secure(worker, listener, tls, tcp, &mut facts).await?,
+        None => sniff(listener, tcp, &mut facts).await?,
+    };
+    Some(Ready { transport, conn: Rc::new(facts.into_conn()) })
+}
+
+/// What is known about a connection before its first request.
+struct Facts {
+    listener: ListenerId,
+    peer: SocketAddr,
+    local: SocketAddr,
+    secure: bool,
+    version: HttpVersion,
+    server_name: Option<std::sync::Arc<str>>,
+    tls_version: Option<&'static str>,
+    peer_certificate: Option<PeerCertificate>,
+}
+
+impl Facts {
+    fn new(listener: ListenerId) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self {
+            listener,
+            peer: nowhere,
+            local: nowhere,
+            secure: false,
+            version: HttpVersion::H1,
+            server_name: None,
+            tls_version: None,
+            peer_certificate: None,
+        }
+    }
+
+    fn into_conn(self) -> ClientConn {
+        ClientConn {
+            listener: self.listener,
+            peer: self.peer,
+            local: self.local,
+            secure: self.secure,
+            version: self.version,
+            server_name: self.server_name,
+            tls_version: self.tls_version,
+            peer_certificate: self.peer_certificate,
+            peer_text: crate::proxy::ip_value(self.peer.ip()),
+            tunnel: Default::default(),
+        }
+    }
+}
+
+async fn secure<S: Stack>(
+    worker: &WorkerCx<S>,
+    listener: &CompiledListener,
+    tls: &ServerTls,
+    tcp: TcpStream,
+    facts: &mut Facts,
+) -> Option<Transport> {
+    let id = worker.proxy.id;
+    let failed = |result: &'static str| listener.metrics.handshake(id, result, "-", false);
+    let stream = match TlsAcceptor::from(tls.config.clone()).accept(tcp).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            failed(tls.classify(&error).as_str());
+            tracing::debug!(peer = %facts.peer, %error, "TLS handshake failed");
+            return None;
+        }
+    };
+    let connection = stream.get_ref().1;
+    match tls.admit(connection) {
+        Ok(certificate) => facts.peer_certificate = certificate,
+        Err(error) => {
+            failed(error.as_str());
+            return None;
+        }
+    }
+    let version = handshake_version(connection);
+    let resumed = handshake_kind(connection) == "resumed";
+    listener.metrics.handshake(id, "ok", version, resumed);
+    facts.secure = true;
+    facts.tls_version = Some(version);
+    facts.server_name = connection.server_name().map(str::to_ascii_lowercase).map(Into::into);
+    // What ALPN agreed on is what is spoken: no guessing from the bytes.
+    if connection.alpn_protocol() == Some(b"h2") {
+        facts.version = HttpVersion::H2;
+    }
+    Some(Transport::tls(stream))
+}
+
+/// Tells HTTP/2 with prior knowledge from HTTP/1 by its preface.
+async fn sniff(
+    listener: &CompiledListener,
+    mut tcp: TcpStream,
+    facts: &mut Facts,
+) -> Option<Transport> {
+    if !listener.spec.protocols.http2 {
+        return Some(Transport::tcp(tcp));
+    }
+    let mut ahead = BytesMut::new();
+    while PREFACE.starts_with(&ahead) && ahead.len() < PREFACE.len() {
+        ahead.reserve(4096);
+        if tcp.read_buf(&mut ahead).await.ok()? == 0 {
+            return None;
+        }
+        if ahead.starts_with(PREFACE) {
+            break;
+        }
+    }
+    if ahead.starts_with(PREFACE) {
+        facts.version = HttpVersion::H2;
+    }
+    Some(Transport::tcp(tcp).with_ahead(ahead.freeze()))
+}
+
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}

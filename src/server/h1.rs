@@ -1,0 +1,167 @@
+//! Serving an HTTP/1 client connection.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, StatusCode, Version};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::connections::Place;
+use super::gate::GateLimits;
+use super::link::{ClientTimeouts, GateIo, H1Link, RawIo, Refusal};
+use super::{Transport, WorkerCx};
+use crate::ir::Limits;
+use crate::proxy::{Body, ClientConn, Context, Inbound, IncomingBody, Stack};
+use crate::util::wheel::timeout;
+
+/// Requests after which a connection is closed, so that clients spread over replicas again.
+const MAX_REQUESTS: u64 = 10_000;
+/// How long and how much is still read after this side is done, so that the client gets to see
+/// the last response instead of a reset.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 64 * 1024;
+
+/// Serves requests until either side is done.
+pub async fn serve<S: Stack>(
+    worker: &WorkerCx<S>,
+    conn: Rc<ClientConn>,
+    transport: Transport,
+    timeouts: ClientTimeouts,
+    limits: &Limits,
+    place: &Place,
+) {
+    let gate = GateLimits {
+        head_size: limits.head_size,
+        header_count: limits.header_count,
+        target_size: limits.target_size,
+    };
+    let link = H1Link::new(transport, gate, timeouts, &worker.proxy.wheel);
+    let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+        call(worker, &conn, &link, request)
+    });
+    let mut builder = http1::Builder::new();
+    // Deadlines, limits and the client's disappearance are the link's business.
+    builder.half_close(true).header_read_timeout(None).max_buf_size(64 * 1024);
+    const DEFAULT_HEADERS: usize = 100;
+    if limits.header_count > DEFAULT_HEADERS {
+        builder.max_headers(limits.header_count);
+    }
+    let mut connection = builder.serve_connection(TokioIo::new(GateIo(link.clone())), service);
+    let mut leaving = false;
+    let ended = std::future::poll_fn(|cx| {
+        place.watch(cx);
+        if !leaving && (place.is_closing() || link.requests() >= MAX_REQUESTS) {
+            leaving = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        Pin::new(&mut connection).poll(cx)
+    })
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(peer = %conn.peer, %error, "client connection broken");
+    }
+    let received = connection.into_parts().read_buf;
+    let tunnel = conn.tunnel.borrow_mut().take();
+    if let Some(tunnel) = tunnel {
+        let mut received = bytes::BytesMut::from(&received[..]);
+        received.unsplit(link.take_held());
+        tunnel.run(&mut RawIo(link), received.freeze()).await;
+        return;
+    }
+    if let Some(refusal) = link.refusal() {
+        refuse(worker, &conn, &link, refusal).await;
+    }
+    close(worker, &link).await;
+}
+
+fn call<S: Stack>(
+    worker: &WorkerCx<S>,
+    conn: &Rc<ClientConn>,
+    link: &Rc<H1Link>,
+    request: http::Request<hyper::body::Incoming>,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<S> {
+    let (parts, body) = request.into_parts();
+    link.begin(parts.version == Version::HTTP_10);
+    let upgrade = parts.headers.contains_key(http::header::UPGRADE);
+    let proxy = worker.proxy.clone();
+    let Some(context) = Context::new(conn.clone(), proxy.clone(), link.clone()) else {
+        return futures_util::future::Either::Left(std::future::ready(Ok(not_ready())));
+    };
+    let inbound = Inbound { parts, body: IncomingBody::H1(body), context };
+    let link = link.clone();
+    let response = worker.stack.clone().call(inbound);
+    futures_util::future::Either::Right(response.map(move |outcome| {
+        let Ok(mut response) = outcome;
+        if upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            link.resume_http();
+        }
+        if proxy.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }))
+}
+
+/// Before the first snapshot there is nothing to serve by.
+fn not_ready() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
+
+/// Answers what never reached the request path.
+async fn refuse<S: Stack>(
+    worker: &WorkerCx<S>,
+    conn: &ClientConn,
+    link: &Rc<H1Link>,
+    refusal: Refusal,
+) {
+    let (status, reason, answered) = match refusal {
+        Refusal::Gate(reject) => (reject.status(), reject.reason.as_str(), reject.mid_body),
+        Refusal::HeadTimeout => (408, "head_timeout", false),
+    };
+    let snapshot = worker.proxy.snapshot();
+    if let Some(listener) = snapshot.as_ref().and_then(|s| s.listener(conn.listener)) {
+        listener.metrics.rejected(worker.proxy.id, reason);
+    }
+    tracing::debug!(peer = %conn.peer, status, reason, "request refused");
+    if answered {
+        return; // its head had passed: the answer was the request path's
+    }
+    let phrase = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let phrase = phrase.unwrap_or("Bad Request");
+    let body = format!("{status} {phrase}\nThe request was refused ({reason}).\n");
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status} {phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    let mut io = RawIo(link.clone());
+    let write = async { io.write_all(answer.as_bytes()).await };
+    let _ = timeout(&worker.proxy.wheel, Some(LINGER), write).await;
+}
+
+/// Closes without cutting off what the client has yet to read.
+async fn close<S: Stack>(worker: &WorkerCx<S>, link: &Rc<H1Link>) {
+    let mut io = RawIo(link.clone());
+    let close = async {
+        io.shutdown().await?;
+        let mut left = LINGER_BYTES;
+        let mut scrap = [0u8; 4096];
+        while !link.is_at_end() && left > 0 {
+            match io.read(&mut scrap).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    let _ = timeout(&worker.proxy.wheel, Some(LINGER), close).await;
+}

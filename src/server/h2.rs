@@ -1,0 +1,360 @@
+//! Serving an HTTP/2 client connection (RFC 9113), on the `h2` crate itself: hyper's server
+//! sends no interim responses and hides resets from the request path.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
+
+use super::connections::Place;
+use super::{Transport, WorkerCx};
+use crate::ir::{Http2Options, Limits};
+use crate::proxy::{Body, ClientConn, ClientLink, Context, H2Body, Inbound, IncomingBody, Stack};
+use crate::util::wheel::timeout;
+
+/// How long a client may leave response bytes unread.
+const WRITE_STALL: Duration = Duration::from_secs(60);
+/// Response bytes the library may hold per stream.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams the client may reset before they were looked at.
+const PENDING_RESETS: usize = 20;
+/// Streams this side may have to reset over the life of a connection.
+const LOCAL_RESETS: usize = 200;
+/// Cookies come in crumbs (RFC 9113 §8.2.3); so many count as one field.
+const COOKIE_CRUMBS: usize = 200;
+/// Streams after which a connection is closed, so that clients spread over replicas again.
+const MAX_STREAMS: u64 = 10_000;
+
+/// Serves streams until either side is done.
+pub async fn serve<S: Stack>(
+    worker: &WorkerCx<S>,
+    conn: Rc<ClientConn>,
+    transport: Transport,
+    first_head: Instant,
+    options: &Http2Options,
+    limits: &Limits,
+    place: &Place,
+) {
+    let header_list = u32::try_from(limits.head_size).unwrap_or(u32::MAX);
+    let handshake = h2::server::Builder::new()
+        .initial_window_size(options.stream_window)
+        .initial_connection_window_size(options.connection_window)
+        .max_concurrent_streams(options.max_streams)
+        .max_header_list_size(header_list)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(Some(LOCAL_RESETS))
+        .enable_connect_protocol()
+        .handshake::<_, Bytes>(transport);
+    let left = first_head.saturating_duration_since(Instant::now());
+    let mut connection = match timeout(&worker.proxy.wheel, Some(left), handshake).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            tracing::debug!(peer = %conn.peer, %error, "HTTP/2 preface refused");
+            return;
+        }
+        Err(_) => return,
+    };
+    let streams = Rc::new(Streams::default());
+    let mut idle = worker.proxy.wheel.timer();
+    let (mut leaving, mut served) = (false, 0u64);
+    loop {
+        let next = std::future::poll_fn(|cx| {
+            place.watch(cx);
+            let drains = worker.proxy.is_draining() || place.is_closing();
+            if !leaving && (drains || served >= MAX_STREAMS) {
+                leaving = true;
+                connection.graceful_shutdown();
+            }
+            let polled = connection.poll_accept(cx);
+            if polled.is_ready() {
+                return polled;
+            }
+            // Between requests the connection is idle, as an HTTP/1 connection is.
+            if streams.any(cx) {
+                idle.disarm();
+            } else if !leaving {
+                if !idle.is_armed() {
+                    idle.arm(limits.keep_alive);
+                }
+                if idle.poll_due(cx).is_ready() {
+                    leaving = true;
+                    connection.graceful_shutdown();
+                    cx.waker().wake_by_ref();
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        match next {
+            Some(Ok((request, respond))) => {
+                served += 1;
+                let stream = ServerStream {
+                    lease: Lease::new(&streams),
+                    conn: conn.clone(),
+                    header_count: limits.header_count,
+                };
+                let worker = worker.clone();
+                tokio::task::spawn_local(async move {
+                    stream.serve(&worker, request, respond).await;
+                });
+            }
+            Some(Err(error)) => {
+                tracing::debug!(peer = %conn.peer, %error, "client connection broken");
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+/// How many streams are being served.
+#[derive(Default)]
+struct Streams {
+    count: Cell<usize>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Streams {
+    fn any(&self, cx: &mut TaskContext<'_>) -> bool {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waiting = Some(cx.waker().clone());
+        }
+        self.count.get() > 0
+    }
+}
+
+struct Lease(Rc<Streams>);
+
+impl Lease {
+    fn new(streams: &Rc<Streams>) -> Self {
+        streams.count.set(streams.count.get() + 1);
+        Self(streams.clone())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get().saturating_sub(1));
+        if self.0.count.get() == 0
+            && let Some(waker) = self.0.waiting.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+struct ServerStream {
+    lease: Lease,
+    conn: Rc<ClientConn>,
+    header_count: usize,
+}
+
+impl ServerStream {
+    async fn serve<S: Stack>(
+        self,
+        worker: &WorkerCx<S>,
+        request: Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+    ) {
+        let Self { lease: _lease, conn, header_count } = self;
+        let head = request.method() == Method::HEAD;
+        let link = Rc::new(H2Link { respond: RefCell::new(respond) });
+        let (mut parts, stream) = request.into_parts();
+        let crumbs = parts.headers.get_all(COOKIE).iter().count();
+        if parts.headers.len() - crumbs.min(COOKIE_CRUMBS) > header_count || crumbs > COOKIE_CRUMBS
+        {
+            return link.answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        }
+        if parts.uri.path_and_query().is_none() && parts.method != Method::CONNECT {
+            return link.answer(StatusCode::BAD_REQUEST);
+        }
+        if crumbs > 1 {
+            join_cookies(&mut parts.headers);
+        }
+        let Some(length) = content_length(&parts.headers) else {
+            return link.answer(StatusCode::BAD_REQUEST);
+        };
+        let proceed = parts.headers.contains_key(EXPECT).then(|| {
+            let link = link.clone();
+            Box::new(move || link.send_interim(StatusCode::CONTINUE, &HeaderMap::new())) as _
+        });
+        let proxy = worker.proxy.clone();
+        let Some(context) = Context::new(conn, proxy, link.clone()) else {
+            return link.answer(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        let body = IncomingBody::H2(H2Body::new(stream, length, proceed));
+        let inbound = Inbound { parts, body, context: context.clone() };
+        let call = worker.stack.clone().call(inbound);
+        let Ok(response) = call.await;
+        if let Err(error) = link.send(worker, response, head, &context).await {
+            tracing::debug!(%error, "HTTP/2 response broken off");
+        }
+    }
+}
+
+/// The one length of a body; `None` where fields are no numbers or differ.
+fn content_length(headers: &HeaderMap) -> Option<Option<u64>> {
+    let mut fields = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = fields.next() else { return Some(None) };
+    if fields.next().is_some() || !first.as_bytes().iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    first.to_str().ok()?.parse().ok().map(Some)
+}
+
+/// One field again, as HTTP/1 endpoints want it (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// The client's side of one stream.
+struct H2Link {
+    respond: RefCell<SendResponse<Bytes>>,
+}
+
+impl H2Link {
+    /// Answers without a body what never reaches the request path.
+    fn answer(&self, status: StatusCode) {
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        let _ = self.respond.borrow_mut().send_response(response, true);
+    }
+
+    async fn send<S: Stack>(
+        &self,
+        worker: &WorkerCx<S>,
+        response: Response<Body>,
+        to_head: bool,
+        context: &Context,
+    ) -> Result<(), h2::Error> {
+        let (mut parts, mut body) = response.into_parts();
+        make_h2(&mut parts.headers);
+        if let Some(length) = body.size_hint().exact()
+            && length > 0
+            && !parts.headers.contains_key(CONTENT_LENGTH)
+        {
+            parts.headers.insert(CONTENT_LENGTH, length.into());
+        }
+        let head = Response::from_parts(parts, ());
+        let over = to_head || body.is_end_stream();
+        let mut stream = self.respond.borrow_mut().send_response(head, over)?;
+        if over {
+            return Ok(());
+        }
+        let sender = Sender { worker, stream: &mut stream };
+        sender.run(&mut body, context).await
+    }
+}
+
+/// Sends a body as the client's window allows.
+struct Sender<'a, S> {
+    worker: &'a WorkerCx<S>,
+    stream: &'a mut SendStream<Bytes>,
+}
+
+impl<S: Stack> Sender<'_, S> {
+    async fn run(mut self, body: &mut Body, context: &Context) -> Result<(), h2::Error> {
+        loop {
+            let frame = std::future::poll_fn(|cx| {
+                // A client that resets the stream does not want the rest.
+                if let Poll::Ready(reset) = self.stream.poll_reset(cx) {
+                    return Poll::Ready(Err(reset.map_or_else(|e| e, h2::Error::from)));
+                }
+                std::pin::Pin::new(&mut *body).poll_frame(cx).map(Ok)
+            })
+            .await?;
+            match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        let over = body.is_end_stream();
+                        self.data(data, over, context).await?;
+                        if over {
+                            return Ok(());
+                        }
+                    }
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            return self.stream.send_trailers(trailers);
+                        }
+                    }
+                },
+                // The client must see that the body is not whole.
+                Some(Err(_)) => {
+                    self.stream.send_reset(h2::Reason::INTERNAL_ERROR);
+                    return Ok(());
+                }
+                None => return self.stream.send_data(Bytes::new(), true),
+            }
+        }
+    }
+
+    async fn data(
+        &mut self,
+        mut data: Bytes,
+        over: bool,
+        context: &Context,
+    ) -> Result<(), h2::Error> {
+        while !data.is_empty() {
+            self.stream.reserve_capacity(data.len());
+            let mut room = self.stream.capacity();
+            if room == 0 {
+                let wait = std::future::poll_fn(|cx| self.stream.poll_capacity(cx));
+                room = match timeout(&self.worker.proxy.wheel, Some(WRITE_STALL), wait).await {
+                    Ok(Some(room)) => room?,
+                    Ok(None) => return Err(h2::Reason::CANCEL.into()),
+                    Err(_) => {
+                        context.because(crate::telemetry::Reason::ClientWriteTimeout);
+                        self.stream.send_reset(h2::Reason::CANCEL);
+                        return Err(h2::Reason::CANCEL.into());
+                    }
+                };
+            }
+            let piece = data.split_to(room.min(data.len()));
+            self.stream.send_data(piece, over && data.is_empty())?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes out what HTTP/2 forbids (RFC 9113 §8.2.2) and adds the date a server owes.
+fn make_h2(headers: &mut HeaderMap) {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+    if !headers.contains_key(DATE)
+        && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()))
+    {
+        headers.insert(DATE, date);
+    }
+}
+
+impl ClientLink for H2Link {
+    fn poll_closed(&self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.respond.borrow_mut().poll_reset(cx).map(|_| ())
+    }
+
+    fn send_interim(&self, status: StatusCode, headers: &HeaderMap) {
+        let mut interim = Response::new(());
+        *interim.status_mut() = status;
+        *interim.headers_mut() = headers.clone();
+        let _ = self.respond.borrow_mut().send_informational(interim);
+    }
+
+    fn is_rejected(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,420 @@
+//! An HTTP/1 client connection as hyper sees it: the wire gate and the deadlines lie in between.
+//!
+//! hyper owns one handle on the connection, the request path another (to notice that the client
+//! went away and to send interim responses), so the state is shared within the worker's thread.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use http::{HeaderMap, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Transport;
+use super::gate::{Gate, GateLimits, Phase, Reject, Then};
+use crate::proxy::ClientLink;
+use crate::util::wheel::{Timer, Wheel};
+
+/// How long a client may leave response bytes unread.
+const WRITE_STALL: Duration = Duration::from_secs(60);
+/// How much of a request is read ahead while its predecessor is served.
+const READ_AHEAD: usize = 4 * 1024;
+
+/// The deadlines of a client connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientTimeouts {
+    /// Until the first head is complete.
+    pub first_head: Instant,
+    /// From the first byte of a later head to its end.
+    pub head: Duration,
+    /// Between requests.
+    pub keep_alive: Duration,
+}
+
+/// Why a connection is closed by this side with an answer of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The wire gate rejected a request.
+    Gate(Reject),
+    /// A head took too long.
+    HeadTimeout,
+}
+
+/// The shared state of an HTTP/1 client connection.
+pub struct H1Link {
+    transport: RefCell<Transport>,
+    gate: RefCell<Gate>,
+    /// Bytes that were read and have not passed the gate.
+    held: RefCell<BytesMut>,
+    /// Bytes that must be written before anything else.
+    front: RefCell<BytesMut>,
+    read_timer: RefCell<Timer>,
+    write_timer: RefCell<Timer>,
+    timeouts: ClientTimeouts,
+    head_since: Cell<Option<Instant>>,
+    idle_since: Cell<Option<Instant>>,
+    refusal: Cell<Option<Refusal>>,
+    reader: RefCell<Option<Waker>>,
+    at_end: Cell<bool>,
+    /// hyper has bytes of a response that are not on their way yet.
+    dirty: Cell<bool>,
+    http10: Cell<bool>,
+}
+
+impl H1Link {
+    /// A connection before its first byte.
+    pub fn new(
+        transport: Transport,
+        limits: GateLimits,
+        timeouts: ClientTimeouts,
+        wheel: &Rc<Wheel>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            transport: RefCell::new(transport),
+            gate: RefCell::new(Gate::new(limits)),
+            held: RefCell::default(),
+            front: RefCell::default(),
+            read_timer: RefCell::new(wheel.timer()),
+            write_timer: RefCell::new(wheel.timer()),
+            timeouts,
+            head_since: Cell::new(None),
+            idle_since: Cell::new(None),
+            refusal: Cell::new(None),
+            reader: RefCell::new(None),
+            at_end: Cell::new(false),
+            dirty: Cell::new(false),
+            http10: Cell::new(false),
+        })
+    }
+
+    /// Notes the version of the request under way: HTTP/1.0 knows no interim responses.
+    pub fn begin(&self, http10: bool) {
+        self.http10.set(http10);
+    }
+
+    /// Goes on with HTTP after an upgrade request that was not granted.
+    pub fn resume_http(&self) {
+        self.gate.borrow_mut().resume_http();
+        if let Some(reader) = self.reader.borrow_mut().take() {
+            reader.wake();
+        }
+    }
+
+    /// Whether the request under way asks for another protocol.
+    pub fn awaits_upgrade(&self) -> bool {
+        self.gate.borrow().phase() == Phase::AwaitingUpgrade
+    }
+
+    /// How many requests came so far.
+    pub fn requests(&self) -> u64 {
+        self.gate.borrow().heads()
+    }
+
+    /// Why this side closes with an answer of its own.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal.get()
+    }
+
+    /// Whether the client closed its side.
+    pub fn is_at_end(&self) -> bool {
+        self.at_end.get()
+    }
+
+    /// What was read and not passed on, for a tunnel.
+    pub fn take_held(&self) -> BytesMut {
+        std::mem::take(&mut self.held.borrow_mut())
+    }
+
+    /// Reads from the client, past the gate.
+    fn poll_pass(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(refusal) = self.refusal.get() {
+            return Poll::Ready(refused(refusal));
+        }
+        if self.awaits_upgrade() {
+            *self.reader.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let mut held = self.held.borrow_mut();
+        if !held.is_empty() {
+            let count = held.len().min(buf.remaining());
+            buf.put_slice(held.get(..count).unwrap_or_default());
+            held.advance(count);
+        } else if self.at_end.get() {
+            return Poll::Ready(Ok(()));
+        } else {
+            let mut transport = self.transport.borrow_mut();
+            match Pin::new(&mut *transport).poll_read(cx, buf) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => return self.poll_deadline(cx),
+            }
+        }
+        let read = buf.filled().get(before..).unwrap_or_default();
+        if read.is_empty() {
+            self.at_end.set(true);
+            return Poll::Ready(Ok(()));
+        }
+        let verdict = self.gate.borrow_mut().inspect(read);
+        if verdict.pass < read.len() {
+            let kept = read.get(verdict.pass..).unwrap_or_default();
+            // What follows the held part in the stream comes after it.
+            let rest = held.split();
+            held.extend_from_slice(kept);
+            held.unsplit(rest);
+            buf.set_filled(before + verdict.pass);
+        }
+        self.note_phase();
+        if let Then::Reject(reject) = verdict.then {
+            self.refusal.set(Some(Refusal::Gate(reject)));
+            held.clear();
+            if verdict.pass == 0 {
+                return Poll::Ready(refused(Refusal::Gate(reject)));
+            }
+        } else if verdict.pass == 0 {
+            *self.reader.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn note_phase(&self) {
+        self.idle_since.set(None);
+        match self.gate.borrow().phase() {
+            Phase::Head if self.head_since.get().is_none() => {
+                self.head_since.set(Some(Instant::now()));
+            }
+            Phase::Head => {}
+            _ => self.head_since.set(None),
+        }
+    }
+
+    /// Nothing to read: how long may that last?
+    fn poll_deadline(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let gate = self.gate.borrow();
+        let phase = gate.phase();
+        let first = gate.heads() == 0;
+        let due = match phase {
+            Phase::Idle | Phase::Head if first => Some(self.timeouts.first_head),
+            Phase::Head => self.head_since.get().map(|since| since + self.timeouts.head),
+            Phase::Idle => {
+                let since = self.idle_since.get().unwrap_or_else(Instant::now);
+                self.idle_since.set(Some(since));
+                Some(since + self.timeouts.keep_alive)
+            }
+            // A body's pace is watched by the one who reads it.
+            Phase::Body | Phase::AwaitingUpgrade | Phase::Rejected | Phase::Tunnel => None,
+        };
+        let mut timer = self.read_timer.borrow_mut();
+        let Some(due) = due else {
+            timer.disarm();
+            return Poll::Pending;
+        };
+        timer.arm_at(due);
+        ready!(timer.poll_due(cx));
+        if phase == Phase::Head {
+            self.refusal.set(Some(Refusal::HeadTimeout));
+        }
+        self.at_end.set(true);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_front(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut front = self.front.borrow_mut();
+        while !front.is_empty() {
+            let mut transport = self.transport.borrow_mut();
+            let wrote = ready!(Pin::new(&mut *transport).poll_write(cx, &front))?;
+            if wrote == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            front.advance(wrote);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Turns a write that waits too long into an error.
+    fn watch_write<T>(
+        &self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let mut timer = self.write_timer.borrow_mut();
+        if polled.is_ready() {
+            if timer.is_armed() {
+                timer.disarm();
+            }
+            return polled;
+        }
+        if !timer.is_armed() {
+            timer.arm(WRITE_STALL);
+        }
+        ready!(timer.poll_due(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// What hyper's reader sees of a refusal: an end between requests, an error inside one.
+fn refused(refusal: Refusal) -> io::Result<()> {
+    match refusal {
+        Refusal::Gate(reject) if reject.mid_body => Err(io::ErrorKind::InvalidData.into()),
+        Refusal::Gate(_) | Refusal::HeadTimeout => Ok(()),
+    }
+}
+
+impl ClientLink for H1Link {
+    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.at_end.get() {
+            return Poll::Ready(());
+        }
+        let mut held = self.held.borrow_mut();
+        // During an upload hyper reads for itself; what was read ahead proves the client alive.
+        if !held.is_empty() || self.gate.borrow().phase() == Phase::Body {
+            return Poll::Pending;
+        }
+        let mut ahead = [const { MaybeUninit::uninit() }; READ_AHEAD];
+        let mut ahead = ReadBuf::uninit(&mut ahead);
+        let mut transport = self.transport.borrow_mut();
+        match ready!(Pin::new(&mut *transport).poll_read(cx, &mut ahead)) {
+            Ok(()) if !ahead.filled().is_empty() => {
+                held.extend_from_slice(ahead.filled());
+                Poll::Pending
+            }
+            Ok(()) | Err(_) => {
+                self.at_end.set(true);
+                Poll::Ready(())
+            }
+        }
+    }
+
+    fn send_interim(&self, status: StatusCode, headers: &HeaderMap) {
+        // Not in the middle of the response before it; leaving one out is allowed
+        // (RFC 9110 §15.2).
+        if self.http10.get() || self.dirty.get() {
+            return;
+        }
+        let mut front = self.front.borrow_mut();
+        front.extend_from_slice(b"HTTP/1.1 ");
+        front.extend_from_slice(status.as_str().as_bytes());
+        front.extend_from_slice(b" ");
+        front.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+        for (name, value) in headers {
+            front.extend_from_slice(b"\r\n");
+            front.extend_from_slice(name.as_str().as_bytes());
+            front.extend_from_slice(b": ");
+            front.extend_from_slice(value.as_bytes());
+        }
+        front.extend_from_slice(b"\r\n\r\n");
+        drop(front);
+        // What does not fit now goes out in front of the response.
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = self.poll_front(&mut cx);
+        let mut transport = self.transport.borrow_mut();
+        let _ = Pin::new(&mut *transport).poll_flush(&mut cx);
+    }
+
+    fn is_rejected(&self) -> bool {
+        matches!(self.refusal.get(), Some(Refusal::Gate(_)))
+    }
+}
+
+/// hyper's handle on the connection.
+pub struct GateIo(pub Rc<H1Link>);
+
+impl AsyncRead for GateIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0.poll_pass(cx, buf)
+    }
+}
+
+impl AsyncWrite for GateIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let link = &self.0;
+        link.dirty.set(true);
+        let polled = link.poll_front(cx).map_ok(|()| 0);
+        let polled = match polled {
+            Poll::Ready(Ok(_)) => Pin::new(&mut *link.transport.borrow_mut()).poll_write(cx, buf),
+            other => other,
+        };
+        link.watch_write(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let link = &self.0;
+        link.dirty.set(true);
+        let polled = match link.poll_front(cx).map_ok(|()| 0) {
+            Poll::Ready(Ok(_)) => {
+                Pin::new(&mut *link.transport.borrow_mut()).poll_write_vectored(cx, bufs)
+            }
+            other => other,
+        };
+        link.watch_write(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let link = &self.0;
+        let polled = match link.poll_front(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut *link.transport.borrow_mut()).poll_flush(cx),
+            other => other,
+        };
+        if polled.is_ready() {
+            link.dirty.set(false);
+        }
+        link.watch_write(cx, polled)
+    }
+
+    /// hyper is done; there may be a refusal to write or a tunnel to run before the stream ends.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+/// The connection without the gate: for tunnels, refusals and closing.
+pub struct RawIo(pub Rc<H1Link>);
+
+impl AsyncRead for RawIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.transport.borrow_mut()).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for RawIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.transport.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.transport.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.transport.borrow_mut()).poll_shutdown(cx)
+    }
+}

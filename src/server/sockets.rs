@@ -1,0 +1,48 @@
+//! Listening sockets: one per worker, sharing the port.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections the kernel queues while a worker is busy.
+const BACKLOG: i32 = 4096;
+
+/// Binds `address` `count` times with SO_REUSEPORT. With port 0 all share the port the kernel
+/// chose first.
+pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    let mut sockets: Vec<TcpListener> = Vec::with_capacity(count);
+    for _ in 0..count.max(1) {
+        let address = match sockets.first() {
+            Some(first) => first.local_addr()?,
+            None => address,
+        };
+        sockets.push(one(address)?);
+    }
+    Ok(sockets)
+}
+
+fn one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        // "[::]" means both families, as people expect of it.
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The same socket for `count` workers; for sockets that were handed to this process.
+pub fn share(socket: TcpListener, count: usize) -> io::Result<Vec<TcpListener>> {
+    socket.set_nonblocking(true)?;
+    let mut sockets = Vec::with_capacity(count);
+    for _ in 1..count.max(1) {
+        sockets.push(socket.try_clone()?);
+    }
+    sockets.push(socket);
+    Ok(sockets)
+}

@@ -1,0 +1,189 @@
+//! A worker: one thread, one runtime, its own listeners, connections and pools.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::accept;
+use super::connections::Connections;
+use crate::proxy::{Stack, Worker, stack};
+use crate::snapshot::{ListenerId, SnapshotHandle};
+use crate::telemetry::{AccessLogger, WorkerId};
+
+/// How long accepting pauses when the process is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a worker is told to do.
+pub enum Command {
+    /// Serves a connection that another worker accepted.
+    Adopt(ListenerId, TcpStream, SocketAddr),
+    /// Closes idle connections and ends once none is left.
+    Close,
+    /// Responses say that their connection will close.
+    Drain,
+    /// Accepts connections.
+    Listen(ListenerId, TcpListener),
+    /// Stops accepting.
+    Unlisten(ListenerId),
+}
+
+/// What all workers know of each other.
+pub struct Peers {
+    /// Open connections by worker.
+    pub open: Vec<Arc<AtomicUsize>>,
+    /// The commands of each worker.
+    pub commands: Vec<mpsc::UnboundedSender<Command>>,
+    /// The most connections over all workers.
+    pub most: AtomicUsize,
+}
+
+/// What every connection of a worker needs.
+pub struct WorkerCx<S> {
+    /// The request path's share.
+    pub proxy: Rc<Worker>,
+    /// The request path.
+    pub stack: S,
+    connections: Rc<Connections>,
+    peers: Arc<Peers>,
+}
+
+impl<S: Clone> Clone for WorkerCx<S> {
+    fn clone(&self) -> Self {
+        Self {
+            proxy: self.proxy.clone(),
+            stack: self.stack.clone(),
+            connections: self.connections.clone(),
+            peers: self.peers.clone(),
+        }
+    }
+}
+
+/// Runs a worker on this thread until it is told to close and its last connection is gone.
+pub fn run(
+    id: WorkerId,
+    handle: Arc<SnapshotHandle>,
+    access_log: AccessLogger,
+    peers: Arc<Peers>,
+    commands: mpsc::UnboundedReceiver<Command>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    runtime.block_on(async move {
+        let open = peers.open.get(id.0).cloned().unwrap_or_default();
+        let cx = WorkerCx {
+            proxy: Worker::new(id, handle, access_log),
+            stack: stack(),
+            connections: Connections::new(open),
+            peers,
+        };
+        tokio::task::spawn_local(cx.proxy.wheel.clone().drive());
+        tokio::task::spawn_local(sweep(cx.proxy.clone()));
+        obey(cx, commands).await;
+    });
+    Ok(())
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        worker.pools.sweep(Instant::now());
+        // An idle worker lets go of an old snapshot, too.
+        let _ = worker.snapshot();
+    }
+}
+
+async fn obey<S: Stack>(cx: WorkerCx<S>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let listeners: RefCell<HashMap<ListenerId, AbortHandle>> = RefCell::default();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Adopt(listener, socket, peer) => {
+                if let Ok(socket) = tokio::net::TcpStream::from_std(socket) {
+                    start(&cx, listener, socket, peer);
+                }
+            }
+            Command::Listen(id, socket) => match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => {
+                    let task = tokio::task::spawn_local(listen(cx.clone(), id, socket));
+                    let old = listeners.borrow_mut().insert(id, task.abort_handle());
+                    old.iter().for_each(AbortHandle::abort);
+                }
+                Err(error) => tracing::error!(%error, "a worker cannot use its listener"),
+            },
+            Command::Unlisten(id) => {
+                if let Some(task) = listeners.borrow_mut().remove(&id) {
+                    task.abort();
+                }
+            }
+            Command::Drain => {
+                cx.proxy.drain();
+                cx.connections.wake_all();
+            }
+            Command::Close => {
+                listeners.borrow_mut().drain().for_each(|(_, task)| task.abort());
+                cx.connections.close();
+                break;
+            }
+        }
+    }
+    std::future::poll_fn(|task| cx.connections.poll_empty(task)).await;
+}
+
+async fn listen<S: Stack>(cx: WorkerCx<S>, id: ListenerId, socket: tokio::net::TcpListener) {
+    loop {
+        match socket.accept().await {
+            Ok((tcp, peer)) => admit(&cx, id, tcp, peer),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                // Out of descriptors or memory: what is being served goes on, and what waits in
+                // the queue is accepted when something was closed.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset)
+}
+
+fn admit<S: Stack>(cx: &WorkerCx<S>, id: ListenerId, tcp: tokio::net::TcpStream, peer: SocketAddr) {
+    let counts = cx.peers.open.iter().map(|open| open.load(Ordering::Relaxed));
+    let total: usize = counts.clone().sum();
+    if total >= cx.peers.most.load(Ordering::Relaxed) {
+        if let Some(snapshot) = cx.proxy.snapshot()
+            && let Some(listener) = snapshot.listener(id)
+        {
+            listener.metrics.rejected(cx.proxy.id, "connections");
+        }
+        return; // closing the socket is the answer
+    }
+    // The kernel spreads connections by hash, not by load: on skew the new one goes elsewhere.
+    let own = cx.peers.open.get(cx.proxy.id.0).map_or(0, |open| open.load(Ordering::Relaxed));
+    let least = counts.enumerate().min_by_key(|(_, count)| *count);
+    let other = least.filter(|(_, count)| own > count + count / 4 + 8);
+    match other.and_then(|(least, _)| cx.peers.commands.get(least)) {
+        None => start(cx, id, tcp, peer),
+        Some(commands) => {
+            if let Ok(socket) = tcp.into_std() {
+                let _ = commands.send(Command::Adopt(id, socket, peer));
+            }
+        }
+    }
+}
+
+fn start<S: Stack>(cx: &WorkerCx<S>, id: ListenerId, tcp: tokio::net::TcpStream, peer: SocketAddr) {
+    let place = cx.connections.enter();
+    tokio::task::spawn_local(accept::serve(cx.clone(), id, tcp, peer, place));
+}
