@@ -5,6 +5,7 @@
 //! endpoints are names here, and whoever holds a handle decides how long its series live.
 
 pub mod access_log;
+mod escape;
 pub mod families;
 pub mod metrics;
 mod reason;

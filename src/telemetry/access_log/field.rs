@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use http::Version;
 
+use super::clock;
 use super::record::Record;
-use super::{clock, escape};
+use crate::telemetry::escape;
 
 /// A field of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! How a record becomes a line.
 
+use super::clock;
 use super::field::{self, Field, Sink};
 use super::record::Record;
 use super::template::{Template, TemplateError};
-use super::{clock, escape};
 use crate::ir::AccessLogFormat;
+use crate::telemetry::escape;
 
 /// A line format, ready for use.
 #[derive(Clone, Debug)]

@@ -6,12 +6,13 @@
 //! costs lines, never requests. Everything that came off the network is escaped.
 
 mod clock;
-mod escape;
 mod field;
 mod format;
 mod queue;
 mod record;
 mod template;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use field::Field;

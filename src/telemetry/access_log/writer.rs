@@ -146,16 +146,26 @@ impl Writer {
                 lines
             }
             Err(error) => {
-                let gone = self.buffer.get(..written).unwrap_or_default();
-                let newlines = gone.iter().filter(|byte| **byte == b'\n').count() as u64;
-                let whole = newlines - u64::from(self.torn && written > 0);
-                self.torn = gone.last().map_or(self.torn, |last| *last != b'\n');
+                let whole = self.whole_lines(written);
+                if let Some(last) = written.checked_sub(1).and_then(|at| self.buffer.get(at)) {
+                    self.torn = *last != b'\n';
+                }
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "the access log cannot be written; lines are lost");
                 }
                 whole
             }
         }
+    }
+
+    /// How many lines are in the first `written` bytes of the buffer. A line that lacks only its
+    /// newline counts: the next batch brings one. That one is not a line of its own.
+    fn whole_lines(&self, written: usize) -> u64 {
+        let (gone, rest) = self.buffer.split_at_checked(written).unwrap_or_default();
+        let newlines = gone.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let whole = newlines - u64::from(self.torn && written > 0);
+        let unended = gone.last().is_some_and(|last| *last != b'\n');
+        whole + u64::from(unended && rest.first() == Some(&b'\n'))
     }
 
     /// Writes the buffer as far as it goes.

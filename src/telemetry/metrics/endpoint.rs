@@ -25,7 +25,7 @@ pub struct EndpointMetrics {
 
 /// 128 bytes.
 #[derive(Debug, Default)]
-struct EndpointShard {
+pub(super) struct EndpointShard {
     attempts: Count,
     reused: Count,
     opened: Count,

@@ -16,7 +16,7 @@ pub struct ListenerMetrics {
 }
 
 #[derive(Debug, Default)]
-struct ListenerShard {
+pub(super) struct ListenerShard {
     accepted: Count,
     closed: Count,
     rejected: Sparse<&'static str>,

@@ -15,6 +15,9 @@ mod route;
 mod shard;
 mod upstream;
 
+#[cfg(test)]
+mod tests;
+
 pub use control::{CertificateExpiry, ControlMetrics};
 pub use endpoint::EndpointMetrics;
 pub use listener::ListenerMetrics;

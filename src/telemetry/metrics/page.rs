@@ -3,11 +3,10 @@
 //! Samples are placed by their full label values; the crate's own vectors, which key a series by
 //! a hash of its values without separators, are not used.
 
-use std::borrow::Cow;
-
 use prometheus::proto;
 
 use super::histogram::Distribution;
+use crate::telemetry::escape;
 use crate::telemetry::families::{DURATION_BOUNDS, Family, Kind};
 
 /// Samples of every family, in the making.
@@ -37,7 +36,7 @@ impl Page {
         self.add(family, metric);
     }
 
-    /// A histogram; a family without observations is left out, its `_count` would be 0.
+    /// A histogram.
     pub(super) fn histogram(&mut self, family: Family, labels: &[&str], sum: &Distribution) {
         let mut cumulative = 0;
         let buckets = DURATION_BOUNDS.iter().zip(sum.buckets).map(|(bound, count)| {
@@ -89,25 +88,8 @@ fn metric(family: Family, kind: Kind, values: &[&str]) -> proto::Metric {
     let labels = declaration.labels.iter().zip(values).map(|(name, value)| {
         let mut label = proto::LabelPair::default();
         label.set_name((*name).to_owned());
-        label.set_value(printable(value).into_owned());
+        label.set_value(escape::distinct(value).into_owned());
         label
     });
     proto::Metric::from_label(labels.collect())
-}
-
-/// A label value without control characters, so that a page shown on a terminal commands
-/// nothing. Backslashes are doubled first: distinct names stay distinct.
-fn printable(value: &str) -> Cow<'_, str> {
-    if !value.contains(|c: char| c.is_control() || c == '\\') {
-        return Cow::Borrowed(value);
-    }
-    let mut printable = String::with_capacity(value.len() + 8);
-    for c in value.chars() {
-        if c.is_control() || c == '\\' {
-            printable.extend(c.escape_default());
-        } else {
-            printable.push(c);
-        }
-    }
-    Cow::Owned(printable)
 }

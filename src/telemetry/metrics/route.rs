@@ -37,7 +37,7 @@ pub struct RouteMetrics {
 /// 256 bytes with its padding. What goes as it should is counted in `codes`; a combination of
 /// reason and class is given its place when it first occurs.
 #[derive(Debug, Default)]
-struct RouteShard {
+pub(super) struct RouteShard {
     started: Count,
     codes: CodeCounts,
     duration: Histogram,

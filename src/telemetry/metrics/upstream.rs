@@ -20,7 +20,7 @@ pub struct UpstreamMetrics {
 }
 
 #[derive(Debug, Default)]
-struct UpstreamShard {
+pub(super) struct UpstreamShard {
     connect: Histogram,
     response: Histogram,
     no_endpoint: Count,

@@ -1,6 +1,8 @@
 //! Text off the network made harmless: whatever the bytes, one line comes out of one record and
 //! a terminal that shows it obeys nothing in it.
 
+use std::borrow::Cow;
+
 /// Appends `bytes` with everything but printable ASCII, and `"` and `\`, as `\xHH`.
 pub(super) fn plain(bytes: &[u8], out: &mut Vec<u8>) {
     for byte in bytes {
@@ -31,6 +33,44 @@ pub(super) fn json(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Escapes what a JSON encoder may leave as it is although a terminal would obey it. Such
+/// characters stand in strings only, so the document around them need not be known.
+pub(super) fn encoded_json(document: &[u8]) -> Cow<'_, [u8]> {
+    if document.iter().all(|byte| matches!(byte, b'\n' | b' '..=b'~')) {
+        return Cow::Borrowed(document);
+    }
+    let mut out = Vec::with_capacity(document.len() + 16);
+    for c in String::from_utf8_lossy(document).chars() {
+        if c != '\n' && is_unsafe(c) {
+            unit(c, &mut out);
+        } else {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// `text` with unsafe characters, newlines among them, as `\u{…}`.
+pub(super) fn text(text: &str) -> Cow<'_, str> {
+    escaped(text, is_unsafe)
+}
+
+/// As [`text`], with backslashes doubled: distinct texts stay distinct.
+pub(super) fn distinct(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c == '\\' || is_unsafe(c))
+}
+
+fn escaped(text: &str, wanted: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&wanted) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if wanted(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
 fn json_char(c: char, out: &mut Vec<u8>) {
     match c {
         '"' => out.extend_from_slice(b"\\\""),
@@ -38,13 +78,7 @@ fn json_char(c: char, out: &mut Vec<u8>) {
         '\n' => out.extend_from_slice(b"\\n"),
         '\r' => out.extend_from_slice(b"\\r"),
         '\t' => out.extend_from_slice(b"\\t"),
-        _ if is_unsafe(c) => {
-            // Everything unsafe lies in the basic plane: one UTF-16 unit.
-            let [high, low] = (c as u32 as u16).to_be_bytes();
-            out.extend_from_slice(b"\\u");
-            digits(high, out);
-            digits(low, out);
-        }
+        _ if is_unsafe(c) => unit(c, out),
         _ => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
     }
 }
@@ -55,6 +89,14 @@ fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Appends `\uHHHH`; everything unsafe lies in the basic plane, one UTF-16 unit.
+fn unit(c: char, out: &mut Vec<u8>) {
+    let [high, low] = (c as u32 as u16).to_be_bytes();
+    out.extend_from_slice(b"\\u");
+    digits(high, out);
+    digits(low, out);
 }
 
 fn hex(byte: u8, out: &mut Vec<u8>) {
