@@ -20,7 +20,7 @@ use crate::ir::{QueryMatch, RouteMatch, ValueMatch};
 #[derive(Clone, Debug)]
 pub(super) struct Conditions {
     methods: MethodSet,
-    more: Option<Box<More>>,
+    more: Option<Arc<More>>,
 }
 
 /// A condition that does not hold; says so in words.
@@ -53,7 +53,7 @@ impl Conditions {
         let empty = more.unusual.is_empty() && more.headers.is_empty() && more.query.is_empty();
         Ok(Self {
             methods: MethodSet::new(&matches.methods),
-            more: (!empty).then(|| Box::new(more)),
+            more: (!empty).then(|| Arc::new(more)),
         })
     }
 
@@ -78,6 +78,11 @@ impl Conditions {
             return Some(Unmet::Header(unmet));
         }
         more.query.iter().find(|query| !query.holds(facts.query)).map(Unmet::Query)
+    }
+
+    /// Whether there are none, so that they always hold.
+    pub(super) fn is_empty(&self) -> bool {
+        self.methods == MethodSet::ANY && self.more.is_none()
     }
 
     fn method_names(&self) -> String {
