@@ -17,7 +17,7 @@ use crate::ir::Origin;
 /// What metrics and the admin API show of a certificate. Holds nothing secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CertificateInfo {
-    /// Host names and addresses it is for, as it states them.
+    /// Host names and addresses it is for, as it states them; printable ASCII.
     pub names: Vec<String>,
     /// Its subject (RFC 4514).
     pub subject: String,
@@ -130,7 +130,7 @@ fn host_names(certificate: &X509Certificate<'_>) -> Vec<String> {
         Some(names) => names
             .iter()
             .filter_map(|name| match name {
-                GeneralName::DNSName(name) => Some((*name).to_owned()),
+                GeneralName::DNSName(name) => Some(x509::printable(name)),
                 GeneralName::IPAddress(bytes) => Some(x509::address(bytes)?.to_string()),
                 _ => None,
             })

@@ -27,6 +27,8 @@ impl ClientTls {
     /// Compiles `spec`, offering the protocols `alpn`, most preferred first (empty: no ALPN).
     /// Errors say which part cannot be used; there is no weaker fallback. With the system's trust
     /// store the first call reads it from disk: not for a worker.
+    ///
+    /// Sessions are resumed per result: while the [`TransportKey`] stays equal, keep the old one.
     pub fn build(
         spec: &UpstreamTls,
         alpn: &[&[u8]],

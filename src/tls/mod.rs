@@ -16,6 +16,11 @@
 //! * The crypto provider (aws-lc-rs) is passed explicitly; nothing depends on a process default.
 //! * No key material stands in `Debug`, `Serialize` or an error.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)
+)]
+
 mod certificate;
 mod client;
 mod client_auth;

@@ -48,9 +48,7 @@ pub(super) fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
         }
         _ => return None,
     };
-    let mut out = String::from(kind);
-    escape(text, &mut out);
-    Some(out)
+    Some(format!("{kind}{}", printable(text)))
 }
 
 /// The name in the string form of RFC 4514.
@@ -68,6 +66,13 @@ pub(super) fn distinguished_name(name: &X509Name<'_>) -> String {
             write_attribute(attribute, &mut out);
         }
     }
+    out
+}
+
+/// `text` with everything escaped that is not plain printable ASCII.
+pub(super) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    escape(text, &mut out);
     out
 }
 

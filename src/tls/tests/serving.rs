@@ -1,7 +1,12 @@
 //! Which certificate is served, and what broken ones do.
 
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::ir::{Location, TlsVersion};
+use crate::tls::certificate::LoadedCertificate;
 
 #[tokio::test]
 async fn an_exact_name_is_served_before_a_wildcard_and_the_first_certificate_to_strangers() {
@@ -109,6 +114,7 @@ async fn a_broken_certificate_leaves_its_last_good_version_and_the_others_alone(
     breaking("larger than 256 KiB", &|c| c.chain = Some("x".repeat(10 << 20).into()));
     breaking("no private key", &|c| c.key = Some(SecretBytes::new(*b"nonsense")));
     breaking("key is encrypted", &|c| c.key = Some(SecretBytes::new(*encrypted)));
+    breaking("more than 4096 bits", &|c| c.chain = Some(with_a_huge_key(&ca).into()));
     breaking("does not belong to", &|c| c.key = Some(SecretBytes::new(a.key.as_bytes())));
 
     for (what, certificate) in broken {
@@ -137,6 +143,88 @@ async fn a_broken_certificate_leaves_its_last_good_version_and_the_others_alone(
         assert_eq!(problems, []);
         assert_eq!(mended.certificates[1].fingerprint_sha256, b2.fingerprint(), "{what}");
     }
+}
+
+/// A certificate over an RSA key of 8192 bits that nobody has.
+fn with_a_huge_key(ca: &Authority) -> String {
+    struct Huge(Vec<u8>);
+    impl rcgen::PublicKeyData for Huge {
+        fn der_bytes(&self) -> &[u8] {
+            &self.0
+        }
+        fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+            &rcgen::PKCS_RSA_SHA256
+        }
+    }
+    // RSAPublicKey (RFC 8017 A.1.1): a modulus of 1024 bytes and the exponent 65537.
+    let mut der = vec![0x30, 0x82, 0x04, 0x0A, 0x02, 0x82, 0x04, 0x01, 0x00];
+    der.extend([0xC5; 1024]);
+    der.extend([0x02, 0x03, 0x01, 0x00, 0x01]);
+    CertificateParams::default().signed_by(&Huge(der), &ca.0).unwrap().pem()
+}
+
+proptest! {
+    #[test]
+    fn a_bent_certificate_or_key_is_refused_or_still_a_pair(
+        bends in prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4),
+        in_key in any::<bool>(),
+    ) {
+        static GOOD: LazyLock<Pair> = LazyLock::new(|| {
+            Authority::new("ca").issue(&["a.test", "*.b.test", "192.0.2.1"])
+        });
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let bend = |text: &str| {
+            let mut parsed = section(text);
+            for (index, by) in &bends {
+                let at = index.index(parsed.1.len());
+                parsed.1[at] ^= by;
+            }
+            encode_pem(&parsed)
+        };
+        let (chain, key) = match in_key {
+            true => (GOOD.chain.clone(), bend(&GOOD.key)),
+            false => (bend(&GOOD.chain), GOOD.key.clone()),
+        };
+        if let Ok(loaded) = LoadedCertificate::load(&chain, key.as_bytes(), &provider) {
+            prop_assert!(loaded.key.keys_match().is_ok());
+            let shown = loaded.info.subject + &loaded.info.names.concat();
+            prop_assert!(shown.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{shown:?}");
+        }
+    }
+}
+
+/// The label and DER of the first section.
+fn section(text: &str) -> (&'static str, Vec<u8>) {
+    match text.contains("PRIVATE") {
+        true => ("PRIVATE KEY", pem::key(text.as_bytes()).unwrap().secret_der().to_vec()),
+        false => ("CERTIFICATE", pem::chain(text).unwrap()[0].to_vec()),
+    }
+}
+
+fn encode_pem((label, der): &(&str, Vec<u8>)) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for (index, three) in der.chunks(3).enumerate() {
+        let bits =
+            (0..3).fold(0u32, |bits, at| bits << 8 | u32::from(*three.get(at).unwrap_or(&0)));
+        for digit in 0..4 {
+            let value = bits >> (18 - 6 * digit) & 63;
+            let padding = digit > three.len();
+            text.push(if padding { '=' } else { char::from(DIGITS[value as usize]) });
+        }
+        if index % 16 == 15 {
+            text.push('\n');
+        }
+    }
+    text + &format!("\n-----END {label}-----\n")
+}
+
+#[test]
+fn everything_that_workers_share_may_cross_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<TlsShared>();
+    shared::<ServerTls>();
+    shared::<ClientTls>();
 }
 
 #[tokio::test]
