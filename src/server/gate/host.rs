@@ -68,7 +68,7 @@ fn parse_port(digits: &[u8]) -> Option<u16> {
     }
     let mut port = 0_u32;
     for &digit in digits {
-        port = port * 10 + u32::from(digit.is_ascii_digit().then_some(digit - b'0')?);
+        port = port * 10 + u32::from(digit.is_ascii_digit().then(|| digit - b'0')?);
     }
     u16::try_from(port).ok().filter(|&port| port != 0)
 }
