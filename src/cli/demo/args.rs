@@ -29,7 +29,7 @@ pub struct DemoArgs {
 }
 
 /// The first port of `demo --backends-only`, as `deploy/shop/portcullis.yaml` has it.
-const FIRST_PORT: u16 = 9010;
+pub(super) const FIRST_PORT: u16 = 9010;
 
 /// `portcullis demo --backends-only`: serves the shop on `address` at fixed ports, says where,
 /// and returns on SIGINT or SIGTERM.

@@ -201,6 +201,10 @@ fn a_browser_is_sent_on_after_a_form_and_a_cart_can_be_emptied() {
     assert!(home.text().contains("Your cart holds 1."));
     assert_eq!(call(&shop, "cart", "DELETE /cart", &cookie, "").status, 204);
     assert!(call(&shop, "cart", "GET /cart", &cookie, "").text().contains("empty"));
+
+    let chosen = format!("{form}Cookie: shop_cart=mine\r\n");
+    let added = call(&shop, "cart", "POST /cart", &chosen, "product=brass-key");
+    assert!(added.header("set-cookie").is_some(), "an id the shop did not make is not taken");
 }
 
 #[test]
@@ -449,6 +453,25 @@ fn a_closed_shop_gives_its_ports_back() {
 fn fixed_ports_are_ten_apart_or_do_not_fit() {
     let options = ShopOptions { first_port: Some(65_500), ..ShopOptions::default() };
     assert!(matches!(Shop::start(options), Err(ShopError::Ports(65_500))));
+}
+
+#[test]
+fn the_configuration_in_deploy_names_every_fixed_port_once() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/shop/portcullis.yaml");
+    let yaml = std::fs::read_to_string(path).expect("the file is there");
+    let mut found: Vec<u16> = yaml
+        .split("${SHOP:-127.0.0.1}:")
+        .skip(1)
+        .map(|rest| rest[..4].parse().expect("a port of four digits"))
+        .collect();
+    let expected: Vec<u16> = (0u16..)
+        .zip(&PLANS)
+        .flat_map(|(i, plan)| (0u16..).zip(plan.endpoints).map(move |(j, _)| 10 * i + j))
+        .map(|offset| args::FIRST_PORT + offset)
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    assert!(yaml.contains(ACCESS_LOG_TEMPLATE), "the demo's access log");
 }
 
 #[test]
