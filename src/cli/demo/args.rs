@@ -2,9 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::ir::SecretBytes;
+
+use super::config::DemoListeners;
 use super::guide::backends_table;
 use super::shop::{Shop, ShopError, ShopOptions};
 
@@ -26,6 +30,20 @@ pub struct DemoArgs {
     /// Run only the shop's back ends, on ports from 9010 up, for a proxy started elsewhere
     #[arg(long)]
     pub backends_only: bool,
+}
+
+impl DemoArgs {
+    /// What these options make of the proxy's listeners, with a certificate chain and key as PEM.
+    pub fn listeners(&self, chain: impl Into<Arc<str>>, key: SecretBytes) -> DemoListeners {
+        DemoListeners {
+            address: self.address,
+            http: self.http,
+            https: self.https,
+            admin: Some(self.admin),
+            chain: chain.into(),
+            key,
+        }
+    }
 }
 
 /// The first port of `demo --backends-only`, as `deploy/shop/portcullis.yaml` has it.

@@ -1,9 +1,25 @@
-//! What the demo prints: the shop's endpoints, and six things to try.
+//! What the demo prints when it starts: the shop's endpoints, and six things to try.
 
 use std::fmt::Write;
 
 use super::config::DemoListeners;
 use super::shop::Shop;
+
+/// The whole greeting of `portcullis demo`; access log lines follow it.
+pub fn greeting(shop: &Shop, listeners: &DemoListeners) -> String {
+    let (web, websecure) = urls(listeners);
+    let mut out = format!("The shop's back ends:\n{}", backends_table(shop));
+    // Here and below: writing to a String cannot fail.
+    let _ = writeln!(out, "\nPortcullis serves them on {web} and {websecure}. Six things to try:");
+    for (number, entry) in (1..).zip(what_to_try(listeners)) {
+        let _ = writeln!(out, "\n{number}. {}", entry.title);
+        for command in entry.commands {
+            let _ = writeln!(out, "   {command}");
+        }
+    }
+    out.push_str("\nRequests as they come (Ctrl-C ends):\n");
+    out
+}
 
 /// Something to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +32,7 @@ pub struct Try {
 
 /// Six things to try.
 pub fn what_to_try(listeners: &DemoListeners) -> [Try; 6] {
-    let web = format!("http://{}:{}", host(listeners), listeners.http);
-    let websecure = format!("https://{}:{}", host(listeners), listeners.https);
+    let (web, websecure) = urls(listeners);
     let look = match listeners.admin {
         Some(admin) => vec![
             format!("curl -s http://{admin}/metrics | grep '^portcullis_requests'"),
@@ -40,8 +55,10 @@ pub fn what_to_try(listeners: &DemoListeners) -> [Try; 6] {
         entry(
             "A cart by cookie, then an order: 201 with a Location",
             vec![
-                format!("curl -s -c /tmp/jar -b /tmp/jar -d product=storm-lantern {web}/cart"),
-                format!("curl -si -b /tmp/jar -X POST {web}/orders"),
+                format!(
+                    "curl -s -c /tmp/shop.jar -b /tmp/shop.jar -d product=storm-lantern {web}/cart"
+                ),
+                format!("curl -si -b /tmp/shop.jar -X POST {web}/orders"),
             ],
         ),
         entry(
@@ -73,11 +90,16 @@ pub fn backends_table(shop: &Shop) -> String {
             let speed = format!("{from}-{to} ms");
             let (name, address) = (&endpoint.name, endpoint.address);
             let paths = service.paths.join(" ");
-            // Writing to a String cannot fail.
             let _ = writeln!(out, "  {name:<18} {paths:<10} {address:<22} {speed:>10}");
         }
     }
     out
+}
+
+/// The base URLs of `web` and `websecure`.
+fn urls(listeners: &DemoListeners) -> (String, String) {
+    let host = host(listeners);
+    (format!("http://{host}:{}", listeners.http), format!("https://{host}:{}", listeners.https))
 }
 
 /// The address a client on this machine uses.

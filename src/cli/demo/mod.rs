@@ -34,5 +34,5 @@ mod tests;
 
 pub use args::{DemoArgs, run_backends};
 pub use config::{ACCESS_LOG_TEMPLATE, DemoListeners, fragment};
-pub use guide::{Try, backends_table, what_to_try};
+pub use guide::{Try, backends_table, greeting, what_to_try};
 pub use shop::{Service, Shop, ShopEndpoint, ShopError, ShopOptions};
