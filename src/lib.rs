@@ -8,6 +8,7 @@
 //! app, admin and cli see all, and nothing imports them
 //! ```
 
+pub mod cli;
 pub mod error;
 pub mod filter;
 pub mod ir;
