@@ -9,6 +9,7 @@
 //! ```
 
 pub mod cli;
+pub mod control;
 pub mod error;
 pub mod filter;
 pub mod ir;

@@ -1,0 +1,132 @@
+//! Fragments of several providers into one configuration.
+//!
+//! Independent of the order in which providers spoke: fragments are taken by provider name, and
+//! of two things with one name the first wins and the other is reported.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use crate::ir::{Config, Fragment, HostPattern, Listener, Name, Origin, Problem, VirtualHost};
+
+/// Merges `fragments`.
+pub fn merge(fragments: &[Arc<Fragment>]) -> (Config, Vec<Problem>) {
+    let mut fragments: Vec<_> = fragments.iter().collect();
+    fragments.sort_by(|a, b| a.provider.cmp(&b.provider));
+    let mut config = Config::default();
+    let mut problems = Vec::new();
+    for fragment in &fragments {
+        for (name, listener) in &fragment.listeners {
+            add_listener(&mut config.listeners, name, listener, &mut problems);
+        }
+        for (name, upstream) in &fragment.upstreams {
+            match config.upstreams.entry(name.clone()) {
+                Entry::Vacant(place) => {
+                    place.insert(upstream.clone());
+                }
+                Entry::Occupied(first) => {
+                    problems.push(twice("upstream", name, &first.get().origin, &upstream.origin));
+                }
+            }
+        }
+        for host in &fragment.hosts {
+            add_host(&mut config.hosts, host);
+        }
+    }
+    if let Some(settings) = fragments.iter().find_map(|fragment| fragment.settings.clone()) {
+        config.settings = settings;
+    }
+    (config, problems)
+}
+
+fn add_listener(
+    listeners: &mut BTreeMap<Name, Listener>,
+    name: &Name,
+    listener: &Listener,
+    problems: &mut Vec<Problem>,
+) {
+    if let Some(first) = listeners.get(name) {
+        problems.push(twice("listener", name, &first.origin, &listener.origin));
+        return;
+    }
+    // Port 0 is "any": two of them are two ports.
+    let same = |other: &&Listener| other.bind == listener.bind && listener.bind.port() != 0;
+    if let Some(first) = listeners.values().find(same) {
+        let message = format!("listener '{name}': {} is taken by {}", listener.bind, first.origin);
+        let hint = "give each listener an address and port of its own";
+        problems.push(Problem::error(message).about(&listener.origin).hint(hint));
+        return;
+    }
+    listeners.insert(name.clone(), listener.clone());
+}
+
+fn twice(kind: &str, name: &Name, first: &Origin, second: &Origin) -> Problem {
+    let message = format!("{kind} '{name}' is declared twice; {first} is used");
+    Problem::error(message).about(second).hint("rename one of the two")
+}
+
+/// Routes of one host on the same listeners come together, in order.
+fn add_host(hosts: &mut Vec<VirtualHost>, host: &VirtualHost) {
+    let same = |other: &&mut VirtualHost| {
+        other.pattern == host.pattern && other.listeners == host.listeners
+    };
+    match hosts.iter_mut().find(same) {
+        Some(first) => first.routes.extend(host.routes.iter().cloned()),
+        None => {
+            hosts.push(host.clone());
+            hosts.sort_by(|a, b| order(a).cmp(&order(b)));
+        }
+    }
+}
+
+fn order(host: &VirtualHost) -> (&HostPattern, &Origin) {
+    (&host.pattern, &host.origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::ListenerSelector;
+
+    fn fragment(provider: &str, listener: &str, bind: &str, host: &str) -> Arc<Fragment> {
+        let origin = Origin { provider: provider.into(), ..Origin::default() };
+        let listener_spec = Listener {
+            origin: origin.clone(),
+            bind: bind.parse().expect("an address"),
+            tls: None,
+            proxy_protocol: Vec::new(),
+            trusted_proxies: Vec::new(),
+            protocols: Default::default(),
+            http2: Default::default(),
+        };
+        Arc::new(Fragment {
+            provider: provider.into(),
+            listeners: [(listener.into(), listener_spec)].into(),
+            hosts: vec![VirtualHost {
+                pattern: HostPattern::parse(host).expect("a host"),
+                listeners: ListenerSelector::All,
+                routes: Vec::new(),
+                origin,
+            }],
+            ..Fragment::default()
+        })
+    }
+
+    #[test]
+    fn the_order_of_fragments_does_not_matter() {
+        let a = fragment("a", "web", "127.0.0.1:1", "x.example");
+        let b = fragment("b", "other", "127.0.0.1:2", "y.example");
+        assert_eq!(merge(&[a.clone(), b.clone()]).0, merge(&[b, a]).0);
+    }
+
+    #[test]
+    fn of_two_listeners_with_one_name_or_address_the_first_wins() {
+        let a = fragment("a", "web", "127.0.0.1:1", "x.example");
+        let same_name = fragment("b", "web", "127.0.0.1:2", "y.example");
+        let same_address = fragment("c", "late", "127.0.0.1:1", "z.example");
+        let (config, problems) = merge(&[same_address, same_name, a]);
+        assert_eq!(config.listeners.len(), 1);
+        assert_eq!(config.listeners.values().next().map(|l| l.bind.port()), Some(1));
+        assert_eq!(problems.len(), 2);
+    }
+}

@@ -1,0 +1,185 @@
+//! The control loop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::{ControlState, Feed, Question, Resolver, merge};
+use crate::ir::{Fragment, Problem, Severity};
+use crate::snapshot::{Compiler, ListenerId, Snapshot, SnapshotHandle};
+use crate::telemetry::{AccessLogger, CertificateExpiry, Metrics};
+use crate::upstream::Registry;
+
+/// How often old snapshots are looked at for being out of use.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// The server's sockets as control sees them.
+pub trait Listeners {
+    /// Accepts at `address` for listener `id`; a listener that already does so is left alone.
+    fn open(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<()>;
+
+    /// Closes every listener that is not in `wanted`.
+    fn keep_only(&mut self, wanted: &[ListenerId]);
+}
+
+/// Everything the control loop works with.
+pub struct Control<L> {
+    /// What it compiles with.
+    pub compiler: Compiler,
+    /// Where it publishes.
+    pub handle: Arc<SnapshotHandle>,
+    /// The upstreams that outlive snapshots.
+    pub registry: Arc<Registry>,
+    /// The server's sockets.
+    pub listeners: L,
+    /// Endpoints by name.
+    pub resolver: Resolver,
+    /// Where it counts.
+    pub metrics: Metrics,
+    /// The access log, configured like everything else.
+    pub access_log: AccessLogger,
+    /// What it did last.
+    pub state: ControlState,
+}
+
+impl<L: Listeners> Control<L> {
+    /// Publishes what the feeds say, and again whenever one of them says something else. Returns
+    /// when all senders are gone.
+    pub async fn run(mut self, mut feeds: Vec<Feed>, mut news: mpsc::Receiver<(usize, Feed)>) {
+        let mut retired: Vec<Arc<Snapshot>> = Vec::new();
+        let mut tidy = tokio::time::interval(TIDY);
+        loop {
+            tokio::select! {
+                said = news.recv() => {
+                    let Some((index, feed)) = said else { return };
+                    let mut said = Some((index, feed));
+                    // A burst is one change.
+                    while let Some((index, feed)) = said {
+                        if let Some(place) = feeds.get_mut(index) {
+                            *place = feed;
+                        }
+                        said = news.try_recv().ok();
+                    }
+                    retired.extend(self.apply(&feeds).await);
+                }
+                resolved = self.resolver.changed() => self.endpoints_changed(&resolved),
+                _ = tidy.tick() => self.tidy(&mut retired),
+            }
+        }
+    }
+
+    /// Takes over what the feeds say. Returns the snapshot that was replaced.
+    pub async fn apply(&mut self, feeds: &[Feed]) -> Option<Arc<Snapshot>> {
+        let fragments: Option<Vec<Arc<Fragment>>> =
+            feeds.iter().map(|feed| feed.fragment.clone()).collect();
+        let mut problems: Vec<Problem> =
+            feeds.iter().flat_map(|feed| feed.problems.iter().cloned()).collect();
+        let accepted = feeds.iter().all(|feed| feed.accepted);
+        self.metrics.control().reload(accepted);
+        // Nothing is served before every provider has spoken.
+        let Some(fragments) = fragments else {
+            self.report(accepted, problems);
+            return None;
+        };
+        let (config, mut conflicts) = merge(&fragments);
+        problems.append(&mut conflicts);
+        let current = self.handle.load();
+        if let Some(current) = &current
+            && *current.config == config
+        {
+            problems.extend(current.problems.iter().cloned());
+            self.report(accepted, problems);
+            return None;
+        }
+        let started = Instant::now();
+        let config = Arc::new(config);
+        self.resolver.follow(&config).await;
+        let resolver = &self.resolver;
+        let snapshot = self
+            .compiler
+            .compile(config.clone(), current.as_deref(), |_, upstream| resolver.targets(upstream));
+        let snapshot = Arc::new(snapshot);
+        problems.extend(snapshot.problems.iter().cloned());
+        if let Err(error) = self.access_log.configure(config.settings.access_log.as_ref()) {
+            problems.push(Problem::error(format!("access log: {error}")));
+        }
+        let before = self.handle.publish(snapshot.clone());
+        self.metrics.control().compiled(started.elapsed());
+        self.metrics.control().set_generation(snapshot.generation);
+        self.metrics.control().set_certificates(certificates(&snapshot));
+        self.reconcile(&snapshot, &mut problems);
+        self.registry.forget_unused(|name| config.upstreams.contains_key(name));
+        self.report(accepted, problems);
+        before
+    }
+
+    fn reconcile(&mut self, snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+        let mut wanted = Vec::new();
+        for listener in snapshot.listeners() {
+            wanted.push(listener.id);
+            if let Err(error) = self.listeners.open(listener.id, listener.spec.bind) {
+                let message = format!(
+                    "listener '{}': cannot bind {}: {error}",
+                    listener.name, listener.spec.bind
+                );
+                problems.push(Problem::error(message).about(&listener.spec.origin));
+            }
+        }
+        self.listeners.keep_only(&wanted);
+    }
+
+    fn report(&self, accepted: bool, problems: Vec<Problem>) {
+        for problem in &problems {
+            match problem.severity {
+                Severity::Error => tracing::error!("{problem}"),
+                Severity::Warning => tracing::warn!("{problem}"),
+            }
+        }
+        let generation = self.handle.generation();
+        if accepted {
+            tracing::info!(generation, "configuration in use");
+        } else {
+            tracing::error!(generation, "configuration refused, the last good one stays");
+        }
+        self.state.set(accepted, generation, problems);
+    }
+
+    /// Endpoints go straight to their upstreams: no compile, no new generation.
+    fn endpoints_changed(&self, changed: &[Question]) {
+        let Some(snapshot) = self.handle.load() else { return };
+        for (name, upstream) in &snapshot.config.upstreams {
+            if self.resolver.concerns(upstream, changed) {
+                self.registry.update_endpoints(name, &self.resolver.targets(upstream));
+            }
+        }
+    }
+
+    /// Frees old snapshots here, once no worker holds them.
+    fn tidy(&self, retired: &mut Vec<Arc<Snapshot>>) {
+        let before = retired.len();
+        retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        if retired.len() < before
+            && let Some(current) = self.handle.load()
+        {
+            self.registry.forget_unused(|name| current.config.upstreams.contains_key(name));
+        }
+    }
+}
+
+fn certificates(snapshot: &Snapshot) -> Vec<CertificateExpiry> {
+    let mut all = Vec::new();
+    for listener in snapshot.listeners() {
+        for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
+            let name = certificate.names.first().map_or("-", |name| name.as_str());
+            all.push(CertificateExpiry {
+                listener: listener.name.clone(),
+                name: name.into(),
+                not_after: certificate.not_after,
+            });
+        }
+    }
+    all
+}
