@@ -9,4 +9,5 @@
 //! ```
 
 pub mod ir;
+pub mod provider;
 pub mod telemetry;
