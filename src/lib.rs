@@ -13,6 +13,7 @@ pub mod control;
 pub mod error;
 pub mod filter;
 pub mod ir;
+pub mod provider;
 pub mod proxy;
 pub mod server;
 pub mod snapshot;

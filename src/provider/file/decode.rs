@@ -1,0 +1,514 @@
+//! Node trees to the raw structs, through serde.
+//!
+//! Unlike a plain serde format it does not stop at the first mistake: an unknown key is reported
+//! and skipped, and a value that does not fit makes only its own `Field` unusable. One pass finds
+//! everything that is wrong with the shape of a document.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use ir::Problem;
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
+    SeqAccess, VariantAccess, Visitor,
+};
+use serde::forward_to_deserialize_any;
+
+use super::field;
+use super::node::{Node, Place, Scalar, Value};
+use super::parse::Placed;
+use crate::ir;
+
+/// Decodes `node` as a `T`; what does not fit is reported in `problems`.
+pub(super) fn decode<T: DeserializeOwned>(node: &Node, problems: &mut Vec<Placed>) -> Option<T> {
+    let sink = RefCell::new(Vec::new());
+    let decoder = Decoder { node, sink: &sink, key: None };
+    let result = T::deserialize(decoder);
+    let value = match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            decoder.report(error);
+            None
+        }
+    };
+    problems.append(&mut sink.borrow_mut());
+    value
+}
+
+/// The closest of `known` to `word`, where it is close enough to have been meant.
+pub(super) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| {
+            *distance <= 1.max(candidate.chars().count().min(word.chars().count()) / 3)
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// A hint that offers the closest of `known`, or all of them where none is close.
+pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
+    match closest(word, known.iter().copied()) {
+        Some(candidate) => format!("did you mean `{candidate}`?"),
+        None if known.is_empty() => "nothing is defined".to_owned(),
+        None => format!("one of: {}", known.join(", ")),
+    }
+}
+
+/// Why a value does not fit. A line feed in the message separates what is wrong from the hint.
+#[derive(Debug)]
+pub(super) struct Error {
+    message: String,
+    place: Option<Place>,
+    /// Reported before.
+    silent: bool,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self { message: message.to_string(), place: None, silent: false }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Decoder<'a> {
+    node: &'a Node,
+    sink: &'a RefCell<Vec<Placed>>,
+    /// The key whose value this is, for messages.
+    key: Option<&'a str>,
+}
+
+impl<'a> Decoder<'a> {
+    fn report(self, error: Error) {
+        if error.silent {
+            return;
+        }
+        let (what, hint) = match error.message.split_once('\n') {
+            Some((what, hint)) => (what, Some(hint)),
+            None => (error.message.as_str(), None),
+        };
+        let message = match self.key {
+            Some(key) => format!("{key}: {what}"),
+            None => what.to_owned(),
+        };
+        let mut problem = Problem::error(message);
+        problem.hint = hint.map(str::to_owned);
+        self.sink.borrow_mut().push((error.place.unwrap_or(self.node.place), problem));
+    }
+
+    fn expected(self, what: &str) -> Error {
+        Error {
+            message: format!("expected {what}, found {}", self.node.describe()),
+            place: Some(self.node.place),
+            silent: matches!(self.node.value, Value::Broken),
+        }
+    }
+
+    fn scalar(self, what: &str) -> Result<&'a Scalar, Error> {
+        match &self.node.value {
+            Value::Scalar(scalar) => Ok(scalar),
+            Value::Broken | Value::List(_) | Value::Map(_) | Value::Null => {
+                Err(self.expected(what))
+            }
+        }
+    }
+
+    /// A scalar that may be a number or truth value: unquoted, or substituted.
+    fn untyped(self, what: &str) -> Result<&'a str, Error> {
+        let scalar = self.scalar(what)?;
+        if scalar.plain || scalar.substituted {
+            Ok(scalar.text.trim())
+        } else {
+            Err(Error {
+                message: format!(
+                    "expected {what}, found the text {}\nremove the quotes",
+                    self.node.describe()
+                ),
+                place: Some(self.node.place),
+                silent: false,
+            })
+        }
+    }
+
+    fn unsigned(self) -> Result<u64, Error> {
+        let text = self.untyped("a whole number")?;
+        text.replace('_', "").parse().map_err(|_| self.expected("a whole number"))
+    }
+
+    fn child(self, node: &'a Node, key: Option<&'a str>) -> Self {
+        Self { node, key: key.or(self.key), ..self }
+    }
+}
+
+impl<'de> Deserializer<'de> for Decoder<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match &self.node.value {
+            Value::Broken => Err(self.expected("a value")),
+            Value::Null => visitor.visit_unit(),
+            Value::List(items) => visitor.visit_seq(Items { decoder: self, items: items.iter() }),
+            Value::Map(_) => self.deserialize_map(visitor),
+            Value::Scalar(scalar) => match Guess::of(scalar) {
+                Guess::Bool(value) => visitor.visit_bool(value),
+                Guess::Float(value) => visitor.visit_f64(value),
+                Guess::Int(value) => visitor.visit_i64(value),
+                Guess::Text => visitor.visit_str(&scalar.text),
+            },
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.untyped("true or false")? {
+            "true" => visitor.visit_bool(true),
+            "false" => visitor.visit_bool(false),
+            _ => Err(self.expected("true or false")),
+        }
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let value = self.unsigned()?;
+        let value =
+            u16::try_from(value).map_err(|_| self.expected("a whole number up to 65535"))?;
+        visitor.visit_u16(value)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let value = self.unsigned()?;
+        let value =
+            u32::try_from(value).map_err(|_| self.expected("a whole number up to 4294967295"))?;
+        visitor.visit_u32(value)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_u64(self.unsigned()?)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let scalar = self.scalar("text")?;
+        visitor.visit_str(&scalar.text).map_err(|error: Error| match error.place {
+            Some(_) => error,
+            // Parsers of small values say only what is wrong; the value itself is shown here,
+            // where it is known whether it may be shown.
+            None => Error {
+                message: format!("{} {}", scalar.shown(), error.message),
+                place: Some(self.node.place),
+                ..error
+            },
+        })
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.node.value {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match (name, &self.node.value) {
+            (field::FIELD, Value::Null) => visitor.visit_unit(),
+            (field::FIELD, _) => visitor.visit_seq(Parts { decoder: self, next: 0 }),
+            _ => visitor.visit_newtype_struct(self),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match &self.node.value {
+            Value::List(items) => visitor.visit_seq(Items { decoder: self, items: items.iter() }),
+            Value::Scalar(_) => {
+                let mut error = self.expected("a list");
+                error.message.push_str("\nput brackets around it");
+                Err(error)
+            }
+            _ => Err(self.expected("a list")),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match &self.node.value {
+            Value::Map(entries) => visitor.visit_map(Entries::new(self, entries, None)),
+            _ => Err(self.expected("a mapping")),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let keys = Keys { structure: name, fields };
+        match &self.node.value {
+            Value::Map(entries) => visitor.visit_map(Entries::new(self, entries, Some(keys))),
+            _ => {
+                let mut error = self.expected("a mapping");
+                error.message.push_str(&format!("\nits keys are: {}", fields.join(", ")));
+                Err(error)
+            }
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        if name == field::ONE_OF {
+            return visitor.visit_enum(Shape(self));
+        }
+        let scalar = self.scalar("text")?;
+        let Some(variant) = variants.iter().find(|variant| **variant == scalar.text) else {
+            return Err(Error {
+                message: format!(
+                    "{} is none of: {}{}",
+                    scalar.shown(),
+                    variants.join(", "),
+                    match closest(&scalar.text, variants.iter().copied()) {
+                        Some(candidate) => format!("\ndid you mean `{candidate}`?"),
+                        None => String::new(),
+                    }
+                ),
+                place: Some(self.node.place),
+                silent: false,
+            });
+        };
+        let variant: StrDeserializer<'_, Error> = (*variant).into_deserializer();
+        visitor.visit_enum(variant)
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u128 f32 f64 char bytes byte_buf unit unit_struct tuple
+        tuple_struct ignored_any
+    }
+}
+
+/// What an unquoted scalar is by YAML's core schema, where any type will do.
+enum Guess {
+    Bool(bool),
+    Float(f64),
+    Int(i64),
+    Text,
+}
+
+impl Guess {
+    fn of(scalar: &Scalar) -> Self {
+        if !scalar.plain || scalar.substituted {
+            return Self::Text;
+        }
+        match scalar.text.as_str() {
+            "true" => return Self::Bool(true),
+            "false" => return Self::Bool(false),
+            _ => {}
+        }
+        if let Ok(value) = scalar.text.parse() {
+            return Self::Int(value);
+        }
+        // Rust also parses "inf" and "nan", which JSON has no numbers for.
+        match scalar.text.parse::<f64>() {
+            Ok(value) if scalar.text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
+                Self::Float(value)
+            }
+            _ => Self::Text,
+        }
+    }
+}
+
+struct Items<'a> {
+    decoder: Decoder<'a>,
+    items: std::slice::Iter<'a, Node>,
+}
+
+impl<'de> SeqAccess<'de> for Items<'de> {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
+        match self.items.next() {
+            None => Ok(None),
+            Some(node) => {
+                if matches!(node.value, Value::Null) {
+                    let error = de::Error::custom("a list entry is empty");
+                    self.decoder.child(node, None).report(error);
+                }
+                seed.deserialize(self.decoder.child(node, None)).map(Some)
+            }
+        }
+    }
+}
+
+/// What a `Field` is made of: its value (absent where it did not fit), its place, and whether
+/// something was substituted in it.
+struct Parts<'a> {
+    decoder: Decoder<'a>,
+    next: u8,
+}
+
+impl<'de> SeqAccess<'de> for Parts<'de> {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
+        let Place { file, line, column } = self.decoder.node.place;
+        self.next += 1;
+        let number = match self.next {
+            1 => {
+                return Ok(match seed.deserialize(self.decoder) {
+                    Ok(value) => Some(value),
+                    Err(error) => {
+                        self.decoder.report(error);
+                        None
+                    }
+                });
+            }
+            2 => file,
+            3 => line,
+            4 => column,
+            _ => u32::from(
+                matches!(&self.decoder.node.value, Value::Scalar(scalar) if scalar.substituted),
+            ),
+        };
+        seed.deserialize(number.into_deserializer()).map(Some)
+    }
+}
+
+/// The struct whose keys are being read.
+#[derive(Clone, Copy)]
+struct Keys {
+    structure: &'static str,
+    fields: &'static [&'static str],
+}
+
+struct Entries<'a> {
+    decoder: Decoder<'a>,
+    entries: std::slice::Iter<'a, (Node, Node)>,
+    value: Option<(&'a Node, &'a Node)>,
+    keys: Option<Keys>,
+}
+
+impl<'a> Entries<'a> {
+    fn new(decoder: Decoder<'a>, entries: &'a [(Node, Node)], keys: Option<Keys>) -> Self {
+        Self { decoder, entries: entries.iter(), value: None, keys }
+    }
+
+    /// Whether the struct has this key; reports it where not.
+    fn known(&self, keys: Keys, key: &Node) -> bool {
+        let Value::Scalar(scalar) = &key.value else { return false };
+        let text = scalar.text.as_str();
+        if keys.fields.contains(&text) {
+            return true;
+        }
+        if keys.structure == field::DOCUMENT && text.starts_with("x-") {
+            return false;
+        }
+        let problem = match field::not_yet(keys.structure, text) {
+            Some(problem) => problem,
+            None => Problem::error(format!("unknown key {}", scalar.shown()))
+                .hint(suggestion(text, keys.fields)),
+        };
+        self.decoder.sink.borrow_mut().push((key.place, problem));
+        false
+    }
+}
+
+impl<'de> MapAccess<'de> for Entries<'de> {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
+        for (key, value) in self.entries.by_ref() {
+            let keep = match self.keys {
+                Some(keys) => Self { entries: [].iter(), ..*self }.known(keys, key),
+                None => true,
+            };
+            if !keep {
+                continue;
+            }
+            self.value = Some((key, value));
+            return seed.deserialize(self.decoder.child(key, None)).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        let Some((key, value)) = self.value.take() else {
+            return Err(de::Error::custom("a value was read before its key"));
+        };
+        let name = match &key.value {
+            Value::Scalar(scalar) if !scalar.substituted => Some(scalar.text.as_str()),
+            _ => None,
+        };
+        seed.deserialize(self.decoder.child(value, name))
+    }
+}
+
+/// Tells a `OneOf` which shape its node has.
+struct Shape<'a>(Decoder<'a>);
+
+impl<'de> EnumAccess<'de> for Shape<'de> {
+    type Error = Error;
+    type Variant = Self;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Error> {
+        let shape = match self.0.node.value {
+            Value::Broken => return Err(self.0.expected("a value")),
+            Value::Map(_) => field::MAP,
+            Value::List(_) | Value::Null | Value::Scalar(_) => field::SCALAR,
+        };
+        let shape: StrDeserializer<'_, Error> = shape.into_deserializer();
+        Ok((seed.deserialize(shape)?, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Shape<'de> {
+    type Error = Error;
+
+    fn unit_variant(self) -> Result<(), Error> {
+        Err(self.0.expected("text or a mapping"))
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
+        seed.deserialize(self.0)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.0.deserialize_seq(visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.0.deserialize_map(visitor)
+    }
+}

@@ -1,0 +1,23 @@
+//! The configuration language and its provider: YAML files to an `ir::Fragment`.
+//!
+//! The way is `load` (all I/O) -> `Inputs` -> `translate` (pure) -> `Translation`; `run` goes it
+//! again whenever a file changes. Inside a translation: text -> nodes with places (`parse`) ->
+//! variables and secrets put in (`interpolate`) -> raw structs (`decode`, `raw`) -> `ir`
+//! (`translate`). Nothing here stops at the first mistake.
+
+mod decode;
+mod field;
+mod inputs;
+mod interpolate;
+mod node;
+mod parse;
+mod raw;
+mod report;
+mod scalar;
+mod schema;
+mod translate;
+
+pub use inputs::{Inputs, load};
+pub use report::{render, summary};
+pub use schema::schema;
+pub use translate::{Translation, translate};

@@ -1,0 +1,206 @@
+//! Hosts and routes as they are written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::provider::file::field::{Any, Field, List, Named, OneOf, Text};
+use crate::provider::file::scalar::{
+    Deadline, FieldName, Pattern, RedirectStatus, SizeLimit, Status, Verb,
+};
+
+/// The routes of one host.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct Host {
+    /// The listeners this host is served on. Default: all.
+    pub listeners: Field<List<String>>,
+    /// The routes; the most specific match wins, whatever the order.
+    pub routes: Field<List<Route>>,
+}
+
+/// What a request must look like, and one of `upstream`, `upstreams`, `redirect` and `respond`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct Route {
+    /// Whether requests of this route are written to the access log. Default: `true`.
+    pub access_log: Field<bool>,
+    /// The largest request body, or `off`. Default: `off`.
+    pub body_limit: Field<Text<SizeLimit>>,
+    /// Header conditions by name; all must hold.
+    pub headers: Field<Named<OneOf<String, Condition>>>,
+    /// How `path` is compared. Default: `prefix`, by whole segments.
+    #[serde(rename = "match")]
+    pub kind: Field<MatchKind>,
+    /// The methods; none given means any.
+    pub methods: Field<List<Text<Verb>>>,
+    /// The name in logs and metrics; unique. Default: made from host and path.
+    pub name: Field<String>,
+    /// The path. Default: `/`.
+    pub path: Field<String>,
+    /// Conditions on query parameters by name; all must hold.
+    pub query: Field<Named<OneOf<String, Condition>>>,
+    /// Answers with a redirect.
+    pub redirect: Field<Redirect>,
+    /// Changes to the request's headers.
+    pub request_headers: Field<HeaderEdit>,
+    /// Answers with a fixed response.
+    pub respond: Field<Respond>,
+    /// Changes to the response's headers.
+    pub response_headers: Field<HeaderEdit>,
+    /// When an attempt is repeated on another endpoint.
+    pub retry: Field<Retry>,
+    /// Changes host or path on the way to the upstream.
+    pub rewrite: Field<Rewrite>,
+    /// From the complete request head to the last response byte, or `off`: short for
+    /// `timeouts.request`. Default: `off`.
+    pub timeout: Field<Text<Deadline>>,
+    /// Deadlines of the exchange.
+    pub timeouts: Field<Timeouts>,
+    /// The upstream that answers.
+    pub upstream: Field<String>,
+    /// Several upstreams that share the requests by weight.
+    pub upstreams: Field<List<Backend>>,
+}
+
+/// How a path is compared.
+#[derive(Clone, Copy, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::provider::file) enum MatchKind {
+    Exact,
+    Prefix,
+    Regex,
+}
+
+/// A condition on a value: one of the keys.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct Condition {
+    /// `true`: it must be there, with any value.
+    pub present: Field<bool>,
+    /// A regular expression that must match the whole value.
+    pub regex: Field<Text<Pattern>>,
+}
+
+/// An upstream and its share.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
+pub(in crate::provider::file) struct Backend {
+    /// The upstream.
+    pub name: Field<String>,
+    /// Its share relative to the others; 0 takes it out. Default: 1.
+    pub weight: Field<u32>,
+}
+
+/// A redirect; what is not given stays as the client sent it.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct Redirect {
+    /// The host.
+    pub host: Field<String>,
+    /// The whole path.
+    pub path: Field<String>,
+    /// The port. Default: with `scheme`, the scheme's own.
+    pub port: Field<u16>,
+    /// What the matched prefix becomes.
+    pub prefix: Field<String>,
+    /// The scheme.
+    pub scheme: Field<Scheme>,
+    /// 301, 302, 303, 307 or 308. Default: 302.
+    pub status: Field<Text<RedirectStatus>>,
+}
+
+/// A URL scheme.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::provider::file) enum Scheme {
+    Http,
+    Https,
+}
+
+/// A fixed response; at most one of `body`, `body_file` and `json`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct Respond {
+    /// The body as text. Default: empty.
+    pub body: Field<String>,
+    /// A file whose text is the body.
+    pub body_file: Field<String>,
+    /// Header fields. A `content-type` is made where none is given and there is a body.
+    pub headers: Field<Named<String>>,
+    /// The body as any value, sent as JSON.
+    pub json: Field<Any>,
+    /// The status. Default: 200.
+    pub status: Field<Text<Status>>,
+}
+
+/// A change of what the upstream sees; `prefix` or `path`, not both.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct Rewrite {
+    /// The `Host`.
+    pub host: Field<String>,
+    /// The whole path.
+    pub path: Field<String>,
+    /// What the matched prefix becomes.
+    pub prefix: Field<String>,
+}
+
+/// An edit of header fields: removed first, then set, then added.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct HeaderEdit {
+    /// Fields added beside others of their name.
+    pub add: Field<Named<String>>,
+    /// Names whose fields go.
+    pub remove: Field<List<Text<FieldName>>>,
+    /// Fields that replace all others of their name.
+    pub set: Field<Named<String>>,
+}
+
+/// Deadlines of one exchange, each a duration or `off`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct Timeouts {
+    /// One connection attempt to an endpoint, TLS included. Default: `2s`.
+    pub connect: Field<Text<Deadline>>,
+    /// Between two pieces of a body in either direction. Default: `1m`.
+    pub idle: Field<Text<Deadline>>,
+    /// From the complete request head to the last response byte. Default: `off`.
+    pub request: Field<Text<Deadline>>,
+    /// From the request's last byte to the response head. Default: `1m`.
+    pub response: Field<Text<Deadline>>,
+    /// An upgraded connection (WebSocket) in which nothing moves. Default: `1h`.
+    pub tunnel_idle: Field<Text<Deadline>>,
+}
+
+/// When an attempt is repeated on another endpoint: after a failure to connect, or when nothing of
+/// the request was written.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct Retry {
+    /// Repeats after the first attempt; 0 turns them off. Default: 2.
+    pub attempts: Field<u32>,
+}
+
+/// What holds for every route that does not say otherwise.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct Defaults {
+    /// Whether requests are written to the access log. Default: `true`.
+    pub access_log: Field<bool>,
+    /// The largest request body, or `off`. Default: `off`.
+    pub body_limit: Field<Text<SizeLimit>>,
+    /// Changes to every request's headers, before those of the route.
+    pub request_headers: Field<HeaderEdit>,
+    /// Changes to every response's headers, before those of the route.
+    pub response_headers: Field<HeaderEdit>,
+    /// When an attempt is repeated on another endpoint.
+    pub retry: Field<Retry>,
+    /// Short for `timeouts.request`.
+    pub timeout: Field<Text<Deadline>>,
+    /// Deadlines of the exchange.
+    pub timeouts: Field<Timeouts>,
+}

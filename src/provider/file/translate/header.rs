@@ -1,0 +1,148 @@
+//! Header fields and conditions on values.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use ir::{HeaderEdit, HeaderMatch, HeaderText, QueryMatch, ValueMatch};
+
+use super::context::{Context, shown};
+use crate::ir;
+use crate::provider::file::field::{At, Field, Named, OneOf};
+use crate::provider::file::raw;
+
+/// Fields that frame messages or rule the connection; they are the proxy's own.
+const FRAMING: [&str; 9] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "host",
+];
+
+/// The edit, or `None` where it changes nothing.
+pub(super) fn edit(
+    context: &mut Context<'_>,
+    field: &Field<raw::HeaderEdit>,
+) -> Option<HeaderEdit> {
+    let raw = field.get()?;
+    let remove = raw.remove.get().map(|list| list.0.as_slice()).unwrap_or_default();
+    for at in remove {
+        own(context, at, &at.value.0.0);
+    }
+    let edit = HeaderEdit {
+        set: fields(context, &raw.set),
+        add: fields(context, &raw.add),
+        remove: remove.iter().map(|at| at.value.0.0.clone()).collect(),
+    };
+    (edit != HeaderEdit::default()).then_some(edit)
+}
+
+/// The header fields of a mapping. Values with something substituted in them are marked sensitive.
+pub(super) fn fields(context: &mut Context<'_>, field: &Field<Named<String>>) -> Vec<HeaderText> {
+    let entries = field.get().map(|named| named.0.as_slice()).unwrap_or_default();
+    let mut fields = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let Some(name) = name(context, &entry.name) else { continue };
+        own(context, &entry.name, &name);
+        let Some(at) = entry.value.given() else {
+            if entry.value.is_absent() {
+                let message = format!("the header `{name}` has no value");
+                context.error(entry.name.place, message, Some("write `\"\"` for an empty value"));
+            }
+            continue;
+        };
+        match HeaderValue::from_bytes(at.value.as_bytes()) {
+            Ok(mut value) => {
+                value.set_sensitive(at.substituted);
+                fields.push(HeaderText { name, value });
+            }
+            Err(_) => {
+                let message = format!("the value of `{name}` has characters no header may have");
+                context.error(at.place, message, Some("line breaks and other controls are out"));
+            }
+        }
+    }
+    fields
+}
+
+fn name(context: &mut Context<'_>, at: &At<String>) -> Option<HeaderName> {
+    let name = at.value.parse().ok();
+    if name.is_none() {
+        context.error(at.place, format!("{} is no header name", shown(at)), None);
+    }
+    name
+}
+
+fn own<T>(context: &mut Context<'_>, at: &At<T>, name: &HeaderName) {
+    if FRAMING.contains(&name.as_str()) {
+        let hint = match name.as_str() {
+            "host" => "use `rewrite: { host: … }`",
+            _ => "leave it out: it frames the message or rules the connection",
+        };
+        context.error(at.place, format!("`{name}` is the proxy's own"), Some(hint));
+    }
+}
+
+/// Conditions on headers.
+pub(super) fn conditions(
+    context: &mut Context<'_>,
+    field: &Field<Named<OneOf<String, raw::Condition>>>,
+) -> Vec<HeaderMatch> {
+    let entries = field.get().map(|named| named.0.as_slice()).unwrap_or_default();
+    let mut conditions = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let name = name(context, &entry.name);
+        if let (Some(name), Some(value)) = (name, condition(context, &entry.name, &entry.value)) {
+            conditions.push(HeaderMatch { name, value });
+        }
+    }
+    conditions
+}
+
+/// Conditions on query parameters.
+pub(super) fn query(
+    context: &mut Context<'_>,
+    field: &Field<Named<OneOf<String, raw::Condition>>>,
+) -> Vec<QueryMatch> {
+    let entries = field.get().map(|named| named.0.as_slice()).unwrap_or_default();
+    let mut conditions = Vec::with_capacity(entries.len());
+    for entry in entries {
+        if let Some(value) = condition(context, &entry.name, &entry.value) {
+            conditions.push(QueryMatch { name: Arc::from(&*entry.name.value), value });
+        }
+    }
+    conditions
+}
+
+fn condition(
+    context: &mut Context<'_>,
+    name: &At<String>,
+    field: &Field<OneOf<String, raw::Condition>>,
+) -> Option<ValueMatch> {
+    const HINT: &str = "write a text, `{ regex: … }` or `{ present: true }`";
+    let Some(at) = field.given() else {
+        if field.is_absent() {
+            let message = format!("the condition on {} is empty", shown(name));
+            context.error(name.place, message, Some(HINT));
+        }
+        return None;
+    };
+    let raw = match &at.value {
+        OneOf::Scalar(text) => return Some(ValueMatch::Exact(Arc::from(&**text))),
+        OneOf::Map(raw) => raw,
+    };
+    match (&raw.present, &raw.regex) {
+        (Field::Given(present), Field::Absent) if present.value => Some(ValueMatch::Present),
+        (Field::Absent, Field::Given(regex)) => Some(ValueMatch::Regex(regex.value.0.0.clone())),
+        (Field::Bad, _) | (_, Field::Bad) => None,
+        _ => {
+            let message = format!("the condition on {} is not one condition", shown(name));
+            context.error(at.place, message, Some(HINT));
+            None
+        }
+    }
+}

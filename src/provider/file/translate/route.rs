@@ -1,0 +1,291 @@
+//! Routes: what they match, what they change, and their policies.
+
+use std::sync::Arc;
+
+use ir::{
+    Action, Filter, HostPattern, Name, Origin, PathMatch, PathRewrite, Retry, Route, RouteMatch,
+    Timeouts,
+};
+
+use super::context::{Context, shown};
+use super::host::Names;
+use super::{action, header, or};
+use crate::ir;
+use crate::provider::file::field::{At, Field, Text};
+use crate::provider::file::raw::{self, MatchKind};
+use crate::provider::file::scalar::{Deadline, Pattern};
+
+/// What holds for routes that do not say otherwise.
+#[derive(Default)]
+pub(super) struct Defaults {
+    access_log: bool,
+    body_limit: Option<u64>,
+    filters: Vec<Filter>,
+    retry: Retry,
+    timeouts: Timeouts,
+}
+
+impl Defaults {
+    pub fn new(context: &mut Context<'_>, raw: Option<&raw::Defaults>) -> Self {
+        let mut defaults = Self { access_log: true, ..Self::default() };
+        let Some(raw) = raw else { return defaults };
+        defaults.access_log = or(&raw.access_log, true);
+        defaults.body_limit = raw.body_limit.get().and_then(|text| text.0.0);
+        defaults.retry = retry(&raw.retry, &Retry::default());
+        defaults.timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &Timeouts::default());
+        let request = header::edit(context, &raw.request_headers).map(Filter::RequestHeaders);
+        let response = header::edit(context, &raw.response_headers).map(Filter::ResponseHeaders);
+        defaults.filters = request.into_iter().chain(response).collect();
+        defaults
+    }
+}
+
+/// A route that has no name yet.
+pub(super) struct Parts {
+    pub matches: RouteMatch,
+    filters: Vec<Filter>,
+    action: Action,
+    timeouts: Timeouts,
+    retry: Retry,
+    body_limit: Option<u64>,
+    access_log: bool,
+}
+
+impl Parts {
+    pub fn named(self, name: Name, origin: Origin) -> Route {
+        Route {
+            name,
+            origin,
+            matches: self.matches,
+            filters: self.filters,
+            action: self.action,
+            timeouts: self.timeouts,
+            retry: self.retry,
+            body_limit: self.body_limit,
+            access_log: self.access_log,
+        }
+    }
+}
+
+pub(super) fn route(
+    context: &mut Context<'_>,
+    at: &At<raw::Route>,
+    names: &Names<'_>,
+    defaults: &Defaults,
+) -> Option<Parts> {
+    let raw = &at.value;
+    let path = path(context, raw);
+    let methods: Vec<_> = raw
+        .methods
+        .get()
+        .map(|list| list.0.iter().map(|method| method.value.0.0.clone()).collect())
+        .unwrap_or_default();
+    let headers = header::conditions(context, &raw.headers);
+    let query = header::query(context, &raw.query);
+    let filters = filters(context, raw, defaults);
+    let action = action::action(context, at, names);
+    let timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &defaults.timeouts);
+    Some(Parts {
+        matches: RouteMatch { path: path?, methods, headers, query },
+        filters,
+        action: action?,
+        timeouts,
+        retry: retry(&raw.retry, &defaults.retry),
+        body_limit: raw.body_limit.get().map_or(defaults.body_limit, |text| text.0.0),
+        access_log: or(&raw.access_log, defaults.access_log),
+    })
+}
+
+fn path(context: &mut Context<'_>, raw: &raw::Route) -> Option<PathMatch> {
+    let kind = match &raw.kind {
+        Field::Absent => MatchKind::Prefix,
+        Field::Bad => return None,
+        Field::Given(at) => at.value,
+    };
+    let at = match &raw.path {
+        Field::Absent if kind == MatchKind::Regex => {
+            let place = raw.kind.place().unwrap_or_default();
+            context.error(place, "`match: regex` without a `path`", Some("add the expression"));
+            return None;
+        }
+        Field::Absent => {
+            let path = Arc::from("/");
+            return Some(match kind {
+                MatchKind::Exact => PathMatch::Exact(path),
+                MatchKind::Prefix | MatchKind::Regex => PathMatch::Prefix(path),
+            });
+        }
+        Field::Bad => return None,
+        Field::Given(at) => at,
+    };
+    if kind == MatchKind::Regex {
+        return match <Pattern as crate::provider::file::field::Scalar>::parse(&at.value) {
+            Ok(pattern) => Some(PathMatch::Regex(pattern.0)),
+            Err(error) => {
+                let (what, hint) = error.split_once('\n').unwrap_or((&error, ""));
+                let message = format!("path: {} {what}", shown(at));
+                context.error(at.place, message, Some(hint).filter(|hint| !hint.is_empty()));
+                None
+            }
+        };
+    }
+    let path = plain_path(context, at)?;
+    Some(match kind {
+        MatchKind::Exact => PathMatch::Exact(path.into()),
+        MatchKind::Prefix | MatchKind::Regex => match path.strip_suffix('/') {
+            Some(shorter) if !shorter.is_empty() => PathMatch::Prefix(shorter.into()),
+            _ => PathMatch::Prefix(path.into()),
+        },
+    })
+}
+
+/// A path in its normal form: what can never be part of a request's normalised path is an error,
+/// and characters that only travel percent-encoded are encoded.
+fn plain_path(context: &mut Context<'_>, at: &At<String>) -> Option<String> {
+    let wrong = |context: &mut Context<'_>, what: &str, hint: &str| {
+        context.error(at.place, format!("path: {} {what}", shown(at)), Some(hint));
+        None
+    };
+    let text = at.value.as_str();
+    if !text.starts_with('/') {
+        let hint = if text.starts_with('^') || text.contains(".*") {
+            "write `match: regex` for a regular expression"
+        } else {
+            "a path starts with `/`"
+        };
+        return wrong(context, "does not start with `/`", hint);
+    }
+    if text.contains('?') {
+        return wrong(context, "has a query", "conditions on the query go under `query:`");
+    }
+    if text.contains('#') {
+        return wrong(context, "has a fragment, which no request has", "leave it out");
+    }
+    if text.ends_with("/*") {
+        return wrong(context, "ends in `*`", "leave it out: a path is a prefix by default");
+    }
+    if text.split('/').any(|segment| segment == "." || segment == "..") {
+        return wrong(context, "has dot segments, which no request keeps", "leave them out");
+    }
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        // RFC 3986 §3.3: everything else in a path is a character of its own.
+        if byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`') {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Some(path)
+}
+
+/// The defaults' filters, then the route's own.
+fn filters(context: &mut Context<'_>, raw: &raw::Route, defaults: &Defaults) -> Vec<Filter> {
+    let mut filters = defaults.filters.clone();
+    if let Some(at) = raw.rewrite.given() {
+        let rewrite = &at.value;
+        if let Some(host) = rewrite.host.given().and_then(|at| host_name(context, at, true)) {
+            filters.push(Filter::RewriteHost(host));
+        }
+        if let Some(path) = path_rewrite(context, raw, &rewrite.path, &rewrite.prefix) {
+            filters.push(Filter::RewritePath(path));
+        }
+        if raw.upstream.is_absent() && raw.upstreams.is_absent() {
+            let hint = "a redirect has its own `host`, `path` and `prefix`";
+            context.error(at.place, "`rewrite` has no effect without an upstream", Some(hint));
+        }
+    }
+    filters.extend(header::edit(context, &raw.request_headers).map(Filter::RequestHeaders));
+    filters.extend(header::edit(context, &raw.response_headers).map(Filter::ResponseHeaders));
+    filters
+}
+
+/// A host name, or with `port` a `Host` field, which may have a port.
+pub(super) fn host_name(
+    context: &mut Context<'_>,
+    at: &At<String>,
+    port: bool,
+) -> Option<Arc<str>> {
+    let (name, number) = match at.value.rsplit_once(':') {
+        Some((name, digits)) if port && !name.ends_with(':') => match digits.parse::<u16>() {
+            Ok(number) => (name, Some(number)),
+            Err(_) => (at.value.as_str(), None),
+        },
+        _ => (at.value.as_str(), None),
+    };
+    match (HostPattern::parse(name), number) {
+        (Ok(HostPattern::Exact(name)), None) => Some(Arc::from(&*name)),
+        (Ok(HostPattern::Exact(name)), Some(number)) => Some(format!("{name}:{number}").into()),
+        _ => {
+            let hint = if port { None } else { Some("a port goes under `port:`") };
+            context.error(at.place, format!("host: {} is no host name", shown(at)), hint);
+            None
+        }
+    }
+}
+
+/// A change of the path: the whole of it, or of the matched prefix.
+pub(super) fn path_rewrite(
+    context: &mut Context<'_>,
+    route: &raw::Route,
+    path: &Field<String>,
+    prefix: &Field<String>,
+) -> Option<PathRewrite> {
+    let at = match (path.given(), prefix.given()) {
+        (None, None) => return None,
+        (Some(_), Some(at)) => {
+            let hint = "`path` replaces the whole path, `prefix` the part that matched";
+            context.error(at.place, "both `path` and `prefix`", Some(hint));
+            return None;
+        }
+        (Some(at), None) => at,
+        (None, Some(at)) => {
+            if route.kind.get().is_some_and(|kind| *kind != MatchKind::Prefix) {
+                let hint = "use `path`, or `match: prefix`";
+                let message = "`prefix` has no meaning where the route matches no prefix";
+                context.error(at.place, message, Some(hint));
+            }
+            at
+        }
+    };
+    // A rewritten path is sent as it stands, so what could end it early stays out.
+    let clean = at.value.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#'));
+    if !at.value.starts_with('/') || !clean {
+        let hint = "it starts with `/`, is percent-encoded, and the query stays as it is";
+        context.error(at.place, format!("{} is no path", shown(at)), Some(hint));
+        return None;
+    }
+    let text = Arc::from(&*at.value);
+    Some(if path.given().is_some() { PathRewrite::Full(text) } else { PathRewrite::Prefix(text) })
+}
+
+fn timeouts(
+    context: &mut Context<'_>,
+    total: &Field<Text<Deadline>>,
+    field: &Field<raw::Timeouts>,
+    defaults: &Timeouts,
+) -> Timeouts {
+    let mut timeouts = defaults.clone();
+    let take = |field: &Field<Text<Deadline>>, target: &mut Option<std::time::Duration>| {
+        if let Some(text) = field.get() {
+            *target = text.0.0;
+        }
+    };
+    take(total, &mut timeouts.request);
+    let Some(raw) = field.get() else { return timeouts };
+    if let (Some(_), Some(at)) = (total.get(), raw.request.given()) {
+        let hint = "`timeout` is short for `timeouts.request`";
+        context.error(at.place, "the same deadline is given twice", Some(hint));
+    }
+    take(&raw.request, &mut timeouts.request);
+    take(&raw.connect, &mut timeouts.connect);
+    take(&raw.response, &mut timeouts.response);
+    take(&raw.idle, &mut timeouts.idle);
+    take(&raw.tunnel_idle, &mut timeouts.tunnel_idle);
+    timeouts
+}
+
+fn retry(field: &Field<raw::Retry>, defaults: &Retry) -> Retry {
+    let attempts = field.get().and_then(|raw| raw.attempts.get().copied());
+    Retry { attempts: attempts.unwrap_or(defaults.attempts) }
+}
