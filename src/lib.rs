@@ -8,6 +8,8 @@
 //! app, admin and cli see all, and nothing imports them
 //! ```
 
+pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod control;
 pub mod error;

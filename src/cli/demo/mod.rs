@@ -18,6 +18,7 @@ mod args;
 mod ask;
 mod cart;
 mod catalog;
+mod command;
 mod config;
 mod counter;
 mod frame;
@@ -32,6 +33,7 @@ mod support;
 #[cfg(test)]
 mod tests;
 
+pub use command::run;
 pub use args::{DemoArgs, run_backends};
 pub use config::{ACCESS_LOG_TEMPLATE, DemoListeners, fragment};
 pub use guide::{Try, backends_table, greeting, what_to_try};

@@ -1,0 +1,261 @@
+//! The composition root: the only place that constructs and wires long-lived objects.
+
+mod listeners;
+mod notify;
+mod readiness;
+mod signals;
+
+pub use readiness::Readiness;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::control::{Control, ControlState, Feed, Resolver, merge};
+use crate::ir::{Config, Severity};
+use crate::server::Server;
+use crate::snapshot::{Compiler, SnapshotHandle};
+use crate::telemetry::{AccessLogger, Metrics};
+use crate::tls::TlsShared;
+use crate::upstream::Registry;
+use listeners::ServerListeners;
+
+/// Descriptors kept for everything that is not a client connection.
+const RESERVED_DESCRIPTORS: u64 = 512;
+
+/// How a run ends, as an exit code says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The configuration cannot be used.
+    Config = 3,
+    /// Some requests were still in flight at the drain deadline.
+    Deadline = 4,
+    /// Something the process needs could not be had.
+    Failed = 1,
+    /// Everything was finished.
+    Ok = 0,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A provider as the composition root sees it: the news it sends, and how to ask it to look
+/// again.
+pub struct Provider {
+    /// Sends what the provider says, under the index it was given.
+    pub start: Box<dyn FnOnce(usize, mpsc::Sender<(usize, Feed)>)>,
+}
+
+/// What other parts of the process may look at while it runs.
+#[derive(Clone)]
+pub struct Live {
+    /// The published snapshot.
+    pub handle: Arc<SnapshotHandle>,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// What control did last.
+    pub state: ControlState,
+    /// Whether traffic should be sent here.
+    pub readiness: Readiness,
+}
+
+/// Runs the proxy on `providers` until it is told to stop. `reload` is notified when the user
+/// asks for a reload; `started` is called once it is ready.
+pub fn run(providers: Vec<Provider>, reload: Arc<Notify>, started: impl FnOnce(&Config)) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the control runtime");
+            return Exit::Failed;
+        }
+    };
+    tokio::task::LocalSet::new().block_on(&runtime, serve(providers, reload, started))
+}
+
+async fn serve(
+    providers: Vec<Provider>,
+    reload: Arc<Notify>,
+    started: impl FnOnce(&Config),
+) -> Exit {
+    // Before anything else: a signal that comes during start-up must not be lost.
+    let mut signals = match signals::Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return failed("cannot watch for signals", &error),
+    };
+    let (sender, mut news) = mpsc::channel(16);
+    let mut feeds = vec![Feed::default(); providers.len()];
+    for (index, provider) in providers.into_iter().enumerate() {
+        (provider.start)(index, sender.clone());
+    }
+    drop(sender);
+    if !first_word(&mut feeds, &mut news).await {
+        return Exit::Config;
+    }
+    let fragments: Vec<_> = feeds.iter().filter_map(|feed| feed.fragment.clone()).collect();
+    let (config, _) = merge(&fragments);
+    let workers = config.settings.workers.unwrap_or_else(default_workers).max(1);
+
+    let metrics = Metrics::new(workers);
+    let access_log = AccessLogger::new(metrics.clone());
+    let handle = Arc::new(SnapshotHandle::new());
+    let registry = Arc::new(Registry::new(metrics.clone(), workers));
+    let state = ControlState::default();
+    let readiness = Readiness::default();
+    let tls = match TlsShared::new() {
+        Ok(tls) => tls,
+        Err(error) => return failed("cannot set up TLS", &error),
+    };
+    let most = config.settings.limits.connections.unwrap_or_else(default_connections);
+    let server = match Server::start(workers, &handle, &access_log, most) {
+        Ok(server) => Arc::new(server),
+        Err(error) => return failed("cannot start workers", &error),
+    };
+    let live = Live {
+        handle: handle.clone(),
+        metrics: metrics.clone(),
+        state: state.clone(),
+        readiness: readiness.clone(),
+    };
+    if let Some(bind) = config.settings.admin.bind
+        && let Err(error) = crate::admin::start(bind, live)
+    {
+        return failed(&format!("cannot open the admin listener at {bind}"), &error);
+    }
+    let mut control = Control {
+        compiler: Compiler::new(metrics.clone(), registry.clone(), tls, workers),
+        handle: handle.clone(),
+        registry,
+        listeners: ServerListeners::new(server.clone()),
+        resolver: Resolver::new(),
+        metrics,
+        access_log: access_log.clone(),
+        state: state.clone(),
+    };
+    let _ = control.apply(&feeds).await;
+    if control.listeners.is_empty() {
+        tracing::error!("no listener could be opened");
+        return Exit::Failed;
+    }
+    readiness.set_ready();
+    notify::ready();
+    started(&config);
+    let drain = config.settings.drain.clone();
+    let control = tokio::task::spawn_local(control.run(feeds, news));
+
+    loop {
+        match signals.next().await {
+            signals::Signal::Reload => {
+                notify::reloading();
+                reload.notify_one();
+                notify::ready();
+            }
+            signals::Signal::Reopen => {
+                if let Err(error) = access_log.reopen() {
+                    tracing::error!(%error, "cannot open the access log again");
+                }
+            }
+            signals::Signal::Stop => break,
+        }
+    }
+    notify::stopping();
+    readiness.set_draining();
+    tracing::info!(grace = ?drain.grace, "draining");
+    server.drain();
+    tokio::select! {
+        () = tokio::time::sleep(drain.grace) => {}
+        () = signals.forced() => return finish(&access_log, Exit::Deadline),
+    }
+    control.abort();
+    let _ = control.await; // its listeners hold the server
+    let left = server.connections();
+    tracing::info!(connections = left, deadline = ?drain.deadline, "no longer accepting");
+    let Some(server) = Arc::into_inner(server) else {
+        return finish(&access_log, Exit::Failed);
+    };
+    let closed = tokio::task::spawn_blocking(move || server.close(drain.deadline));
+    let all_ended = tokio::select! {
+        closed = closed => closed.unwrap_or(false),
+        () = signals.forced() => false,
+    };
+    if !all_ended {
+        tracing::warn!("requests were cut off at the drain deadline");
+    }
+    finish(&access_log, if all_ended { Exit::Ok } else { Exit::Deadline })
+}
+
+/// Waits until every provider has spoken; false when one of them has nothing usable to say.
+async fn first_word(feeds: &mut [Feed], news: &mut mpsc::Receiver<(usize, Feed)>) -> bool {
+    while feeds.iter().any(|feed| feed.fragment.is_none()) {
+        let Some((index, feed)) = news.recv().await else { return false };
+        if feed.fragment.is_none() {
+            for problem in &feed.problems {
+                match problem.severity {
+                    Severity::Error => tracing::error!("{problem}"),
+                    Severity::Warning => tracing::warn!("{problem}"),
+                }
+            }
+            return false;
+        }
+        if let Some(place) = feeds.get_mut(index) {
+            *place = feed;
+        }
+    }
+    true
+}
+
+fn failed(what: &str, error: &dyn std::fmt::Display) -> Exit {
+    tracing::error!(%error, "{what}");
+    Exit::Failed
+}
+
+fn finish(access_log: &AccessLogger, exit: Exit) -> Exit {
+    access_log.flush(Duration::from_secs(2));
+    exit
+}
+
+/// The CPUs that affinity and cgroup allow.
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Half of what the descriptor limit leaves: every request may need a second connection.
+fn default_connections() -> usize {
+    let limit = descriptor_limit().unwrap_or(1024);
+    usize::try_from(limit.saturating_sub(RESERVED_DESCRIPTORS.min(limit / 2)) / 2).unwrap_or(256)
+}
+
+/// The soft limit on open files, as the kernel tells it.
+fn descriptor_limit() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
+    line.split_whitespace().nth(3)?.parse().ok()
+}
+
+/// The process's feed of one provider, from a value that changes.
+pub fn watch_provider<T: Clone + Send + Sync + 'static>(
+    mut watch: tokio::sync::watch::Receiver<T>,
+    has_spoken: impl Fn(&T) -> bool + 'static,
+    to_feed: impl Fn(T) -> Feed + 'static,
+) -> Provider {
+    Provider {
+        start: Box::new(move |index, news| {
+            tokio::task::spawn_local(async move {
+                loop {
+                    let said = watch.borrow_and_update().clone();
+                    if has_spoken(&said) && news.send((index, to_feed(said))).await.is_err() {
+                        return;
+                    }
+                    if watch.changed().await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }),
+    }
+}
