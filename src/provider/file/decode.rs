@@ -140,6 +140,17 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// A parser's message about its value. Hints may repeat the value, so what was substituted
+    /// gets another one.
+    fn about(self, scalar: &Scalar, message: &str) -> String {
+        match message.split_once('\n') {
+            Some((what, _)) if scalar.substituted => {
+                format!("{} {what}\n{SUBSTITUTED}", scalar.shown())
+            }
+            _ => format!("{} {message}", scalar.shown()),
+        }
+    }
+
     fn unsigned(self) -> Result<u64, Error> {
         let text = self.untyped("a whole number")?;
         text.replace('_', "").parse().map_err(|_| self.expected("a whole number"))
@@ -157,7 +168,9 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
         match &self.node.value {
             Value::Broken => Err(self.expected("a value")),
             Value::Null => visitor.visit_unit(),
-            Value::List(items) => visitor.visit_seq(Items { decoder: self, items: items.iter() }),
+            Value::List(items) => {
+                visitor.visit_seq(Items { decoder: self, items: items.iter(), free: true })
+            }
             Value::Map(_) => self.deserialize_map(visitor),
             Value::Scalar(scalar) => match Guess::of(scalar) {
                 Guess::Bool(value) => visitor.visit_bool(value),
@@ -201,7 +214,7 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
             // Parsers of small values say only what is wrong; the value itself is shown here,
             // where it is known whether it may be shown.
             None => Error {
-                message: format!("{} {}", scalar.shown(), error.message),
+                message: self.about(scalar, &error.message),
                 place: Some(self.node.place),
                 ..error
             },
@@ -230,6 +243,7 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
     ) -> Result<V::Value, Error> {
         match (name, &self.node.value) {
             (field::FIELD, Value::Null) => visitor.visit_unit(),
+            (field::LIST, _) => self.deserialize_seq(visitor),
             (field::FIELD, _) => visitor.visit_seq(Parts { decoder: self, next: 0 }),
             _ => visitor.visit_newtype_struct(self),
         }
@@ -237,7 +251,9 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.node.value {
-            Value::List(items) => visitor.visit_seq(Items { decoder: self, items: items.iter() }),
+            Value::List(items) => {
+                visitor.visit_seq(Items { decoder: self, items: items.iter(), free: false })
+            }
             Value::Scalar(_) => {
                 let mut error = self.expected("a list");
                 error.message.push_str("\nput brackets around it");
@@ -288,6 +304,7 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
                     scalar.shown(),
                     variants.join(", "),
                     match closest(&scalar.text, variants.iter().copied()) {
+                        _ if scalar.substituted => format!("\n{SUBSTITUTED}"),
                         Some(candidate) => format!("\ndid you mean `{candidate}`?"),
                         None => String::new(),
                     }
@@ -305,6 +322,8 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
         tuple_struct ignored_any
     }
 }
+
+const SUBSTITUTED: &str = "look at what the variable or file holds";
 
 /// What an unquoted scalar is by YAML's core schema, where any type will do.
 enum Guess {
@@ -340,6 +359,8 @@ impl Guess {
 struct Items<'a> {
     decoder: Decoder<'a>,
     items: std::slice::Iter<'a, Node>,
+    /// Whether entries may be empty, as in a free value.
+    free: bool,
 }
 
 impl<'de> SeqAccess<'de> for Items<'de> {
@@ -352,7 +373,7 @@ impl<'de> SeqAccess<'de> for Items<'de> {
         match self.items.next() {
             None => Ok(None),
             Some(node) => {
-                if matches!(node.value, Value::Null) {
+                if matches!(node.value, Value::Null) && !self.free {
                     let error = de::Error::custom("a list entry is empty");
                     self.decoder.child(node, None).report(error);
                 }
