@@ -4,17 +4,17 @@
 //! and skipped, and a value that does not fit makes only its own `Field` unusable. One pass finds
 //! everything that is wrong with the shape of a document.
 
+mod access;
+
 use std::cell::RefCell;
 use std::fmt;
 
 use ir::Problem;
 use serde::de::value::StrDeserializer;
-use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
-    SeqAccess, VariantAccess, Visitor,
-};
+use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
+use self::access::{Entries, Items, Keys, Parts, Shape};
 use super::field;
 use super::node::{Node, Place, Scalar, Value};
 use super::parse::Placed;
@@ -140,6 +140,17 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// A parser's message about its value. Hints may repeat the value, so what was substituted
+    /// gets another one.
+    fn about(self, scalar: &Scalar, message: &str) -> String {
+        match message.split_once('\n') {
+            Some((what, _)) if scalar.substituted => {
+                format!("{} {what}\n{SUBSTITUTED}", scalar.shown())
+            }
+            _ => format!("{} {message}", scalar.shown()),
+        }
+    }
+
     fn unsigned(self) -> Result<u64, Error> {
         let text = self.untyped("a whole number")?;
         text.replace('_', "").parse().map_err(|_| self.expected("a whole number"))
@@ -157,7 +168,9 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
         match &self.node.value {
             Value::Broken => Err(self.expected("a value")),
             Value::Null => visitor.visit_unit(),
-            Value::List(items) => visitor.visit_seq(Items { decoder: self, items: items.iter() }),
+            Value::List(items) => {
+                visitor.visit_seq(Items { decoder: self, items: items.iter(), free: true })
+            }
             Value::Map(_) => self.deserialize_map(visitor),
             Value::Scalar(scalar) => match Guess::of(scalar) {
                 Guess::Bool(value) => visitor.visit_bool(value),
@@ -201,7 +214,7 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
             // Parsers of small values say only what is wrong; the value itself is shown here,
             // where it is known whether it may be shown.
             None => Error {
-                message: format!("{} {}", scalar.shown(), error.message),
+                message: self.about(scalar, &error.message),
                 place: Some(self.node.place),
                 ..error
             },
@@ -230,6 +243,7 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
     ) -> Result<V::Value, Error> {
         match (name, &self.node.value) {
             (field::FIELD, Value::Null) => visitor.visit_unit(),
+            (field::LIST, _) => self.deserialize_seq(visitor),
             (field::FIELD, _) => visitor.visit_seq(Parts { decoder: self, next: 0 }),
             _ => visitor.visit_newtype_struct(self),
         }
@@ -237,7 +251,9 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.node.value {
-            Value::List(items) => visitor.visit_seq(Items { decoder: self, items: items.iter() }),
+            Value::List(items) => {
+                visitor.visit_seq(Items { decoder: self, items: items.iter(), free: false })
+            }
             Value::Scalar(_) => {
                 let mut error = self.expected("a list");
                 error.message.push_str("\nput brackets around it");
@@ -288,6 +304,7 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
                     scalar.shown(),
                     variants.join(", "),
                     match closest(&scalar.text, variants.iter().copied()) {
+                        _ if scalar.substituted => format!("\n{SUBSTITUTED}"),
                         Some(candidate) => format!("\ndid you mean `{candidate}`?"),
                         None => String::new(),
                     }
@@ -305,6 +322,8 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
         tuple_struct ignored_any
     }
 }
+
+const SUBSTITUTED: &str = "look at what the variable or file holds";
 
 /// What an unquoted scalar is by YAML's core schema, where any type will do.
 enum Guess {
@@ -334,181 +353,5 @@ impl Guess {
             }
             _ => Self::Text,
         }
-    }
-}
-
-struct Items<'a> {
-    decoder: Decoder<'a>,
-    items: std::slice::Iter<'a, Node>,
-}
-
-impl<'de> SeqAccess<'de> for Items<'de> {
-    type Error = Error;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
-        match self.items.next() {
-            None => Ok(None),
-            Some(node) => {
-                if matches!(node.value, Value::Null) {
-                    let error = de::Error::custom("a list entry is empty");
-                    self.decoder.child(node, None).report(error);
-                }
-                seed.deserialize(self.decoder.child(node, None)).map(Some)
-            }
-        }
-    }
-}
-
-/// What a `Field` is made of: its value (absent where it did not fit), its place, and whether
-/// something was substituted in it.
-struct Parts<'a> {
-    decoder: Decoder<'a>,
-    next: u8,
-}
-
-impl<'de> SeqAccess<'de> for Parts<'de> {
-    type Error = Error;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
-        let Place { file, line, column } = self.decoder.node.place;
-        self.next += 1;
-        let number = match self.next {
-            1 => {
-                return Ok(match seed.deserialize(self.decoder) {
-                    Ok(value) => Some(value),
-                    Err(error) => {
-                        self.decoder.report(error);
-                        None
-                    }
-                });
-            }
-            2 => file,
-            3 => line,
-            4 => column,
-            _ => u32::from(
-                matches!(&self.decoder.node.value, Value::Scalar(scalar) if scalar.substituted),
-            ),
-        };
-        seed.deserialize(number.into_deserializer()).map(Some)
-    }
-}
-
-/// The struct whose keys are being read.
-#[derive(Clone, Copy)]
-struct Keys {
-    structure: &'static str,
-    fields: &'static [&'static str],
-}
-
-struct Entries<'a> {
-    decoder: Decoder<'a>,
-    entries: std::slice::Iter<'a, (Node, Node)>,
-    value: Option<(&'a Node, &'a Node)>,
-    keys: Option<Keys>,
-}
-
-impl<'a> Entries<'a> {
-    fn new(decoder: Decoder<'a>, entries: &'a [(Node, Node)], keys: Option<Keys>) -> Self {
-        Self { decoder, entries: entries.iter(), value: None, keys }
-    }
-
-    /// Whether the struct has this key; reports it where not.
-    fn known(&self, keys: Keys, key: &Node) -> bool {
-        let Value::Scalar(scalar) = &key.value else { return false };
-        let text = scalar.text.as_str();
-        if keys.fields.contains(&text) {
-            return true;
-        }
-        if keys.structure == field::DOCUMENT && text.starts_with("x-") {
-            return false;
-        }
-        let problem = match field::not_yet(keys.structure, text) {
-            Some(problem) => problem,
-            None => Problem::error(format!("unknown key {}", scalar.shown()))
-                .hint(suggestion(text, keys.fields)),
-        };
-        self.decoder.sink.borrow_mut().push((key.place, problem));
-        false
-    }
-}
-
-impl<'de> MapAccess<'de> for Entries<'de> {
-    type Error = Error;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
-        for (key, value) in self.entries.by_ref() {
-            let keep = match self.keys {
-                Some(keys) => Self { entries: [].iter(), ..*self }.known(keys, key),
-                None => true,
-            };
-            if !keep {
-                continue;
-            }
-            self.value = Some((key, value));
-            return seed.deserialize(self.decoder.child(key, None)).map(Some);
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let Some((key, value)) = self.value.take() else {
-            return Err(de::Error::custom("a value was read before its key"));
-        };
-        let name = match &key.value {
-            Value::Scalar(scalar) if !scalar.substituted => Some(scalar.text.as_str()),
-            _ => None,
-        };
-        seed.deserialize(self.decoder.child(value, name))
-    }
-}
-
-/// Tells a `OneOf` which shape its node has.
-struct Shape<'a>(Decoder<'a>);
-
-impl<'de> EnumAccess<'de> for Shape<'de> {
-    type Error = Error;
-    type Variant = Self;
-
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Error> {
-        let shape = match self.0.node.value {
-            Value::Broken => return Err(self.0.expected("a value")),
-            Value::Map(_) => field::MAP,
-            Value::List(_) | Value::Null | Value::Scalar(_) => field::SCALAR,
-        };
-        let shape: StrDeserializer<'_, Error> = shape.into_deserializer();
-        Ok((seed.deserialize(shape)?, self))
-    }
-}
-
-impl<'de> VariantAccess<'de> for Shape<'de> {
-    type Error = Error;
-
-    fn unit_variant(self) -> Result<(), Error> {
-        Err(self.0.expected("text or a mapping"))
-    }
-
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(self.0)
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
-        self.0.deserialize_seq(visitor)
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.0.deserialize_map(visitor)
     }
 }

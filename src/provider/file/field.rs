@@ -18,6 +18,8 @@ use crate::ir;
 pub(super) const FIELD: &str = "$field";
 /// How a `OneOf` asks the decoder for itself.
 pub(super) const ONE_OF: &str = "$one_of";
+/// How a `List` asks the decoder for itself.
+pub(super) const LIST: &str = "$list";
 /// The shape of text, numbers and truth values.
 pub(super) const SCALAR: &str = "scalar";
 /// The shape of mappings.
@@ -113,7 +115,7 @@ pub(super) struct List<T>(pub Vec<At<T>>, pub bool);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ListVisitor(PhantomData))
+        deserializer.deserialize_newtype_struct(LIST, ListVisitor(PhantomData))
     }
 }
 

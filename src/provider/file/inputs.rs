@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ir::{Location, Problem, SecretBytes};
 
+use super::marks::Marks;
 use super::translate::{Translation, translate};
 use crate::ir;
 
@@ -85,20 +86,38 @@ impl Inputs {
 ///
 /// Nothing fails here: what cannot be read is a problem of the translation.
 pub fn load(paths: &[PathBuf], env: &BTreeMap<String, String>) -> Inputs {
-    load_after(paths, env, None).0
+    load_after(paths, env, None).inputs
 }
 
-/// As `load`, with the translation that came out of it. Where a referenced file cannot be read
-/// any more, what was read of it in `previous` stays.
+/// The variables of this process, but those that are not UTF-8.
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// What was read, what it means, and the marks by which a change is recognised.
+pub(super) struct Loaded {
+    pub inputs: Inputs,
+    pub translation: Translation,
+    pub marks: Marks,
+}
+
+/// As `load`, with what is needed to do it again. Where a referenced file cannot be read any
+/// more, what was read of it in `previous` stays.
 pub(super) fn load_after(
     paths: &[PathBuf],
     env: &BTreeMap<String, String>,
     previous: Option<&Inputs>,
-) -> (Inputs, Translation) {
+) -> Loaded {
     let mut inputs = Inputs { env: env.clone(), ..Inputs::default() };
+    let mut marks = Marks::default();
     for path in paths {
         match expand(path) {
-            Ok(files) => inputs.documents.extend(files.into_iter().map(read_source)),
+            Ok(files) => {
+                let sources = files.into_iter().map(|file| read_source(file, &mut marks));
+                inputs.documents.extend(sources);
+            }
             Err(error) => {
                 let file = Location { file: shown(path), line: 0, column: 0 };
                 let problem = Problem::error(format!("cannot be read: {}", plain(&error)));
@@ -117,10 +136,10 @@ pub(super) fn load_after(
             .cloned()
             .collect();
         if missing.is_empty() {
-            return (inputs, translation);
+            return Loaded { inputs, translation, marks };
         }
         for path in missing {
-            let contents = read_reference(&path, previous);
+            let contents = read_reference(&path, previous, &mut marks);
             inputs.files.insert(path, contents);
         }
     }
@@ -158,8 +177,8 @@ fn shown(path: &Path) -> Arc<str> {
     path.to_string_lossy().into()
 }
 
-fn read_source(path: PathBuf) -> Source {
-    let text = match read(&path) {
+fn read_source(path: PathBuf, marks: &mut Marks) -> Source {
+    let text = match read(&path, marks) {
         Err(error) => Err(plain(&error)),
         Ok(bytes) => match String::from_utf8(bytes) {
             Ok(text) => Ok(text.into()),
@@ -171,8 +190,8 @@ fn read_source(path: PathBuf) -> Source {
     Source { name: shown(&path), path, text }
 }
 
-fn read_reference(path: &Path, previous: Option<&Inputs>) -> Contents {
-    match read(path) {
+fn read_reference(path: &Path, previous: Option<&Inputs>, marks: &mut Marks) -> Contents {
+    match read(path, marks) {
         Ok(bytes) => Contents { bytes: Some(SecretBytes::new(bytes)), error: None },
         Err(error) => Contents {
             bytes: previous
@@ -183,7 +202,9 @@ fn read_reference(path: &Path, previous: Option<&Inputs>) -> Contents {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a file, having marked its state before.
+fn read(path: &Path, marks: &mut Marks) -> io::Result<Vec<u8>> {
+    marks.take(path);
     let metadata = std::fs::metadata(path)?;
     // A pipe or device could block for ever or never end.
     if metadata.is_dir() {

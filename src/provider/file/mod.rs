@@ -9,6 +9,7 @@ mod decode;
 mod field;
 mod inputs;
 mod interpolate;
+mod marks;
 mod node;
 mod parse;
 mod raw;
@@ -16,8 +17,13 @@ mod report;
 mod scalar;
 mod schema;
 mod translate;
+mod watch;
 
-pub use inputs::{Inputs, load};
+pub use inputs::{Inputs, environment, load};
 pub use report::{render, summary};
 pub use schema::schema;
 pub use translate::{Translation, translate};
+pub use watch::{Options, Update, run};
+
+#[cfg(test)]
+mod tests;

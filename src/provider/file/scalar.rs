@@ -45,6 +45,14 @@ pub(super) struct Verb(pub Method);
 /// A header field name.
 pub(super) struct FieldName(pub HeaderName);
 
+/// How an endpoint is picked.
+#[derive(Clone, Copy)]
+pub(super) enum Strategy {
+    /// Kept by the language for a later version.
+    LeastRequest,
+    RoundRobin,
+}
+
 /// Where an endpoint is.
 pub(super) struct Endpoint {
     pub address: EndpointAddress,
@@ -317,6 +325,20 @@ impl Scalar for FieldName {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string" })
+    }
+}
+
+impl Scalar for Strategy {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "least_request" => Ok(Self::LeastRequest),
+            "round_robin" => Ok(Self::RoundRobin),
+            _ => Err("is no way to balance\nuse `round_robin`".to_owned()),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["round_robin"] })
     }
 }
 

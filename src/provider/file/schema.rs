@@ -1,7 +1,7 @@
 //! The language's JSON Schema, for editors.
 
 use schemars::generate::SchemaSettings;
-use schemars::transform::{RecursiveTransform, Transform};
+use schemars::transform::transform_subschemas;
 use schemars::{Schema, json_schema};
 
 use super::raw::Document;
@@ -11,7 +11,7 @@ use super::raw::Document;
 pub fn schema() -> serde_json::Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Document>();
-    RecursiveTransform(substitutable).transform(&mut schema);
+    substitutable(&mut schema);
     schema.insert("title".to_owned(), "Portcullis configuration".into());
     schema.insert("patternProperties".to_owned(), serde_json::json!({ "^x-": true }));
     schema.to_value()
@@ -19,6 +19,8 @@ pub fn schema() -> serde_json::Value {
 
 /// Wherever a number or truth value stands, a variable may stand for it.
 fn substitutable(schema: &mut Schema) {
+    // From the inside out, so that what is put in is not visited again.
+    transform_subschemas(&mut substitutable, schema);
     let kind = schema.get("type").and_then(|kind| kind.as_str()).unwrap_or_default();
     if !matches!(kind, "integer" | "boolean") {
         return;

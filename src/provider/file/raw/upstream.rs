@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::KeyPair;
 use crate::provider::file::field::{Field, List, OneOf, Text};
-use crate::provider::file::scalar::{Endpoint, Period};
+use crate::provider::file::scalar::{Endpoint, Period, Strategy};
 
 /// A group of endpoints that serve the same thing.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -13,7 +13,7 @@ use crate::provider::file::scalar::{Endpoint, Period};
 #[schemars(extend("required" = ["endpoints"]))]
 pub(in crate::provider::file) struct Upstream {
     /// How an endpoint is picked. Default: `round_robin`.
-    pub balance: Field<Balance>,
+    pub balance: Field<Text<Strategy>>,
     /// The endpoints: `10.0.0.5:80`, `name:80`, `srv:_http._tcp.name`, `https://name`, or a
     /// mapping with a weight. Names are resolved again by their TTL.
     pub endpoints: Field<List<OneOf<Text<Endpoint>, WeightedEndpoint>>>,
@@ -24,16 +24,6 @@ pub(in crate::provider::file) struct Upstream {
     pub protocol: Field<Protocol>,
     /// TLS towards the endpoints: `true`, `false` or a mapping. Default: `false`.
     pub tls: Field<OneOf<bool, UpstreamTls>>,
-}
-
-/// How an endpoint is picked.
-#[derive(Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub(in crate::provider::file) enum Balance {
-    #[schemars(skip)]
-    LeastRequest,
-    RoundRobin,
 }
 
 /// The protocol spoken to endpoints.

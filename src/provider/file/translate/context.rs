@@ -45,6 +45,11 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Whether nothing was found so far that makes the configuration unusable.
+    pub fn usable(&self) -> bool {
+        self.usable
+    }
+
     /// Takes over problems of earlier stages.
     pub fn take(&mut self, problems: Vec<Placed>) {
         for (place, problem) in problems {

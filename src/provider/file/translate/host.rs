@@ -7,8 +7,8 @@ use ir::{HostPattern, ListenerSelector, Name, Route, RouteMatch, VirtualHost};
 use super::context::{Context, shown};
 use super::route::{self, Defaults};
 use crate::ir;
-use crate::provider::file::decode::suggestion;
-use crate::provider::file::field::{At, Field};
+use crate::provider::file::decode::{closest, suggestion};
+use crate::provider::file::field::{At, Field, List};
 use crate::provider::file::node::Place;
 use crate::provider::file::raw;
 
@@ -30,12 +30,12 @@ impl Names<'_> {
         let hint = match known.len() {
             0 => format!("define it under `{kind}s:`"),
             1..=12 => suggestion(&name.value, known),
-            _ => match crate::provider::file::decode::closest(&name.value, known.iter().copied()) {
+            _ => match closest(&name.value, known.iter().copied()) {
                 Some(candidate) => format!("did you mean `{candidate}`?"),
                 None => format!("define it under `{kind}s:`"),
             },
         };
-        context.error(name.place, format!("there is no {kind} {}", shown(name)), Some(&hint));
+        context.error(name.place, format!("{} names no {kind}", shown(name)), Some(&hint));
         false
     }
 }
@@ -75,7 +75,7 @@ pub(super) fn hosts(
 
 fn listeners(
     context: &mut Context<'_>,
-    field: &Field<crate::provider::file::field::List<String>>,
+    field: &Field<List<String>>,
     names: &Names<'_>,
 ) -> ListenerSelector {
     let Some(list) = field.given() else { return ListenerSelector::All };
@@ -113,6 +113,8 @@ fn routes(
         let Some(parts) = route::route(context, at, names, defaults) else { continue };
         let same = canonical(&parts.matches);
         match seen.get(&same).copied() {
+            // Where conditions were wrong, what is left of them may look the same.
+            Some(_) if !context.usable() => {}
             Some(first) => {
                 let hint =
                     format!("line {} has the same path and conditions and comes first", first.line);

@@ -80,7 +80,8 @@ pub(super) fn networks(field: &Field<List<Text<Network>>>) -> Vec<IpNet> {
 
 fn proxy_protocol(context: &mut Context<'_>, raw: &At<raw::ProxyProtocol>) -> Vec<IpNet> {
     let trusted = networks(&raw.value.trusted);
-    if trusted.is_empty() && !matches!(raw.value.trusted, Field::Bad) {
+    let left_out = raw.value.trusted.get().is_some_and(|list| list.1);
+    if trusted.is_empty() && !left_out && !matches!(raw.value.trusted, Field::Bad) {
         let hint = "for example `trusted: [10.0.0.0/8]`; without `proxy_protocol` it is off";
         context.error(raw.place, "`proxy_protocol` trusts nobody", Some(hint));
     }

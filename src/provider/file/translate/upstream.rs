@@ -13,10 +13,10 @@ use super::context::{Context, shown};
 use super::settings::period;
 use super::{listener, or};
 use crate::ir;
-use crate::provider::file::field::{At, Field, OneOf};
+use crate::provider::file::field::{At, Field, OneOf, Text};
 use crate::provider::file::node::Place;
 use crate::provider::file::raw;
-use crate::provider::file::scalar::Endpoint;
+use crate::provider::file::scalar::{Endpoint, Strategy};
 
 type Entry<'d> = (&'d At<String>, Option<&'d raw::Upstream>);
 
@@ -37,7 +37,7 @@ fn upstream(context: &mut Context<'_>, name: &At<String>, raw: &raw::Upstream) -
     let tls = tls(context, raw, &endpoints);
     let protocol = protocol(context, &raw.protocol, tls.is_some());
     if let Some(at) = raw.balance.given()
-        && matches!(at.value, raw::Balance::LeastRequest)
+        && matches!(at.value.0, Strategy::LeastRequest)
     {
         let hint = "endpoints take turns, as with `round_robin`";
         context.warning(at.place, "`least_request` has no effect in this version", Some(hint));
@@ -90,7 +90,7 @@ fn endpoints(context: &mut Context<'_>, name: &At<String>, raw: &raw::Upstream) 
 
 fn endpoint<'d>(
     context: &mut Context<'_>,
-    at: &'d At<OneOf<crate::provider::file::field::Text<Endpoint>, raw::WeightedEndpoint>>,
+    at: &'d At<OneOf<Text<Endpoint>, raw::WeightedEndpoint>>,
 ) -> Option<(&'d Endpoint, u32)> {
     let raw = match &at.value {
         OneOf::Scalar(text) => return Some((&text.0, 1)),
