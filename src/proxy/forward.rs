@@ -259,13 +259,20 @@ impl Attempt<'_> {
         }
     }
 
-    fn respond(self, exchange: Exchange, mut head: ResponseHead) -> Response<Body> {
+    fn respond(self, mut exchange: Exchange, mut head: ResponseHead) -> Response<Body> {
         hop::strip_response(&mut head.headers, false);
         let timeouts = &self.route.timeouts;
         let total = timeouts.request.map(|limit| self.context.started + limit);
-        let body =
-            ExchangeBody::new(exchange, self.context.clone(), self.in_flight, timeouts.idle, total);
-        let mut response = Response::new(Body::upstream(body));
+        let whole = match &mut exchange {
+            Exchange::H1(exchange) => exchange.take_whole_body(),
+            Exchange::H2(_) => None,
+        };
+        let context = self.context.clone();
+        let body = ExchangeBody::new(exchange, context, self.in_flight, timeouts.idle, total);
+        let mut response = Response::new(match whole {
+            Some(whole) => Body::full(whole),
+            None => Body::upstream(body),
+        });
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
         response

@@ -1,6 +1,5 @@
 //! A worker: one thread, one runtime, its own listeners, connections and pools.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
@@ -8,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::sync::{mpsc, oneshot};
 
 use super::accept;
 use super::connections::Connections;
@@ -103,7 +101,8 @@ async fn sweep(worker: Rc<Worker>) {
 }
 
 async fn obey<S: Stack>(cx: WorkerCx<S>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let listeners: RefCell<HashMap<ListenerId, AbortHandle>> = RefCell::default();
+    // A listener accepts for as long as its sender is kept.
+    let mut listeners: HashMap<ListenerId, oneshot::Sender<()>> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Adopt(listener, socket, peer) => {
@@ -113,23 +112,23 @@ async fn obey<S: Stack>(cx: WorkerCx<S>, mut commands: mpsc::UnboundedReceiver<C
             }
             Command::Listen(id, socket) => match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
-                    let task = tokio::task::spawn_local(listen(cx.clone(), id, socket));
-                    let old = listeners.borrow_mut().insert(id, task.abort_handle());
-                    old.iter().for_each(AbortHandle::abort);
+                    let (keep, stop) = oneshot::channel();
+                    tokio::task::spawn_local(listen(cx.clone(), id, socket, stop));
+                    listeners.insert(id, keep);
                 }
                 Err(error) => tracing::error!(%error, "a worker cannot use its listener"),
             },
             Command::Unlisten(id) => {
-                if let Some(task) = listeners.borrow_mut().remove(&id) {
-                    task.abort();
-                }
+                listeners.remove(&id);
             }
             Command::Drain => {
                 cx.proxy.drain();
                 cx.connections.wake_all();
             }
             Command::Close => {
-                listeners.borrow_mut().drain().for_each(|(_, task)| task.abort());
+                listeners.clear();
+                // Accepting ends first: what still waits in a queue is served, too.
+                tokio::task::yield_now().await;
                 cx.connections.close();
                 break;
             }
@@ -138,9 +137,20 @@ async fn obey<S: Stack>(cx: WorkerCx<S>, mut commands: mpsc::UnboundedReceiver<C
     std::future::poll_fn(|task| cx.connections.poll_empty(task)).await;
 }
 
-async fn listen<S: Stack>(cx: WorkerCx<S>, id: ListenerId, socket: tokio::net::TcpListener) {
+async fn listen<S: Stack>(
+    cx: WorkerCx<S>,
+    id: ListenerId,
+    socket: tokio::net::TcpListener,
+    mut stop: oneshot::Receiver<()>,
+) {
     loop {
-        match socket.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            accepted = socket.accept() => accepted,
+            // Only once the queue is empty: clients in it believe to be connected.
+            _ = &mut stop => return,
+        };
+        match accepted {
             Ok((tcp, peer)) => admit(&cx, id, tcp, peer),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {

@@ -216,6 +216,23 @@ where
         }
     }
 
+    /// The whole body, where it arrived together with the head: the common small response needs
+    /// no body object then.
+    pub fn take_whole_body(&mut self) -> Option<Bytes> {
+        let Rx::Body(decoder) = &mut self.rx else { return None };
+        let inbox = &mut self.conn.as_mut()?.inbox;
+        if decoder.remaining()? > inbox.len() as u64 {
+            return None;
+        }
+        match decoder.decode(inbox) {
+            Ok(Piece::Data(data)) if decoder.is_done() => {
+                self.rx = Rx::Over;
+                Some(data)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the response is complete.
     pub fn is_over(&self) -> bool {
         matches!(self.rx, Rx::Over)
