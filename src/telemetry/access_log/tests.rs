@@ -471,7 +471,10 @@ fn a_fifo_without_a_reader_blocks_neither_start_nor_workers() {
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let metrics = Metrics::new(1);
     let log = AccessLogger::new(metrics.clone());
-    log.configure(Some(&to_file(&fifo))).unwrap();
+    let (started, start) = std::sync::mpsc::channel();
+    let (starting, config) = (log.clone(), to_file(&fifo));
+    std::thread::spawn(move || started.send(starting.configure(Some(&config))));
+    start.recv_timeout(LIMIT).expect("a start without waiting").unwrap();
     let path = vec![b'a'; 1000];
     until("lines that find no room", || {
         log.record(W0, begun(&RecordText { path: &path, ..RecordText::default() }));
