@@ -62,6 +62,9 @@ pub(super) struct PathIndex {
     /// Children by segment, of the nodes that have more than [`NARROW`] of them.
     wide: Box<[HashMap<Box<str>, u32, RandomState>]>,
     longest_segment: u32,
+    /// How many children the root has; its first is the second node. Known here, they are fetched
+    /// from memory together with the root rather than after it.
+    top: u32,
 }
 
 /// What one walk found.
@@ -117,14 +120,19 @@ impl PathIndex {
     }
 
     fn child(&self, parent: u32, segment: &str) -> Option<u32> {
-        let [node, after, ..] = self.nodes.get(parent as usize..)? else {
-            return None;
+        let (first, count) = match parent {
+            ROOT => (1, self.top),
+            _ => match self.nodes.get(parent as usize..)? {
+                [node, after, ..] => (node.children, after.children - node.children),
+                _ => return None,
+            },
         };
-        if node.wide != NONE {
-            return self.wide.get(node.wide as usize)?.get(segment).copied();
+        if count as usize > NARROW {
+            let wide = self.nodes.get(parent as usize)?.wide;
+            return self.wide.get(wide as usize)?.get(segment).copied();
         }
         // A child's segment ends where the next node's begins.
-        let ends = node.children as usize..=after.children as usize;
+        let ends = first as usize..=first as usize + count as usize;
         let position = self.nodes.get(ends)?.windows(2).position(|pair| match pair {
             [child, next] => {
                 (next.text - child.text) as usize == segment.len()
@@ -133,7 +141,7 @@ impl PathIndex {
             }
             _ => false,
         })?;
-        Some(node.children + narrow(position))
+        Some(first + narrow(position))
     }
 }
 
@@ -235,6 +243,7 @@ fn flatten(drafts: &[Draft<'_>]) -> PathIndex {
         text: text.into(),
         wide: wide.into(),
         longest_segment: narrow(longest_segment),
+        top: narrow(drafts.first().map_or(0, |root| root.children.len())),
     }
 }
 
