@@ -56,6 +56,7 @@ const fn is_value(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
+#[allow(clippy::indexing_slicing, reason = "a constant that would not compile")]
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0_u8;

@@ -185,10 +185,10 @@ impl Gate {
     /// One step: the rest of a head, of a length, or of a chunked body.
     fn advance(&mut self, rest: &[u8]) -> Result<Advance, GateReason> {
         match &mut self.state {
-            State::AwaitingUpgrade => return Ok(Advance::Stopped(Then::Hold)),
-            State::Rejected(reject) => return Ok(Advance::Stopped(Then::Reject(*reject))),
-            _ if rest.is_empty() => return Ok(Advance::Stopped(Then::More)),
-            State::Tunnel => return Ok(Advance::Within(rest.len())),
+            State::AwaitingUpgrade => Ok(Advance::Stopped(Then::Hold)),
+            State::Rejected(reject) => Ok(Advance::Stopped(Then::Reject(*reject))),
+            _ if rest.is_empty() => Ok(Advance::Stopped(Then::More)),
+            State::Tunnel => Ok(Advance::Within(rest.len())),
             State::Head => {
                 let (used, framing) = self.head.read(rest, &self.limits)?;
                 let Some(framing) = framing else { return Ok(Advance::Within(used)) };
