@@ -85,6 +85,8 @@ impl Shop {
     /// the shop's work is never on a worker of the proxy.
     pub fn start(options: ShopOptions) -> Result<Self, ShopError> {
         let mut services = Vec::with_capacity(PLANS.len());
+        // All ports exist, or none is bound.
+        port(options.first_port, PLANS.len() * 10 - 1)?;
         let store = Arc::new(Store::default());
         let mut sockets = Vec::new();
         for (index, plan) in PLANS.iter().enumerate() {
@@ -131,7 +133,8 @@ fn bind(
     let mut endpoints = Vec::with_capacity(plan.endpoints.len());
     for (number, &speed) in plan.endpoints.iter().enumerate() {
         let name = format!("{}-{}", plan.name, number + 1);
-        let wanted = SocketAddr::new(options.address, port(options, index * 10 + number)?);
+        let wanted =
+            SocketAddr::new(options.address, port(options.first_port, index * 10 + number)?);
         let (listener, address) = listen(wanted).map_err(|source| ShopError::Bind {
             endpoint: name.clone(),
             address: wanted,
@@ -158,8 +161,9 @@ fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, bound))
 }
 
-fn port(options: ShopOptions, offset: usize) -> Result<u16, ShopError> {
-    let Some(first) = options.first_port else { return Ok(0) };
+/// The port of the endpoint at `offset`; 0 is any.
+fn port(first_port: Option<u16>, offset: usize) -> Result<u16, ShopError> {
+    let Some(first) = first_port else { return Ok(0) };
     let offset = u16::try_from(offset).map_err(|_| ShopError::Ports(first))?;
     first.checked_add(offset).ok_or(ShopError::Ports(first))
 }
