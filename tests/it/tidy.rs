@@ -14,14 +14,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("util", &[]),
     ("ir", &["util"]),
     ("telemetry", &["util", "ir"]),
-    ("tls", &["util", "ir", "telemetry"]),
-    ("filter", &["util", "ir", "telemetry"]),
-    ("upstream", &["util", "ir", "telemetry", "tls"]),
-    ("snapshot", &["util", "ir", "telemetry", "tls", "filter", "upstream"]),
-    ("proxy", &["util", "ir", "telemetry", "tls", "filter", "upstream", "snapshot"]),
-    ("server", &["util", "ir", "telemetry", "tls", "filter", "upstream", "snapshot", "proxy"]),
+    ("error", &["util", "ir", "telemetry"]),
+    ("tls", &["util", "ir", "telemetry", "error"]),
+    ("filter", &["util", "ir", "telemetry", "error"]),
+    ("upstream", &["util", "ir", "telemetry", "error", "tls"]),
+    ("snapshot", &["util", "ir", "telemetry", "error", "tls", "filter", "upstream"]),
+    ("proxy", &["util", "ir", "telemetry", "error", "tls", "filter", "upstream", "snapshot"]),
+    (
+        "server",
+        &["util", "ir", "telemetry", "error", "tls", "filter", "upstream", "snapshot", "proxy"],
+    ),
     ("provider", &["util", "ir", "telemetry"]),
-    ("control", &["util", "ir", "telemetry", "upstream", "snapshot"]),
+    ("control", &["util", "ir", "telemetry", "error", "upstream", "snapshot"]),
 ];
 
 /// The rooms that see all others, and one another; nothing else imports them.
