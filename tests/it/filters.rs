@@ -147,7 +147,10 @@ hosts:
 
     let text = client.request("GET", "t", "/text").await;
     assert_eq!((text.status, text.text().as_str()), (404, "no such shop"));
-    assert!(text.headers.get("content-type").is_some_and(|t| t.starts_with("text/plain")), "{text}");
+    assert!(
+        text.headers.get("content-type").is_some_and(|t| t.starts_with("text/plain")),
+        "{text}"
+    );
 
     let json = client.request("GET", "t", "/json").await;
     assert_eq!((json.status, json.headers.get("content-type")), (503, Some("application/json")));

@@ -68,9 +68,11 @@ async fn a_stranger_cannot_say_who_it_is() {
 #[tokio::test]
 async fn a_trusted_proxy_is_believed() {
     let app = Backend::saying("fine").await;
-    let proxy =
-        Proxy::start(&config("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8]"), &[("app", &app.address())])
-            .await;
+    let proxy = Proxy::start(
+        &config("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8]"),
+        &[("app", &app.address())],
+    )
+    .await;
     let mut client = Client::connect(proxy.web()).await;
     client
         .send(
@@ -113,10 +115,8 @@ upstreams: { app: { endpoints: ["@app@"] } }
 
 #[tokio::test]
 async fn forwarded_and_via_are_sent_on_request() {
-    let app = Backend::answering(
-        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nVia: 1.0 inner\r\n\r\n",
-    )
-    .await;
+    let app =
+        Backend::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nVia: 1.0 inner\r\n\r\n").await;
     let proxy = Proxy::start(
         &config("forwarding: { forwarded: true, via: true }"),
         &[("app", &app.address())],

@@ -18,26 +18,86 @@ fn post(name: &'static str, lines: &str, status: u16, reason: &'static str) -> A
 fn framing() -> Vec<Attack> {
     let te = "Transfer-Encoding: chunked\r\n";
     vec![
-        post("CL.TE", &format!("Content-Length: 6\r\n{te}\r\n0\r\n\r\nX"), 400, "length_with_encoding"),
-        post("TE.CL", &format!("{te}Content-Length: 4\r\n\r\n5c\r\nGPOST"), 400, "length_with_encoding"),
-        post("TE list ends otherwise", "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400, "bad_encoding"),
+        post(
+            "CL.TE",
+            &format!("Content-Length: 6\r\n{te}\r\n0\r\n\r\nX"),
+            400,
+            "length_with_encoding",
+        ),
+        post(
+            "TE.CL",
+            &format!("{te}Content-Length: 4\r\n\r\n5c\r\nGPOST"),
+            400,
+            "length_with_encoding",
+        ),
+        post(
+            "TE list ends otherwise",
+            "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+            400,
+            "bad_encoding",
+        ),
         post("TE misspelt", "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400, "bad_encoding"),
         post("TE quoted", "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n", 400, "bad_encoding"),
-        post("TE parameter", "Transfer-Encoding: chunked;a=b\r\n\r\n0\r\n\r\n", 400, "bad_encoding"),
-        post("TE vertical tab", "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n", 400, "bad_header_value"),
-        post("TE identity", "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", 501, "unknown_encoding"),
-        post("TE gzip", "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501, "unknown_encoding"),
-        post("TE empty member", "Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n", 400, "bad_encoding"),
-        post("TE twice in one", "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400, "bad_encoding"),
+        post(
+            "TE parameter",
+            "Transfer-Encoding: chunked;a=b\r\n\r\n0\r\n\r\n",
+            400,
+            "bad_encoding",
+        ),
+        post(
+            "TE vertical tab",
+            "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+            400,
+            "bad_header_value",
+        ),
+        post(
+            "TE identity",
+            "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
+            501,
+            "unknown_encoding",
+        ),
+        post(
+            "TE gzip",
+            "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            501,
+            "unknown_encoding",
+        ),
+        post(
+            "TE empty member",
+            "Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "bad_encoding",
+        ),
+        post(
+            "TE twice in one",
+            "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "bad_encoding",
+        ),
         post("TE twice", &format!("{te}{te}\r\n0\r\n\r\n"), 400, "bad_encoding"),
         post("TE space", "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400, "space_before_colon"),
         post("TE behind LF", "X: y\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "bare_lf"),
         post("TE alias", "Transfer_Encoding: chunked\r\n\r\n", 400, "framing_alias"),
         post("TE split by CR", "Transfer\r-Encoding: chunked\r\n\r\n", 400, ""),
-        attack("TE in 1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "bad_encoding"),
-        post("two CL", "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400, "repeated_length"),
+        attack(
+            "TE in 1.0",
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "bad_encoding",
+        ),
+        post(
+            "two CL",
+            "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            400,
+            "repeated_length",
+        ),
         post("CL list", "Content-Length: 5, 6\r\n\r\nhello", 400, "bad_length"),
-        post("equal CL", "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400, "repeated_length"),
+        post(
+            "equal CL",
+            "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+            400,
+            "repeated_length",
+        ),
         post("equal CL list", "Content-Length: 5, 5\r\n\r\nhello", 400, "bad_length"),
         post("CL empty", "Content-Length: \r\n\r\nhello", 400, "bad_length"),
         post("CL plus", "Content-Length: +5\r\n\r\nhello", 400, "bad_length"),
@@ -47,7 +107,12 @@ fn framing() -> Vec<Attack> {
         post("CL space inside", "Content-Length: 5 5\r\n\r\nhello", 400, "bad_length"),
         post("CL overflow", "Content-Length: 99999999999999999999\r\n\r\nhello", 400, "bad_length"),
         post("CL alias", "Content_Length: 5\r\n\r\nhello", 400, "framing_alias"),
-        attack("1.0 GET with body", "GET / HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello", 400, "unexpected_body"),
+        attack(
+            "1.0 GET with body",
+            "GET / HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello",
+            400,
+            "unexpected_body",
+        ),
     ]
 }
 
@@ -99,7 +164,12 @@ fn hosts_and_targets() -> Vec<Attack> {
         host("port too large", "a:99999"),
         host("open bracket", "[::1"),
         host("empty label", "a..b"),
-        attack("absolute target and other Host", "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", 400, "host_mismatch"),
+        attack(
+            "absolute target and other Host",
+            "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
+            400,
+            "host_mismatch",
+        ),
         attack("userinfo in target", "GET http://u:p@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, ""),
         target("authority form", "a:80"),
         target("word", "admin"),
@@ -156,8 +226,11 @@ async fn refuse(attacks: Vec<Attack>) {
             Ok(rest) if rest.is_empty() => {}
             rest => faults.push(format!("{name}: not closed, {rest:?}")),
         }
-        let labels: &[(&str, &str)] =
-            if reason.is_empty() { &[("listener", "web")] } else { &[("listener", "web"), ("reason", reason)] };
+        let labels: &[(&str, &str)] = if reason.is_empty() {
+            &[("listener", "web")]
+        } else {
+            &[("listener", "web"), ("reason", reason)]
+        };
         let count = |metrics: &Metrics| metrics.sum("portcullis_rejected_requests_total", labels);
         let after = proxy.metrics().await;
         if (count(&after) - count(&before) - 1.0).abs() > f64::EPSILON {
@@ -199,10 +272,30 @@ async fn oversized_heads_are_refused() {
     let long = "x".repeat(40_000);
     let many: String = (0..101).map(|n| format!("X-{n}: v\r\n")).collect();
     refuse(vec![
-        attack("long target", &format!("GET /{long} HTTP/1.1\r\nHost: t\r\n\r\n"), 414, "target_too_long"),
-        attack("long head", &format!("GET / HTTP/1.1\r\nHost: t\r\nX: {long}\r\n\r\n"), 431, "head_too_large"),
-        attack("many fields", &format!("GET / HTTP/1.1\r\nHost: t\r\n{many}\r\n"), 431, "too_many_headers"),
-        attack("long method", &format!("{} / HTTP/1.1\r\nHost: t\r\n\r\n", "M".repeat(8000)), 501, "method_too_long"),
+        attack(
+            "long target",
+            &format!("GET /{long} HTTP/1.1\r\nHost: t\r\n\r\n"),
+            414,
+            "target_too_long",
+        ),
+        attack(
+            "long head",
+            &format!("GET / HTTP/1.1\r\nHost: t\r\nX: {long}\r\n\r\n"),
+            431,
+            "head_too_large",
+        ),
+        attack(
+            "many fields",
+            &format!("GET / HTTP/1.1\r\nHost: t\r\n{many}\r\n"),
+            431,
+            "too_many_headers",
+        ),
+        attack(
+            "long method",
+            &format!("{} / HTTP/1.1\r\nHost: t\r\n\r\n", "M".repeat(8000)),
+            501,
+            "method_too_long",
+        ),
     ])
     .await;
 }
@@ -235,7 +328,9 @@ async fn a_body_that_breaks_its_framing_on_the_way_breaks_off_at_the_back_end() 
     let app = Backend::saying("reached").await;
     let proxy = Proxy::to(app.address()).await;
     let mut client = Client::connect(proxy.web()).await;
-    client.send("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        .await;
     eventually(STEP, "the first chunk arrives", async || app.bytes() > 0).await;
     client.send("0x0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n").await;
     match client.try_response(false).await {

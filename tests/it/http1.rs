@@ -214,7 +214,9 @@ async fn a_body_arrives_before_the_request_is_complete() {
     .await;
     let proxy = Proxy::to(app.address()).await;
     let mut client = Client::connect(proxy.web()).await;
-    client.send("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        .await;
     let head = client.head().await;
     assert_eq!(head.status, 200, "a response may come while the request is under way");
     assert_eq!(client.chunk().await.expect("a chunk"), b"ok");
@@ -230,11 +232,16 @@ async fn a_get_with_a_body_keeps_its_body() {
     let mut client = Client::connect(proxy.web()).await;
     let inner = "GET /x HTTP/1.1\r\nHost: t\r\n\r\n";
     client
-        .send(format!("GET / HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n{inner}", inner.len()))
+        .send(format!(
+            "GET / HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n{inner}",
+            inner.len()
+        ))
         .await;
     assert_eq!(client.response().await.text(), "fine");
     client
-        .send("GET /2 HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+        .send(
+            "GET /2 HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        )
         .await;
     assert_eq!(client.response().await.text(), "fine");
     let requests = app.requests();
@@ -266,7 +273,9 @@ async fn an_unknown_expectation_is_refused() {
     let app = Backend::saying("fine").await;
     let proxy = Proxy::to(app.address()).await;
     let mut client = Client::connect(proxy.web()).await;
-    client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\nExpect: miracles\r\n\r\n").await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\nExpect: miracles\r\n\r\n")
+        .await;
     assert_eq!(client.response().await.status, 417);
     client.closed().await;
     assert_eq!(app.connections(), 0);
@@ -289,8 +298,7 @@ async fn early_hints_are_relayed_before_the_response() {
             .iter()
             .map(|(status, headers)| (*status, headers.get("link").unwrap_or_default()))
             .collect();
-        let expected =
-            [(103, "</style.css>; rel=preload"), (103, "</app.js>; rel=preload")];
+        let expected = [(103, "</style.css>; rel=preload"), (103, "</app.js>; rel=preload")];
         assert_eq!(hints, expected);
         assert_eq!(response.text(), "page");
     }
@@ -360,7 +368,10 @@ async fn an_absolute_target_is_forwarded_as_a_path() {
     let app = Backend::saying("fine").await;
     let proxy = Proxy::to(app.address()).await;
     let mut client = Client::connect(proxy.web()).await;
-    assert_eq!(client.request("GET", "shop.example", "http://shop.example/a?b=c").await.status, 200);
+    assert_eq!(
+        client.request("GET", "shop.example", "http://shop.example/a?b=c").await.status,
+        200
+    );
     let seen = app.last();
     assert_eq!((seen.target.as_str(), seen.headers.get("host")), ("/a?b=c", Some("shop.example")));
 }

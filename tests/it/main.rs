@@ -1,11 +1,15 @@
 //! The integration tests: the real binary between clients that control every byte and back ends
 //! that follow a script.
 
+mod faults;
 mod filters;
 mod forwarding;
 mod gate;
+mod grpc;
 mod harness;
 mod http1;
+mod http2;
 mod routing;
+mod streaming;
 mod tidy;
 mod upgrade;

@@ -172,10 +172,28 @@ upstreams:
     .await;
     let mut faults = Vec::new();
     for target in [
-        "//admin", "/./admin", "/x/../admin", "/%2e%2e/admin", "/x/%2E%2e/admin", "/%61dmin",
-        "/ADMIN", "/admin%2f", "/x%2f..%2fadmin", "/admin;a=b", "/x/..;/admin", "/x%5c..%5cadmin",
-        "/admin%00", "/%252e%252e/admin", "/admin%3fz", "/%c0%ae/admin", "/x/..%2fadmin", "/admin/..",
-        "/admin/../x", "/admin/%2e", "/..", "/a/../../admin",
+        "//admin",
+        "/./admin",
+        "/x/../admin",
+        "/%2e%2e/admin",
+        "/x/%2E%2e/admin",
+        "/%61dmin",
+        "/ADMIN",
+        "/admin%2f",
+        "/x%2f..%2fadmin",
+        "/admin;a=b",
+        "/x/..;/admin",
+        "/x%5c..%5cadmin",
+        "/admin%00",
+        "/%252e%252e/admin",
+        "/admin%3fz",
+        "/%c0%ae/admin",
+        "/x/..%2fadmin",
+        "/admin/..",
+        "/admin/../x",
+        "/admin/%2e",
+        "/..",
+        "/a/../../admin",
     ] {
         let (before_app, before_admin) = (app.requests().len(), admin.requests().len());
         let response = get(proxy.web(), "t", target).await;
@@ -283,8 +301,7 @@ upstreams:
 
 #[tokio::test]
 async fn endpoints_take_turns_and_by_weight() {
-    let servers =
-        [Server::named("a").await, Server::named("b").await, Server::named("c").await];
+    let servers = [Server::named("a").await, Server::named("b").await, Server::named("c").await];
     let [a, b, c] = servers.each_ref().map(Server::address);
     let proxy = Proxy::start(
         r#"

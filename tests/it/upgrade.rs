@@ -69,7 +69,9 @@ async fn a_refused_upgrade_stays_http() {
     let app = Backend::script(|mut conn| async move {
         while let Some(seen) = conn.request().await {
             let answer = match seen.target.as_str() {
-                "/426" => "HTTP/1.1 426 Upgrade Required\r\nUpgrade: foo\r\nContent-Length: 0\r\n\r\n",
+                "/426" => {
+                    "HTTP/1.1 426 Upgrade Required\r\nUpgrade: foo\r\nContent-Length: 0\r\n\r\n"
+                }
                 _ => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain",
             };
             conn.send(answer).await;
