@@ -139,22 +139,28 @@ impl TlsClient {
         self
     }
 
-    /// Offers only these key exchange groups.
+    /// The same without tickets and session cache.
+    pub fn without_resumption(mut self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = rustls::client::Resumption::disabled();
+        self.config = Arc::new(config);
+        self
+    }
+
+    /// Offers only these key exchange groups, and trusts anybody.
     pub fn with_groups(
         mut self,
         groups: Vec<&'static dyn rustls::crypto::SupportedKxGroup>,
     ) -> Self {
-        let mut config = ClientConfig::clone(&self.config);
         let crypto = CryptoProvider { kx_groups: groups, ..aws_lc_rs::default_provider() };
-        // The builder takes the provider only at the start; roots and ALPN are carried over.
-        let mut rebuilt = ClientConfig::builder_with_provider(Arc::new(crypto))
+        let mut config = ClientConfig::builder_with_provider(Arc::new(crypto))
             .with_safe_default_protocol_versions()
             .expect("versions of the provider")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Gullible))
             .with_no_client_auth();
-        rebuilt.alpn_protocols = std::mem::take(&mut config.alpn_protocols);
-        self.config = Arc::new(rebuilt);
+        config.alpn_protocols = self.config.alpn_protocols.clone();
+        self.config = Arc::new(config);
         self
     }
 
