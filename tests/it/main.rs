@@ -1,6 +1,7 @@
 //! The integration tests: the real binary between clients that control every byte and back ends
 //! that follow a script.
 
+mod drain;
 mod faults;
 mod filters;
 mod forwarding;
@@ -9,7 +10,9 @@ mod grpc;
 mod harness;
 mod http1;
 mod http2;
+mod observability;
 mod proxy_protocol;
+mod reload;
 mod routing;
 mod streaming;
 mod tidy;

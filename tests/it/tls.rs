@@ -107,8 +107,8 @@ async fn tls_1_2_and_1_3_are_spoken_and_the_hybrid_key_exchange_too() {
             })
             .await;
     }
-    let tls = TlsClient::gullible("shop.example.com", &[])
-        .with_groups(vec![kx_group::X25519MLKEM768]);
+    let tls =
+        TlsClient::gullible("shop.example.com", &[]).with_groups(vec![kx_group::X25519MLKEM768]);
     let stream = tls.connect(proxy.addr("secure")).await.expect("the handshake succeeds");
     let group = stream.get_ref().1.negotiated_key_exchange_group().expect("agreed").name();
     assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
@@ -304,9 +304,8 @@ upstreams: { app: { endpoints: ["@app@"] } }
     let name = "shop.example.com";
     let good = clients.client("alice");
     let bad = strangers.client("mallory");
-    let with = |pair: Option<&Pair>| {
-        TlsClient::with(&ca, name, &["http/1.1"], pair, rustls::ALL_VERSIONS)
-    };
+    let with =
+        |pair: Option<&Pair>| TlsClient::with(&ca, name, &["http/1.1"], pair, rustls::ALL_VERSIONS);
 
     let mut client = Client::tls(proxy.addr("required"), &with(Some(&good))).await;
     client
@@ -325,8 +324,7 @@ upstreams: { app: { endpoints: ["@app@"] } }
     assert!(seen.has("x-client-cert-serial"), "{seen:?}");
     assert!(seen.joined("x-client-cert-san").contains("alice.clients.example"), "{seen:?}");
 
-    for (listener, pair) in
-        [("required", None), ("required", Some(&bad)), ("optional", Some(&bad))]
+    for (listener, pair) in [("required", None), ("required", Some(&bad)), ("optional", Some(&bad))]
     {
         let refused = async {
             // TLS 1.3 tells the client only after its handshake is done.
