@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use self::source::{Source, rust_files, text_files};
+use self::source::{rust_files, text_files};
 
 /// What each room may import beside itself. Rooms that are missing here do not exist.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -193,7 +193,7 @@ fn tests_wait_for_conditions_and_none_is_ignored() {
     let mut faults = Vec::new();
     for source in rust_files("src").into_iter().chain(rust_files("tests")) {
         let harness = source.path.starts_with("tests/it/harness/");
-        for (line, code) in source.all_code() {
+        for (line, code) in source.test_code() {
             let sleeps = source::has_word(code, "thread::sleep")
                 || (source.path.starts_with("tests/")
                     && !harness

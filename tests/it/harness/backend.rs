@@ -74,13 +74,12 @@ impl Backend {
             let record = Arc::clone(&record);
             async move {
                 let mut tasks = tokio::task::JoinSet::new();
-                while let Ok((stream, peer)) = listener.accept().await {
+                while let Ok((stream, _)) = listener.accept().await {
                     let _ = stream.set_nodelay(true);
                     let index = record.connections.fetch_add(1, Ordering::SeqCst);
                     record.open.fetch_add(1, Ordering::SeqCst);
                     let conn = Conn {
                         stream,
-                        peer,
                         index,
                         buffer: BytesMut::new(),
                         record: Open(Arc::clone(&record)),
@@ -166,8 +165,6 @@ impl Drop for Open {
 /// A connection of a scripted back end.
 pub struct Conn {
     stream: TcpStream,
-    /// Who connected.
-    pub peer: SocketAddr,
     /// Which connection of the back end it is, from 0.
     pub index: usize,
     buffer: BytesMut,

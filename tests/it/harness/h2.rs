@@ -161,12 +161,6 @@ pub fn authority(host: &str, path: &str) -> String {
     format!("http://{host}{path}")
 }
 
-/// The body as JSON.
-#[track_caller]
-pub fn json(response: &H2Response) -> serde_json::Value {
-    serde_json::from_slice(&response.body).unwrap_or_else(|_| panic!("{}", response.text()))
-}
-
 /// Reads a whole response with its interim ones and its trailers.
 pub async fn collect(mut response: ResponseFuture) -> Result<H2Response, h2::Error> {
     let mut interim = Vec::new();

@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::backend::{Backend, Conn, Seen};
-pub use self::client::{Broken, Client, Headers, Io, Response, get};
-pub use self::h2::{H2, H2Response, H2Tunnel, authority, collect, get_request, json, post_request};
+pub use self::backend::Backend;
+pub use self::client::{Broken, Client, Io, Response, get};
+pub use self::h2::{H2, H2Tunnel, authority, collect, get_request, post_request};
 pub use self::metrics::Metrics;
 pub use self::proxy::{Proxy, Setup, admin_of, portcullis, reserve};
-pub use self::server::{Answer, Echoed, Server, answer, body_pattern, fingerprint};
+pub use self::server::{Echoed, Server, answer, body_pattern, fingerprint};
 pub use self::tls::{Ca, Pair, TlsClient, server_config};
-pub use self::ws::{Frame, Opcode, WebSocket, accept_websocket, echo_frames, frame, parse};
+pub use self::ws::{Opcode, WebSocket, accept_websocket, echo_frames, frame, parse};
 
 /// What a single step of a test may take. Generous, because test machines are slow and shared;
 /// nothing waits for it unless it fails.

@@ -19,7 +19,7 @@ impl Source {
         let text = std::fs::read_to_string(file).expect("a source file");
         let path = file.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
         let blanked: Vec<String> = blank(&text).lines().map(str::to_owned).collect();
-        let whole = path.ends_with("/tests.rs") || path.contains("/tests/");
+        let whole = path.ends_with("/tests.rs") || path.contains("tests/");
         let test = if whole { vec![true; blanked.len()] } else { test_lines(&blanked) };
         Self { path, text, blanked, test }
     }
@@ -56,6 +56,11 @@ impl Source {
     /// Numbered lines of code, tests included.
     pub fn all_code(&self) -> impl Iterator<Item = (usize, &str)> {
         self.blanked.iter().enumerate().map(|(index, line)| (index + 1, line.as_str()))
+    }
+
+    /// Numbered lines of test code.
+    pub fn test_code(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.all_code().filter(|(line, _)| self.test[line - 1])
     }
 
     /// How many lines are not tests.
