@@ -1,0 +1,175 @@
+//! What a route changes, and what it answers by itself.
+
+use crate::harness::*;
+
+#[tokio::test]
+async fn request_and_response_headers_are_removed_set_and_added() {
+    let app = Backend::answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer: secret/1.0\r\nX-Old: 1\r\n\
+         Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\nok",
+    )
+    .await;
+    let proxy = Proxy::start(
+        r#"
+listeners: { web: { bind: "@web@" } }
+defaults:
+  response_headers: { set: { X-Everywhere: "yes" } }
+hosts:
+  "*":
+    routes:
+      - path: /
+        upstream: app
+        request_headers:
+          remove: [X-Drop]
+          set: { X-Team: shop, X-Real-IP: "9.9.9.9" }
+          add: { X-Tag: two }
+        response_headers:
+          remove: [Server, X-Old]
+          set: { Cache-Control: no-store }
+          add: { Set-Cookie: c=3 }
+upstreams: { app: { endpoints: ["@app@"] } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: t\r\nX-Drop: 1\r\nX-Drop: 2\r\nX-Team: other\r\nX-Tag: one\r\n\r\n")
+        .await;
+    let response = client.response().await;
+    let seen = app.last().headers;
+    assert!(!seen.has("x-drop"));
+    assert_eq!(seen.all("x-team").collect::<Vec<_>>(), ["shop"]);
+    assert_eq!(seen.all("x-tag").collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(seen.all("x-real-ip").collect::<Vec<_>>(), ["9.9.9.9"], "a route may override ours");
+    assert!(!response.headers.has("server") && !response.headers.has("x-old"), "{response}");
+    assert_eq!(response.headers.get("cache-control"), Some("no-store"));
+    assert_eq!(response.headers.get("x-everywhere"), Some("yes"));
+    let cookies: Vec<_> = response.headers.all("set-cookie").collect();
+    assert_eq!(cookies, ["a=1", "b=2", "c=3"]);
+}
+
+#[tokio::test]
+async fn paths_and_hosts_are_rewritten_and_the_query_is_kept() {
+    let app = Backend::saying("fine").await;
+    let proxy = Proxy::start(
+        r#"
+listeners: { web: { bind: "@web@" } }
+hosts:
+  "*":
+    routes:
+      - { path: /api, upstream: app, rewrite: { prefix: / } }
+      - { path: /old, upstream: app, rewrite: { prefix: /new/place } }
+      - { path: /strip/, upstream: app, rewrite: { prefix: /x/ } }
+      - { path: /one, upstream: app, rewrite: { path: /index.html } }
+      - { path: /host, upstream: app, rewrite: { host: inner.example } }
+      - { path: /, upstream: app }
+upstreams: { app: { endpoints: ["@app@"] } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    let mut client = Client::connect(proxy.web()).await;
+    for (target, expected) in [
+        ("/api", "/"),
+        ("/api/", "/"),
+        ("/api/a/b?q=1", "/a/b?q=1"),
+        ("/api?q=1", "/?q=1"),
+        ("/old", "/new/place"),
+        ("/old/x%20y?z", "/new/place/x%20y?z"),
+        ("/strip/y", "/x/y"),
+        ("/one/two/three?k=v", "/index.html?k=v"),
+        ("/plain?%20", "/plain?%20"),
+    ] {
+        assert_eq!(client.request("GET", "shop.example", target).await.status, 200);
+        let seen = app.last();
+        assert_eq!(seen.target, expected, "{target}");
+        assert_eq!(seen.headers.get("host"), Some("shop.example"), "{target}");
+    }
+    client.request("GET", "shop.example", "/host").await;
+    let seen = app.last();
+    assert_eq!(seen.headers.all("host").collect::<Vec<_>>(), ["inner.example"]);
+    assert_eq!(seen.headers.get("x-forwarded-host"), Some("shop.example"));
+}
+
+#[tokio::test]
+async fn redirects_change_what_they_name_and_keep_the_rest() {
+    let proxy = Proxy::start(
+        r#"
+listeners: { web: { bind: "@web@" } }
+hosts:
+  "*":
+    routes:
+      - { path: /default, redirect: { host: shop.example.com } }
+      - { path: /tls, redirect: { scheme: https } }
+      - { path: /tls-port, redirect: { scheme: https, port: 8443, status: 308 } }
+      - { path: /plain, redirect: { scheme: http, host: a.example, port: 80, status: 301 } }
+      - { path: /full, redirect: { path: /there, status: 303 } }
+      - { path: /old, redirect: { prefix: /new, status: 307 } }
+"#,
+        &[],
+    )
+    .await;
+    let port = proxy.web().port();
+    let host = format!("shop.test:{port}");
+    let mut client = Client::connect(proxy.web()).await;
+    for (target, status, location) in [
+        ("/default/x?y=1", 302, format!("http://shop.example.com:{port}/default/x?y=1")),
+        ("/tls/a?b", 302, "https://shop.test/tls/a?b".into()),
+        ("/tls-port", 308, "https://shop.test:8443/tls-port".into()),
+        ("/plain/x", 301, "http://a.example/plain/x".into()),
+        ("/full/x?q=1", 303, format!("http://shop.test:{port}/there?q=1")),
+        ("/old/a/b?c=d", 307, format!("http://shop.test:{port}/new/a/b?c=d")),
+    ] {
+        let response = client.request("GET", &host, target).await;
+        assert_eq!(response.status, status, "{target}: {response}");
+        assert_eq!(response.headers.get("location"), Some(location.as_str()), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn fixed_responses_have_status_headers_and_body() {
+    let setup = Setup::new(
+        r#"
+listeners: { web: { bind: "@web@" } }
+hosts:
+  "*":
+    routes:
+      - { path: /text, respond: { body: "no such shop" , status: 404 } }
+      - { path: /json, respond: { status: 503, json: { down: true, until: [1, 2] } } }
+      - { path: /file, respond: { body_file: page.html, headers: { Content-Type: text/html } } }
+      - { path: /empty, respond: { status: 204 } }
+      - { path: /headers, respond: { headers: { Cache-Control: "max-age=60", X-A: b } } }
+"#,
+    );
+    let proxy = setup.file("page.html", "<h1>Back soon</h1>\n").start().await;
+    let mut client = Client::connect(proxy.web()).await;
+
+    let text = client.request("GET", "t", "/text").await;
+    assert_eq!((text.status, text.text().as_str()), (404, "no such shop"));
+    assert!(
+        text.headers.get("content-type").is_some_and(|t| t.starts_with("text/plain")),
+        "{text}"
+    );
+
+    let json = client.request("GET", "t", "/json").await;
+    assert_eq!((json.status, json.headers.get("content-type")), (503, Some("application/json")));
+    assert_eq!(json.json(), serde_json::json!({ "down": true, "until": [1, 2] }));
+
+    let file = client.request("GET", "t", "/file").await;
+    assert_eq!(file.text(), "<h1>Back soon</h1>\n");
+    assert_eq!(file.headers.all("content-type").collect::<Vec<_>>(), ["text/html"]);
+
+    let empty = client.request("GET", "t", "/empty").await;
+    assert_eq!((empty.status, empty.body.len()), (204, 0));
+
+    let headers = client.request("GET", "t", "/headers").await;
+    assert_eq!((headers.status, headers.headers.get("cache-control")), (200, Some("max-age=60")));
+    assert_eq!(headers.headers.get("content-length"), Some("0"));
+
+    let head = client.request("HEAD", "t", "/text").await;
+    assert_eq!((head.status, head.headers.get("content-length")), (404, Some("12")));
+    // A body that nobody reads does not confuse the connection.
+    client.send("POST /text HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello").await;
+    assert_eq!(client.response().await.text(), "no such shop");
+}

@@ -1,0 +1,191 @@
+//! What an upstream is told about the client, and what it is not told.
+
+use crate::harness::*;
+
+fn config(extra: &str) -> String {
+    format!(
+        r#"
+{extra}
+listeners: {{ web: {{ bind: "@web@" }} }}
+hosts: {{ "*": {{ routes: [ {{ path: /, upstream: app }} ] }} }}
+upstreams: {{ app: {{ endpoints: ["@app@"] }} }}
+"#
+    )
+}
+
+#[tokio::test]
+async fn an_upstream_learns_who_the_client_is_and_what_it_asked_for() {
+    let app = Backend::saying("fine").await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut client = Client::connect(proxy.web()).await;
+    let host = format!("shop.example:{}", proxy.web().port());
+    client.request("GET", &host, "/").await;
+    let seen = app.last().headers;
+    assert_eq!(seen.all("x-forwarded-for").collect::<Vec<_>>(), ["127.0.0.1"]);
+    assert_eq!(seen.all("x-real-ip").collect::<Vec<_>>(), ["127.0.0.1"]);
+    assert_eq!(seen.all("x-forwarded-proto").collect::<Vec<_>>(), ["http"]);
+    assert_eq!(seen.all("x-forwarded-host").collect::<Vec<_>>(), [host.as_str()]);
+    let port = proxy.web().port().to_string();
+    assert_eq!(seen.all("x-forwarded-port").collect::<Vec<_>>(), [port.as_str()]);
+    assert_eq!(seen.all("host").collect::<Vec<_>>(), [host.as_str()], "Host is kept");
+    let first = seen.get("x-request-id").expect("a request id").to_owned();
+    assert!(!seen.has("via") && !seen.has("forwarded"), "only on request");
+    client.request("GET", &host, "/").await;
+    assert_ne!(app.last().headers.get("x-request-id"), Some(first.as_str()));
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_say_who_it_is() {
+    let app = Backend::saying("fine").await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send(
+            "GET / HTTP/1.1\r\nHost: t\r\n\
+             X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-For: 10.0.0.2\r\nX-Real-IP: 10.0.0.1\r\n\
+             X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\n\
+             X-Forwarded-Prefix: /evil\r\nForwarded: for=10.0.0.1\r\nX-Request-ID: chosen\r\n\
+             X-Client-Cert-Subject: CN=root\r\nX-Client-Verify: SUCCESS\r\n\
+             X_Forwarded_For: 10.0.0.1\r\nX-Forwarded_For: 10.0.0.1\r\nx_real_ip: 10.0.0.1\r\n\
+             X_Client_Verify: SUCCESS\r\n\r\n",
+        )
+        .await;
+    client.response().await;
+    let seen = app.last().headers;
+    assert_eq!(seen.all("x-forwarded-for").collect::<Vec<_>>(), ["127.0.0.1"]);
+    assert_eq!(seen.all("x-real-ip").collect::<Vec<_>>(), ["127.0.0.1"]);
+    assert_eq!(seen.all("x-forwarded-proto").collect::<Vec<_>>(), ["http"]);
+    assert_eq!(seen.all("x-forwarded-host").collect::<Vec<_>>(), ["t"]);
+    assert_ne!(seen.get("x-forwarded-port"), Some("1"));
+    assert_ne!(seen.get("x-request-id"), Some("chosen"));
+    for name in ["x-forwarded-prefix", "forwarded", "x-client-cert-subject", "x-client-verify"] {
+        assert!(!seen.has(name), "{name}: {seen:?}");
+    }
+    let aliases: Vec<_> = seen.0.iter().filter(|(name, _)| name.contains('_')).collect();
+    assert!(aliases.is_empty(), "{aliases:?}");
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_is_believed() {
+    let app = Backend::saying("fine").await;
+    let proxy = Proxy::start(
+        &config("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8]"),
+        &[("app", &app.address())],
+    )
+    .await;
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send(
+            "GET / HTTP/1.1\r\nHost: inner\r\n\
+             X-Forwarded-For: 6.6.6.6, 203.0.113.7, 10.0.0.9\r\nX-Forwarded-Proto: https\r\n\
+             X-Forwarded-Host: shop.example\r\nX-Forwarded-Port: 443\r\nX-Request-ID: abc-123\r\n\r\n",
+        )
+        .await;
+    client.response().await;
+    let seen = app.last().headers;
+    assert_eq!(seen.joined("x-forwarded-for"), "6.6.6.6, 203.0.113.7, 10.0.0.9, 127.0.0.1");
+    assert_eq!(seen.joined("x-real-ip"), "203.0.113.7", "the nearest address nobody vouches for");
+    assert_eq!(seen.joined("x-forwarded-proto"), "https");
+    assert_eq!(seen.joined("x-forwarded-host"), "shop.example");
+    assert_eq!(seen.joined("x-forwarded-port"), "443");
+    assert_eq!(seen.joined("x-request-id"), "abc-123");
+}
+
+#[tokio::test]
+async fn trust_can_be_given_to_one_listener_only() {
+    let app = Backend::saying("fine").await;
+    let proxy = Proxy::start(
+        r#"
+listeners:
+  web: { bind: "@web@" }
+  inner: { bind: "@inner@", trusted_proxies: [127.0.0.1] }
+hosts: { "*": { routes: [ { path: /, upstream: app } ] } }
+upstreams: { app: { endpoints: ["@app@"] } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    for (listener, expected) in [("web", "127.0.0.1"), ("inner", "203.0.113.7, 127.0.0.1")] {
+        let mut client = Client::connect(proxy.addr(listener)).await;
+        client.send("GET / HTTP/1.1\r\nHost: t\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n").await;
+        client.response().await;
+        assert_eq!(app.last().headers.joined("x-forwarded-for"), expected, "{listener}");
+    }
+}
+
+#[tokio::test]
+async fn forwarded_and_via_are_sent_on_request() {
+    let app =
+        Backend::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nVia: 1.0 inner\r\n\r\n").await;
+    let proxy = Proxy::start(
+        &config("forwarding: { forwarded: true, via: true }"),
+        &[("app", &app.address())],
+    )
+    .await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("GET / HTTP/1.1\r\nHost: shop.example\r\nVia: 1.1 edge\r\n\r\n").await;
+    let response = client.response().await;
+    let seen = app.last().headers;
+    assert_eq!(seen.joined("forwarded"), "for=127.0.0.1;host=shop.example;proto=http");
+    let via = seen.joined("via");
+    assert!(via.starts_with("1.1 edge, 1.1 "), "{via}");
+    let back = response.headers.joined("via");
+    assert!(back.starts_with("1.0 inner, 1.1 "), "{back}");
+}
+
+#[tokio::test]
+async fn hop_by_hop_fields_end_here_in_both_directions() {
+    let app = Backend::answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\n\
+         Keep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nX-Kept: 1\r\n\r\nok",
+    )
+    .await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send(
+            "GET / HTTP/1.1\r\nHost: t\r\nConnection: X-Hop, keep-alive, X-Forwarded-For\r\n\
+             connection: Cookie, Host, X-Real-IP, Content-Length\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\
+             Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic eA==\r\n\
+             TE: gzip, trailers\r\nUpgrade: foo\r\nCookie: a=b\r\nX-Kept: 1\r\n\r\n",
+        )
+        .await;
+    let response = client.response().await;
+    let seen = app.last().headers;
+    for name in ["x-hop", "keep-alive", "proxy-connection", "proxy-authorization", "upgrade"] {
+        assert!(!seen.has(name), "{name} reached the upstream: {seen:?}");
+    }
+    assert!(["", "trailers"].contains(&seen.joined("te").as_str()), "{seen:?}");
+    assert!(!seen.joined("connection").to_ascii_lowercase().contains("x-hop"), "{seen:?}");
+    assert_eq!(seen.joined("host"), "t", "Host cannot be nominated away");
+    assert_eq!(seen.joined("x-forwarded-for"), "127.0.0.1", "nor what we add");
+    assert_eq!(seen.joined("x-real-ip"), "127.0.0.1");
+    assert_eq!(seen.joined("x-kept"), "1");
+    for name in ["x-hop", "keep-alive", "proxy-connection"] {
+        assert!(!response.headers.has(name), "{name} reached the client: {response}");
+    }
+    assert!(!response.headers.joined("connection").to_ascii_lowercase().contains("x-hop"));
+    assert_eq!(response.headers.joined("x-kept"), "1");
+}
+
+#[tokio::test]
+async fn field_values_pass_unchanged_and_in_order() {
+    let app = Backend::saying("fine").await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send(
+            b"GET / HTTP/1.1\r\nHost: t\r\nX-List: a\r\nX-List: b, c\r\nCookie: a=1; b=\"2\"\r\n\
+              X-Latin: caf\xe9\r\nX-Empty:\r\nAuthorization: Bearer x.y\r\nUser-Agent: test/1\r\n\r\n",
+        )
+        .await;
+    client.response().await;
+    let seen = app.last().headers;
+    assert_eq!(seen.all("x-list").collect::<Vec<_>>(), ["a", "b, c"]);
+    assert_eq!(seen.joined("cookie"), "a=1; b=\"2\"");
+    assert_eq!(seen.joined("authorization"), "Bearer x.y");
+    assert_eq!(seen.joined("user-agent"), "test/1");
+    assert_eq!(seen.get("x-empty"), Some(""));
+    let raw = app.received();
+    assert!(raw.windows(4).any(|window| window == b"caf\xe9"), "bytes above ASCII pass");
+}

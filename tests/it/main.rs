@@ -1,0 +1,21 @@
+//! The integration tests: the real binary between clients that control every byte and back ends
+//! that follow a script.
+
+mod drain;
+mod faults;
+mod filters;
+mod forwarding;
+mod gate;
+mod grpc;
+mod harness;
+mod http1;
+mod http2;
+mod observability;
+mod proxy_protocol;
+mod reload;
+mod routing;
+mod streaming;
+mod tidy;
+mod tls;
+mod upgrade;
+mod upstream_tls;

@@ -1,0 +1,270 @@
+//! Bodies that are long, slow or without end: passed on as they come, with back-pressure, in
+//! constant memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::harness::*;
+
+/// What the kernel's socket buffers of four sockets may hold on top of the proxy's own.
+const IN_FLIGHT: usize = 24 << 20;
+
+#[tokio::test]
+async fn server_sent_events_arrive_one_by_one() {
+    // An event is sent only once the one before it was read: whoever holds one back stops all.
+    let read = Arc::new(tokio::sync::Notify::new());
+    let app = Backend::script({
+        let read = Arc::clone(&read);
+        move |mut conn| {
+            let read = Arc::clone(&read);
+            async move {
+                let Some(_) = conn.request().await else { return };
+                conn.send(
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+                     Transfer-Encoding: chunked\r\n\r\n",
+                )
+                .await;
+                for number in 0..4 {
+                    read.notified().await;
+                    let event = format!("data: {number}\n\n");
+                    conn.send(format!("{:x}\r\n{event}\r\n", event.len())).await;
+                }
+                conn.stall().await;
+            }
+        }
+    })
+    .await;
+    let proxy = Proxy::to(app.address()).await;
+
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("GET /events HTTP/1.1\r\nHost: t\r\nAccept: text/event-stream\r\n\r\n").await;
+    let head = client.head().await;
+    assert_eq!(head.headers.get("content-type"), Some("text/event-stream"));
+    for number in 0..4 {
+        read.notify_one();
+        let event = client.chunk().await.expect("an event");
+        assert_eq!(String::from_utf8_lossy(&event), format!("data: {number}\n\n"));
+    }
+    drop(client);
+    eventually(STEP, "the upstream is told that nobody listens", async || app.open() == 0).await;
+
+    let mut h2 = H2::connect(proxy.web()).await;
+    let (response, _) = h2.open(get_request("t", "/events"), true).await.expect("a stream");
+    let response = within(STEP, "the head", response).await.expect("a response");
+    let mut body = response.into_body();
+    for number in 0..4 {
+        read.notify_one();
+        let data = within(STEP, "an event", body.data()).await.expect("open").expect("data");
+        assert_eq!(String::from_utf8_lossy(&data), format!("data: {number}\n\n"));
+    }
+    drop(body);
+    eventually(STEP, "a reset stream ends the upstream's", async || app.open() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_download_waits_for_a_slow_reader_in_constant_memory() {
+    let size = 160 << 20;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let app = Backend::script({
+        let sent = Arc::clone(&sent);
+        move |mut conn| {
+            let sent = Arc::clone(&sent);
+            async move {
+                let Some(_) = conn.request().await else { return };
+                conn.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n")).await;
+                let block = vec![b'x'; 64 << 10];
+                while sent.load(Ordering::SeqCst) < size && conn.try_send(&block).await {
+                    sent.fetch_add(block.len(), Ordering::SeqCst);
+                }
+                conn.stall().await;
+            }
+        }
+    })
+    .await;
+    let proxy = Proxy::to(app.address()).await;
+    // The first request brings in what stays: pages, buffers, a connection.
+    let before = proxy.rss();
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    assert_eq!(client.head().await.status, 200);
+    let stopped = settled(|| sent.load(Ordering::SeqCst)).await;
+    assert!(stopped < IN_FLIGHT, "{stopped} bytes were taken although nobody reads");
+    let mut received = 0;
+    let mut highest = proxy.rss();
+    while received < size {
+        let bytes = client.some().await.expect("more");
+        assert!(!bytes.is_empty(), "ended after {received}");
+        received += bytes.len();
+        highest = highest.max(proxy.rss());
+    }
+    assert_eq!(received, size);
+    assert!(highest < before + (24 << 20), "memory grew from {before} to {highest}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_upload_waits_for_a_slow_back_end_in_constant_memory() {
+    let size = 160 << 20;
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let app = Backend::script({
+        let gate = Arc::clone(&gate);
+        move |mut conn| {
+            let gate = Arc::clone(&gate);
+            async move {
+                let Some(_) = conn.head().await else { return };
+                gate.notified().await;
+                let mut received = 0;
+                while received < size {
+                    let bytes = conn.some().await;
+                    if bytes.is_empty() {
+                        return;
+                    }
+                    received += bytes.len();
+                }
+                conn.send(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{received}",
+                    received.to_string().len()
+                ))
+                .await;
+                conn.stall().await;
+            }
+        }
+    })
+    .await;
+    let proxy = Proxy::to(app.address()).await;
+    let before = proxy.rss();
+    let client = Client::connect(proxy.web()).await;
+    let (io, _) = client.into_parts();
+    let (mut read, mut write) = tokio::io::split(io);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let upload = tokio::spawn({
+        let sent = Arc::clone(&sent);
+        async move {
+            use tokio::io::AsyncWriteExt;
+            let head = format!("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {size}\r\n\r\n");
+            write.write_all(head.as_bytes()).await.expect("the proxy reads");
+            let block = vec![b'x'; 64 << 10];
+            while sent.load(Ordering::SeqCst) < size {
+                write.write_all(&block).await.expect("the proxy reads");
+                sent.fetch_add(block.len(), Ordering::SeqCst);
+            }
+            write
+        }
+    });
+    let stopped = settled(|| sent.load(Ordering::SeqCst)).await;
+    assert!(stopped < IN_FLIGHT, "{stopped} bytes were taken although nobody reads");
+    gate.notify_one();
+    let mut response = Vec::new();
+    let mut highest = 0;
+    let expected = format!("\r\n\r\n{size}");
+    while !String::from_utf8_lossy(&response).ends_with(&expected) {
+        let mut buffer = [0; 1024];
+        let read = tokio::io::AsyncReadExt::read(&mut read, &mut buffer);
+        tokio::select! {
+            count = read => {
+                let count = count.expect("a response");
+                assert!(count > 0, "ended with {:?}", String::from_utf8_lossy(&response));
+                response.extend_from_slice(&buffer[..count]);
+            }
+            () = pass(Duration::from_millis(20)) => {}
+        }
+        highest = highest.max(proxy.rss());
+    }
+    drop(upload.await.expect("the upload ends"));
+    assert!(highest < before + (24 << 20), "memory grew from {before} to {highest}");
+}
+
+/// The value that `read` comes to rest at.
+async fn settled(read: impl Fn() -> usize) -> usize {
+    let mut last = usize::MAX;
+    let mut calm = 0;
+    eventually(STEP, "the flow stops", async || {
+        let now = read();
+        calm = if now == last && now > 0 { calm + 1 } else { 0 };
+        last = now;
+        calm >= 60
+    })
+    .await;
+    last
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_all_sizes_arrive_unchanged_over_every_protocol() {
+    let echo = Server::echo().await;
+    let h2c = Server::h2c().await;
+    let proxy = Proxy::start(
+        r#"
+listeners: { web: { bind: "@web@" } }
+hosts:
+  "*":
+    routes:
+      - { path: /h1, upstream: h1 }
+      - { path: /h2, upstream: h2 }
+upstreams:
+  h1: { endpoints: ["@h1@"] }
+  h2: { protocol: h2c, endpoints: ["@h2@"] }
+"#,
+        &[("h1", &echo.address()), ("h2", &h2c.address())],
+    )
+    .await;
+    let sizes = [0, 1, 1023, 8192, 16_384, 16_385, 65_535, 65_536, 262_144, 1_000_003];
+    let mut client = Client::connect(proxy.web()).await;
+    for path in ["/h1", "/h2"] {
+        for size in sizes {
+            let body = body_pattern(size);
+            client
+                .send(format!("POST {path} HTTP/1.1\r\nHost: t\r\nContent-Length: {size}\r\n\r\n"))
+                .await;
+            client.send(&body).await;
+            let echoed = Echoed::of(&client.response().await.body);
+            assert_eq!(
+                (echoed.length, echoed.fingerprint),
+                (size as u64, fingerprint(&body)),
+                "{path} {size} up"
+            );
+            let response = client.request("GET", "t", &format!("{path}?size={size}")).await;
+            assert!(response.body == body, "{path} {size} down");
+        }
+    }
+    let mut h2 = H2::connect(proxy.web()).await;
+    for path in ["/h1", "/h2"] {
+        for size in sizes {
+            let response = h2.get("t", &format!("{path}?size={size}")).await;
+            assert!(response.body == body_pattern(size), "{path} {size} down over HTTP/2");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_frees_the_upstream() {
+    let app = Backend::script(|mut conn| async move {
+        let Some(_) = conn.request().await else { return };
+        conn.stall().await;
+    })
+    .await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("GET /slow HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    eventually(STEP, "the request arrives", async || app.requests().len() == 1).await;
+    drop(client);
+    eventually(Duration::from_secs(2), "the upstream request is given up", async || {
+        app.open() == 0
+    })
+    .await;
+
+    let mut h2 = H2::connect(proxy.web()).await;
+    let (response, mut send) = h2.open(get_request("t", "/slow"), false).await.expect("a stream");
+    eventually(STEP, "the request arrives", async || app.requests().len() == 2).await;
+    send.send_reset(h2::Reason::CANCEL);
+    drop(response);
+    eventually(Duration::from_secs(2), "the upstream request is given up", async || {
+        app.open() == 0
+    })
+    .await;
+    proxy
+        .metrics_until("both are counted as closed by the client", |metrics| {
+            let closed = &[("reason", "client_closed")];
+            metrics.sum("portcullis_requests_total", closed) >= 2.0
+        })
+        .await;
+}

@@ -1,0 +1,235 @@
+//! WebSocket and other upgrades, over HTTP/1 and by extended CONNECT over HTTP/2.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use h2::ext::Protocol;
+use http::{Method, Request};
+
+use crate::harness::*;
+
+async fn websocket_backend() -> Backend {
+    Backend::script(|mut conn| async move {
+        if accept_websocket(&mut conn).await.is_some() {
+            echo_frames(conn).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_websocket_passes_messages_both_ways() {
+    let app = websocket_backend().await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut socket = WebSocket::connect(proxy.web(), "chat.example", "/room?id=1").await;
+    socket.round_trip("hello").await;
+    let long = "x".repeat(200_000);
+    socket.round_trip(&long).await;
+    socket.send_frame(Opcode::Close, b"\x03\xe8").await;
+    let close = socket.next().await.expect("the close is answered");
+    assert_eq!((close.opcode, close.payload.as_slice()), (8, &b"\x03\xe8"[..]));
+    assert_eq!(socket.next().await, None, "then the connection ends");
+    let seen = app.last();
+    assert_eq!(seen.target, "/room?id=1");
+    assert_eq!(seen.headers.get("sec-websocket-version"), Some("13"));
+    assert!(seen.headers.joined("connection").to_ascii_lowercase().contains("upgrade"));
+    assert_eq!(seen.headers.get("host"), Some("chat.example"));
+    assert!(seen.headers.has("x-forwarded-for"));
+}
+
+#[tokio::test]
+async fn frames_sent_right_behind_the_handshake_are_not_lost() {
+    let app = websocket_backend().await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send(
+            [
+                b"GET / HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+                    .to_vec(),
+                frame(Opcode::Text, b"early", true),
+            ]
+            .concat(),
+        )
+        .await;
+    assert_eq!(client.head().await.status, 101);
+    let mut buffer = BytesMut::new();
+    let echoed = loop {
+        buffer.extend_from_slice(&client.some().await.expect("the frame comes back"));
+        if let Some(frame) = parse(&mut buffer) {
+            break frame;
+        }
+    };
+    assert_eq!(echoed.payload, b"early");
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_stays_http() {
+    let app = Backend::script(|mut conn| async move {
+        while let Some(seen) = conn.request().await {
+            let answer = match seen.target.as_str() {
+                "/426" => {
+                    "HTTP/1.1 426 Upgrade Required\r\nUpgrade: foo\r\nContent-Length: 0\r\n\r\n"
+                }
+                _ => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain",
+            };
+            conn.send(answer).await;
+        }
+    })
+    .await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send(
+            "GET /426 HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n\
+             GET /next HTTP/1.1\r\nHost: t\r\n\r\n",
+        )
+        .await;
+    assert_eq!(client.response().await.status, 426);
+    assert_eq!(client.response().await.text(), "plain");
+    let targets: Vec<_> = app.requests().into_iter().map(|seen| seen.target).collect();
+    assert_eq!(targets, ["/426", "/next"], "the second request was parsed, not tunnelled");
+}
+
+#[tokio::test]
+async fn other_protocols_are_tunnelled_as_bytes_and_each_direction_ends_on_its_own() {
+    let app = Backend::script(|mut conn| async move {
+        let Some(seen) = conn.head().await else { return };
+        assert_eq!(seen.headers.get("upgrade"), Some("line-echo/1"));
+        conn.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: line-echo/1\r\n\r\n\
+             welcome\r\n",
+        )
+        .await;
+        while let Some(line) = conn.line().await {
+            conn.send(format!("{line}!\r\n")).await;
+        }
+        conn.send("bye\r\n").await;
+    })
+    .await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: line-echo/1\r\n\r\n")
+        .await;
+    let head = client.head().await;
+    assert_eq!((head.status, head.headers.get("upgrade")), (101, Some("line-echo/1")));
+    assert_eq!(client.exactly(9).await.expect("bytes").as_deref(), Some(&b"welcome\r\n"[..]));
+    client.send("a\r\n").await;
+    assert_eq!(client.exactly(4).await.expect("bytes").as_deref(), Some(&b"a!\r\n"[..]));
+    client.send("b\r\n").await;
+    client.half_close().await;
+    let rest = client.exactly(9).await.expect("bytes");
+    assert_eq!(rest.as_deref(), Some(&b"b!\r\nbye\r\n"[..]), "what follows a half-close arrives");
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_when_the_back_end_ends_it() {
+    let app = Backend::script(|mut conn| async move {
+        if accept_websocket(&mut conn).await.is_some() {
+            conn.send(frame(Opcode::Text, b"last words", false)).await;
+        }
+    })
+    .await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut socket = WebSocket::connect(proxy.web(), "t", "/").await;
+    assert_eq!(socket.next().await.expect("a frame").payload, b"last words");
+    assert_eq!(socket.next().await, None);
+}
+
+#[tokio::test]
+async fn switching_protocols_unasked_is_an_upstream_fault() {
+    let app = Backend::answering(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\nsecret",
+    )
+    .await;
+    let proxy = Proxy::to(app.address()).await;
+    let response = get(proxy.web(), "t", "/").await;
+    response.assert_refused(502, "upstream_protocol");
+    eventually(STEP, "the connection is dropped", async || app.open() == 0).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_to_cleartext_http_2_is_ignored() {
+    let app = Backend::saying("plain").await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send(
+            "GET / HTTP/1.1\r\nHost: t\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+             HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+        )
+        .await;
+    let response = client.response().await;
+    assert_eq!((response.status, response.text().as_str()), (200, "plain"));
+    let seen = app.last();
+    assert!(!seen.headers.has("upgrade") && !seen.headers.has("http2-settings"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_websocket_over_http_2_reaches_an_http_1_back_end() {
+    let app = websocket_backend().await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut h2 = H2::connect(proxy.web()).await;
+    // The server's settings tell that it knows extended CONNECT (RFC 8441 section 3).
+    h2.get("t", "/warm-up").await;
+    assert!(h2.send.is_extended_connect_protocol_enabled(), "RFC 8441 is offered");
+    let mut request = Request::builder()
+        .method(Method::CONNECT)
+        .uri(authority("chat.example", "/room?id=2"))
+        .header("sec-websocket-version", "13")
+        .body(())
+        .expect("a request");
+    request.extensions_mut().insert(Protocol::from_static("websocket"));
+    let (response, send) = h2.open(request, false).await.expect("a stream");
+    let response = within(STEP, "the tunnel opens", response).await.expect("a response");
+    assert_eq!(response.status(), 200);
+    let mut tunnel = H2Tunnel::new(send, response.into_body());
+    for text in ["one", "two", &"y".repeat(70_000)] {
+        tunnel.send(frame(Opcode::Text, text.as_bytes(), true));
+        let back = loop {
+            if let Some(frame) = parse(&mut tunnel.buffer) {
+                break frame;
+            }
+            assert!(tunnel.fill().await, "the tunnel stays open");
+        };
+        assert_eq!(back.payload, text.as_bytes());
+    }
+    let seen = app.last();
+    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("GET", "/room?id=2"));
+    assert_eq!(seen.headers.get("upgrade"), Some("websocket"));
+    assert_eq!(seen.headers.get("host"), Some("chat.example"));
+    assert_eq!(
+        seen.headers.get("sec-websocket-key").map(str::len),
+        Some(24),
+        "the key that HTTP/2 does without is made for HTTP/1"
+    );
+    // Other streams of the connection go on meanwhile.
+    assert_eq!(h2.get("t", "/other").await.status, 426);
+    tunnel.finish();
+    while tunnel.fill().await {}
+}
+
+#[tokio::test]
+async fn a_tunnel_in_which_nothing_moves_is_closed_after_its_time() {
+    let app = websocket_backend().await;
+    let proxy = Proxy::start(
+        r#"
+listeners: { web: { bind: "@web@" } }
+hosts: { "*": { routes: [ { path: /, upstream: app, timeouts: { tunnel_idle: 1s } } ] } }
+upstreams: { app: { endpoints: ["@app@"] } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    let mut socket = WebSocket::connect(proxy.web(), "t", "/").await;
+    let start = std::time::Instant::now();
+    while start.elapsed() < Duration::from_millis(1500) {
+        socket.round_trip("busy").await;
+        pass(Duration::from_millis(300)).await;
+    }
+    assert_eq!(socket.next().await, None, "silence ends it");
+    assert!(start.elapsed() >= Duration::from_millis(2300), "not before its time");
+}

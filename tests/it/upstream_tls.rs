@@ -1,0 +1,125 @@
+//! TLS towards upstreams: verified unless told otherwise.
+
+use crate::harness::*;
+
+fn config(tls: &str) -> String {
+    format!(
+        r#"
+listeners: {{ web: {{ bind: "@web@" }} }}
+hosts: {{ "*": {{ routes: [ {{ path: /, upstream: app }} ] }} }}
+upstreams: {{ app: {{ endpoints: ["@app@"], tls: {tls} }} }}
+"#
+    )
+}
+
+async fn proxy(app: &Server, tls: &str, ca: &Ca) -> Proxy {
+    let setup = Setup::new(&config(tls)).with("app", app.address());
+    setup.file("ca.pem", ca.pem.as_str()).start().await
+}
+
+#[tokio::test]
+async fn the_certificate_must_be_signed_by_the_ca_and_for_the_name() {
+    let (ca, stranger) = (Ca::new(), Ca::new());
+    let app = Server::tls(server_config(&ca.server(&["inner.example"]), &[], None)).await;
+
+    let good = proxy(&app, "{ ca: ca.pem, server_name: inner.example }", &ca).await;
+    let echoed = Echoed::of(&get(good.web(), "shop.example", "/").await.body);
+    assert_eq!(echoed.sni.as_deref(), Some("inner.example"));
+    assert_eq!(echoed.host, "shop.example", "the name is for TLS; Host stays");
+
+    let wrong_ca = proxy(&app, "{ ca: ca.pem, server_name: inner.example }", &stranger).await;
+    get(wrong_ca.web(), "t", "/").await.assert_refused(502, "upstream_tls");
+
+    let wrong_name = proxy(&app, "{ ca: ca.pem, server_name: other.example }", &ca).await;
+    get(wrong_name.web(), "t", "/").await.assert_refused(502, "upstream_tls");
+
+    let system = proxy(&app, "true", &ca).await;
+    get(system.web(), "inner.example", "/").await.assert_refused(502, "upstream_tls");
+
+    let by_host = proxy(&app, "{ ca: ca.pem }", &ca).await;
+    let echoed = Echoed::of(&get(by_host.web(), "inner.example", "/").await.body);
+    assert_eq!(echoed.sni.as_deref(), Some("inner.example"), "the request's host is the name");
+    get(by_host.web(), "other.example", "/").await.assert_refused(502, "upstream_tls");
+
+    let unverified = proxy(&app, "{ verify: false, server_name: any.example }", &stranger).await;
+    assert_eq!(get(unverified.web(), "t", "/").await.status, 200, "turned off in so many words");
+    assert_eq!(app.requests(), 3);
+}
+
+#[tokio::test]
+async fn a_connection_verified_for_one_name_is_not_used_for_another() {
+    let ca = Ca::new();
+    let app = Server::tls(server_config(&ca.server(&["inner.example"]), &[], None)).await;
+    let proxy = proxy(&app, "{ ca: ca.pem }", &ca).await;
+    let mut client = Client::connect(proxy.web()).await;
+    assert_eq!(client.request("GET", "inner.example", "/").await.status, 200);
+    client.request("GET", "other.example", "/").await.assert_refused(502, "upstream_tls");
+    assert_eq!(client.request("GET", "inner.example", "/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_to_the_upstream() {
+    let (ca, clients) = (Ca::new(), Ca::new());
+    let tls = server_config(&ca.server(&["inner.example"]), &[], Some(&clients));
+    let app = Server::tls(tls).await;
+    let pair = clients.client("portcullis");
+    let setup = Setup::new(&config(
+        "{ ca: ca.pem, server_name: inner.example, \
+         client_certificate: { cert: client.pem, key: client.key } }",
+    ));
+    let setup = setup.with("app", app.address()).file("ca.pem", ca.pem.as_str());
+    let setup = setup.file("client.pem", pair.cert).file("client.key", pair.key);
+    let with = setup.start().await;
+    assert!(Echoed::of(&get(with.web(), "t", "/").await.body).client_certificate);
+    let without = proxy(&app, "{ ca: ca.pem, server_name: inner.example }", &ca).await;
+    let response = get(without.web(), "t", "/").await;
+    assert_eq!(response.status, 502, "{response}");
+}
+
+#[tokio::test]
+async fn the_protocol_is_what_alpn_agrees_on_unless_one_is_demanded() {
+    let ca = Ca::new();
+    let pair = ca.server(&["inner.example"]);
+    let both = Server::tls(server_config(&pair, &["h2", "http/1.1"], None)).await;
+    let old = Server::tls(server_config(&pair, &["http/1.1"], None)).await;
+    for (app, protocol, expected) in [
+        (&both, "auto", "HTTP/2.0"),
+        (&old, "auto", "HTTP/1.1"),
+        (&both, "http1", "HTTP/1.1"),
+        (&both, "h2", "HTTP/2.0"),
+    ] {
+        let setup = Setup::new(&format!(
+            r#"
+listeners: {{ web: {{ bind: "@web@" }} }}
+hosts: {{ "*": {{ routes: [ {{ path: /, upstream: app }} ] }} }}
+upstreams:
+  app:
+    protocol: {protocol}
+    endpoints: ["@app@"]
+    tls: {{ ca: ca.pem, server_name: inner.example }}
+"#
+        ));
+        let setup = setup.with("app", app.address()).file("ca.pem", ca.pem.as_str());
+        let proxy = setup.start().await;
+        let mut client = Client::connect(proxy.web()).await;
+        for _ in 0..3 {
+            let echoed = Echoed::of(&client.request("GET", "shop.example", "/").await.body);
+            assert_eq!(echoed.version, expected, "{protocol}");
+            assert_eq!(echoed.host, "shop.example");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_without_tls_is_a_502() {
+    let ca = Ca::new();
+    let app = Backend::script(|mut conn| async move {
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        conn.stall().await;
+    })
+    .await;
+    let setup = Setup::new(&config("{ ca: ca.pem, server_name: inner.example }"));
+    let proxy = setup.with("app", app.address()).file("ca.pem", ca.pem.as_str()).start().await;
+    get(proxy.web(), "t", "/").await.assert_refused(502, "upstream_tls");
+    assert!(!app.received().starts_with(b"GET"), "nothing was said in the clear");
+}
