@@ -28,7 +28,7 @@ impl Cores {
     }
 }
 
-/// The processor's name, the kernel's release and the number of CPUs.
+/// The processor's name, the kernel's version and the number of CPUs.
 pub fn describe() -> (String, String, usize) {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo
@@ -37,7 +37,9 @@ pub fn describe() -> (String, String, usize) {
         .map_or("unknown processor", |(_, name)| name);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let count = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
-    (model.to_owned(), kernel.trim().to_owned(), count)
+    // The rest of a release is its builder's.
+    let kernel: Vec<&str> = kernel.trim().split(['.', '-']).take(2).collect();
+    (model.to_owned(), kernel.join("."), count)
 }
 
 /// How many files this process may open.

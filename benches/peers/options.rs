@@ -73,7 +73,8 @@ impl Line {
         }
     }
 
-    /// The ratio to the best peer that Portcullis has set itself; `None` is no target.
+    /// The ratio to the better of nginx and HAProxy that Portcullis has set itself; `None` is no
+    /// target.
     pub fn target(self) -> Option<f64> {
         match self {
             Line::H2Tls => Some(1.15),
@@ -101,6 +102,8 @@ pub struct Options {
     pub binary: PathBuf,
     /// An older Portcullis binary to run as a column of its own.
     pub baseline: Option<PathBuf>,
+    /// Whether nginx and HAProxy are tuned for large bodies instead of running as shipped.
+    pub tuned: bool,
     /// Count instructions under callgrind instead of measuring time.
     pub instructions: Option<u64>,
 }
@@ -155,6 +158,7 @@ impl Options {
             binary: variable("BINARY")
                 .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_portcullis")), PathBuf::from),
             baseline,
+            tuned: flag("TUNED", false)?,
             instructions,
         })
     }

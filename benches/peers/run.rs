@@ -4,7 +4,6 @@ mod instructions;
 mod turn;
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 
@@ -12,16 +11,14 @@ use crate::certificate::Certificate;
 use crate::load;
 use crate::machine::{self, Cores};
 use crate::options::{Line, Options, scratch};
-use crate::peers::{Kind, Proxy, install};
+use crate::peers::{Ground, Kind, Proxy, install};
 use crate::report::{self, Column, Report, Row};
 
 /// What all turns of a run share.
 #[derive(Debug)]
 struct Bench<'a> {
     options: &'a Options,
-    cores: Cores,
-    certificate: Certificate,
-    backend: SocketAddr,
+    ground: Ground,
     binaries: Vec<(Kind, Result<PathBuf, String>)>,
 }
 
@@ -49,7 +46,9 @@ pub fn run(options: &Options) -> io::Result<bool> {
     }
     cores.pin_load()?;
     let certificate = Certificate::make(&scratch())?;
-    let bench = Bench { options, cores, certificate, backend: load::backend::start()?, binaries };
+    let backend = load::backend::start()?;
+    let ground = Ground { backend, certificate, cores, tuned: options.tuned };
+    let bench = Bench { options, ground, binaries };
     if let Some(requests) = options.instructions {
         return instructions::run(&bench, requests);
     }
@@ -81,9 +80,7 @@ impl Bench<'_> {
     fn start(&self, kind: Kind, wrapper: &[String]) -> io::Result<Proxy> {
         let binary = self.binaries.iter().find(|(of, _)| *of == kind).map(|(_, binary)| binary);
         match binary {
-            Some(Ok(path)) => {
-                Proxy::start(kind, path, self.backend, &self.certificate, self.cores, wrapper)
-            }
+            Some(Ok(path)) => Proxy::start(kind, path, &self.ground, wrapper),
             Some(Err(problem)) => Err(io::Error::other(problem.clone())),
             None => Err(io::Error::other("not asked for")),
         }

@@ -146,6 +146,9 @@ impl Connection {
                 return Err(io::Error::other(format!("a body of {} bytes", response.length)));
             }
             meter.answered(self.sent);
+            if meter.is_full() {
+                return Ok(After::Keep);
+            }
             if load.connection_per_request {
                 self.close()?;
                 return Ok(After::Reopen);

@@ -140,5 +140,8 @@ async fn stream(sender: SendRequest<Bytes>, body: usize, meter: Shared) -> Resul
             return Err(End::Wrong(format!("a body of {length} bytes")));
         }
         meter.borrow_mut().answered(sent);
+        if meter.borrow().is_full() {
+            return std::future::pending().await;
+        }
     }
 }

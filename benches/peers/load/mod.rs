@@ -129,6 +129,11 @@ impl Meter {
         }
     }
 
+    /// Whether all requests of a fixed number are answered, so that none may be added.
+    pub fn is_full(&self) -> bool {
+        matches!(self.extent, Extent::Requests(limit) if self.answered >= limit)
+    }
+
     /// Something went wrong.
     pub fn error(&mut self, what: impl Into<String>) {
         self.errors += 1;

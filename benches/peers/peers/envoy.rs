@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use super::Setting;
 
-pub fn arguments(setting: &Setting<'_>) -> io::Result<Vec<String>> {
-    let (chain, key) = (setting.certificate.chain.display(), setting.certificate.key.display());
+pub(super) fn arguments(setting: &Setting<'_>) -> io::Result<Vec<String>> {
+    let certificate = &setting.ground.certificate;
+    let (chain, key) = (certificate.chain.display(), certificate.key.display());
     let transport = format!(
         "transport_socket:
         name: envoy.transport_sockets.tls
@@ -43,7 +44,7 @@ static_resources:
         admin = address(setting.admin),
         plain = address(setting.plain),
         tls = address(setting.tls),
-        backend = address(setting.backend),
+        backend = address(setting.ground.backend),
         manager = connection_manager(),
     );
     let path = setting.write("envoy.yaml", &text)?;

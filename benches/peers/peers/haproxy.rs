@@ -3,14 +3,20 @@
 use std::io;
 
 use super::Setting;
+use crate::machine::file_limit;
 
-pub fn arguments(setting: &Setting<'_>) -> io::Result<Vec<String>> {
-    let Setting { plain, tls, admin, backend, .. } = setting;
-    let pem = setting.certificate.both.display();
+pub(super) fn arguments(setting: &Setting<'_>) -> io::Result<Vec<String>> {
+    let Setting { plain, tls, admin, ground, .. } = setting;
+    let backend = ground.backend;
+    let pem = ground.certificate.both.display();
+    // It counts two files for each connection and pipe and refuses to start beyond the limit.
+    let connections = (file_limit().min(40_000) - 1200) / 2;
+    let splice = if ground.tuned { "\n  option splice-auto" } else { "" };
     let text = format!(
         "global
   nbthread 1
-  maxconn 12000
+  maxconn {connections}
+  maxpipes 250
   ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
   mode http
@@ -18,7 +24,7 @@ defaults
   timeout client 75s
   timeout server 75s
   timeout http-keep-alive 75s
-  option http-keep-alive
+  option http-keep-alive{splice}
 frontend web
   bind {plain} backlog 4096
   bind {tls} ssl crt {pem} alpn h2,http/1.1 backlog 4096
@@ -40,5 +46,5 @@ backend backend
 "
     );
     let path = setting.write("haproxy.cfg", &text)?;
-    Ok(vec!["-db".into(), "-q".into(), "-f".into(), path.display().to_string()])
+    Ok(vec!["-db".into(), "-f".into(), path.display().to_string()])
 }

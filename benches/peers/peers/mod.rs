@@ -62,7 +62,7 @@ impl Kind {
         !matches!(self, Kind::Baseline | Kind::Portcullis)
     }
 
-    /// The binary's version as it says itself.
+    /// The version number within what the binary says of itself.
     pub fn version(self, binary: &Path) -> String {
         let argument = match self {
             Kind::Baseline | Kind::Portcullis => "version",
@@ -70,25 +70,37 @@ impl Kind {
             Kind::Haproxy | Kind::Nginx => "-v",
         };
         let Ok(output) = Command::new(binary).arg(argument).output() else {
-            return "unknown version".into();
+            return "unknown".into();
         };
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
-        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("unknown");
-        line.rsplit("version:").next().unwrap_or(line).trim().to_owned()
+        // "nginx/1.22.1", "HAProxy version 2.6.12-1 …", "envoy  version: <commit>/1.40.0/Clean/…"
+        text.split([' ', '/', '-', '\n'])
+            .find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'))
+            .unwrap_or("unknown")
+            .to_owned()
     }
+}
+
+/// What all proxies of a run share.
+#[derive(Debug)]
+pub struct Ground {
+    pub backend: SocketAddr,
+    pub certificate: Certificate,
+    pub cores: Cores,
+    /// Whether nginx and HAProxy get what an expert would set for large bodies.
+    pub tuned: bool,
 }
 
 /// What a proxy's configuration is made from.
 #[derive(Debug)]
-pub struct Setting<'a> {
+struct Setting<'a> {
     /// A directory of its own.
-    pub dir: PathBuf,
-    pub plain: SocketAddr,
-    pub tls: SocketAddr,
-    pub admin: SocketAddr,
-    pub backend: SocketAddr,
-    pub certificate: &'a Certificate,
+    dir: PathBuf,
+    plain: SocketAddr,
+    tls: SocketAddr,
+    admin: SocketAddr,
+    ground: &'a Ground,
 }
 
 impl Setting<'_> {
@@ -109,20 +121,18 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts `kind` on `cores.proxy` (with `wrapper` before its command line) and waits until it
-    /// answers and adds every header.
+    /// Starts `kind` on its core, with `wrapper` before its command line, and waits until it answers
+    /// and adds every header.
     pub fn start(
         kind: Kind,
         binary: &Path,
-        backend: SocketAddr,
-        certificate: &Certificate,
-        cores: Cores,
+        ground: &Ground,
         wrapper: &[String],
     ) -> io::Result<Self> {
         let dir = crate::options::scratch().join(kind.key());
         std::fs::create_dir_all(&dir)?;
         let [plain, tls, admin] = free_addresses()?;
-        let setting = Setting { dir, plain, tls, admin, backend, certificate };
+        let setting = Setting { dir, plain, tls, admin, ground };
         let arguments = match kind {
             Kind::Baseline | Kind::Portcullis => portcullis::arguments(&setting)?,
             Kind::Envoy => envoy::arguments(&setting)?,
@@ -134,7 +144,7 @@ impl Proxy {
         // Both programs replace themselves, so the child is the proxy. The parent's death ends
         // it even when the parent is killed.
         let child = Command::new("taskset")
-            .args(["--cpu-list", &cores.proxy.to_string(), "setpriv", "--pdeathsig", "TERM"])
+            .args(["--cpu-list", &ground.cores.proxy.to_string(), "setpriv", "--pdeathsig", "TERM"])
             .args(wrapper)
             .arg(binary)
             .args(arguments)

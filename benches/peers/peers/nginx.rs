@@ -4,20 +4,27 @@ use std::io;
 
 use super::Setting;
 use crate::certificate::HOST;
+use crate::machine::file_limit;
 
-pub fn arguments(setting: &Setting<'_>) -> io::Result<Vec<String>> {
+pub(super) fn arguments(setting: &Setting<'_>) -> io::Result<Vec<String>> {
     let dir = setting.dir.display();
-    let Setting { plain, tls, admin, backend, .. } = setting;
-    let (chain, key) = (setting.certificate.chain.display(), setting.certificate.key.display());
+    let Setting { plain, tls, admin, ground, .. } = setting;
+    let backend = ground.backend;
+    let (chain, key) = (ground.certificate.chain.display(), ground.certificate.key.display());
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+    let buffers = if ground.tuned {
+        "proxy_buffer_size 16k; proxy_buffers 16 32k; proxy_busy_buffers_size 256k;"
+    } else {
+        ""
+    };
+    let connections = file_limit().min(40_000) - 200;
     let text = format!(
         "{user}
 worker_processes 1;
 daemon off;
 pid {dir}/pid;
 error_log stderr error;
-worker_rlimit_nofile 16384;
-events {{ worker_connections 12000; }}
+events {{ worker_connections {connections}; }}
 http {{
   access_log off;
   client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
@@ -26,11 +33,12 @@ http {{
   tcp_nodelay on;
   upstream backend {{
     server {backend};
-    keepalive 256;
+    keepalive 1024;
     keepalive_requests 100000000;
   }}
   proxy_http_version 1.1;
   proxy_max_temp_file_size 0;
+  {buffers}
   proxy_set_header Connection \"\";
   proxy_set_header Host $http_host;
   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;

@@ -6,9 +6,10 @@ use std::io;
 
 use super::Setting;
 
-pub fn arguments(setting: &Setting<'_>) -> io::Result<Vec<String>> {
-    let Setting { plain, tls, admin, backend, .. } = setting;
-    let (chain, key) = (setting.certificate.chain.display(), setting.certificate.key.display());
+pub(super) fn arguments(setting: &Setting<'_>) -> io::Result<Vec<String>> {
+    let Setting { plain, tls, admin, ground, .. } = setting;
+    let backend = ground.backend;
+    let (chain, key) = (ground.certificate.chain.display(), ground.certificate.key.display());
     let mut text = format!(
         "workers: 1
 admin: {{ bind: \"{admin}\" }}

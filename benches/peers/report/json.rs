@@ -22,6 +22,7 @@ pub fn render(report: &Report, options: &Options) -> io::Result<String> {
         "cores": { "proxy": report.cores.proxy, "load": report.cores.load },
         "rounds": options.rounds,
         "window_seconds": options.window.as_secs_f64(),
+        "peers_tuned_for_large_bodies": options.tuned,
         "proxies": proxies,
         "lines": report.rows.iter().map(line).collect::<Vec<_>>(),
     });

@@ -85,21 +85,23 @@ impl Row {
 
     /// The peer with the lowest median.
     pub fn best_peer(&self) -> Option<&Cell> {
+        self.best_of(Kind::is_peer)
+    }
+
+    /// Of those that `wanted` takes, the one with the lowest median.
+    pub fn best_of(&self, wanted: fn(Kind) -> bool) -> Option<&Cell> {
         let figure = |cell: &Cell| cell.median(|turn| Some(turn.figure));
         self.cells
             .iter()
-            .filter(|cell| cell.kind.is_peer())
+            .filter(|cell| wanted(cell.kind))
             .filter_map(|cell| Some((cell, figure(cell)?)))
             .min_by(|(_, a), (_, b)| a.total_cmp(b))
             .map(|(cell, _)| cell)
     }
 
-    /// `cell` in relation to the best peer: the median of the rounds' ratios, so that what slows
-    /// a whole round cancels out.
+    /// `cell` in relation to the best peer.
     pub fn ratio(&self, cell: &Cell) -> Option<f64> {
-        let best = self.best_peer()?;
-        cell.median(|turn| Some(turn.figure))?;
-        median(cell.rounds.iter().zip(&best.rounds).map(|(own, best)| own.figure / best.figure))
+        cell.relative_to(self.best_peer()?)
     }
 }
 
@@ -110,6 +112,13 @@ impl Cell {
             return None;
         }
         median(self.rounds.iter().filter_map(pick))
+    }
+
+    /// This cell's figure in relation to another's: the median of the rounds' ratios, so that what
+    /// slows a whole round cancels out.
+    pub fn relative_to(&self, other: &Cell) -> Option<f64> {
+        self.median(|turn| Some(turn.figure))?;
+        median(self.rounds.iter().zip(&other.rounds).map(|(own, other)| own.figure / other.figure))
     }
 
     /// How far the rounds lie apart, as a share of the median.

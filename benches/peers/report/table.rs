@@ -19,7 +19,7 @@ pub fn print(row: &Row, columns: &[Column]) {
         );
     }
     for (cell, column) in row.cells.iter().zip(columns) {
-        let name = format!("{} {}", cell.kind.key(), short(&column.version));
+        let name = format!("{} {}", cell.kind.key(), column.version);
         match &cell.failure {
             Some(why) => println!("{name:<24} UNMEASURED: {why}"),
             None => println!("{name:<24} {}", figures(row, cell)),
@@ -48,14 +48,6 @@ fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
 }
 
-/// The version number within what a program says of itself.
-fn short(version: &str) -> &str {
-    version
-        .split([' ', '/', '-'])
-        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'))
-        .unwrap_or("")
-}
-
 /// What a line measures, in words.
 pub fn describe(line: Line) -> &'static str {
     match line {
@@ -76,16 +68,19 @@ pub fn verdict(report: &Report) {
     for row in &report.rows {
         let Some(cell) = row.cell(Kind::Portcullis) else { continue };
         let (Some(target), key) = (row.line.target(), row.line.key()) else { continue };
-        lines.push(match row.ratio(cell) {
-            Some(ratio) if ratio <= target => {
-                format!("{key:<12} met      {ratio:.2} <= {target:.2}")
+        let rivals = row.best_of(|kind| matches!(kind, Kind::Haproxy | Kind::Nginx));
+        let ratio = rivals.and_then(|rival| cell.relative_to(rival));
+        let best = number(row.ratio(cell), 2);
+        lines.push(match ratio {
+            Some(ratio) => {
+                let word = if ratio <= target { "met" } else { "MISSED" };
+                format!("{key:<12} {word:<8} {ratio:.2}, target {target:.2}; best peer {best}")
             }
-            Some(ratio) => format!("{key:<12} MISSED   {ratio:.2} > {target:.2}"),
             None => format!("{key:<12} UNMEASURED"),
         });
     }
     if !lines.is_empty() {
-        println!("\nPortcullis, CPU per request in relation to the best peer:");
+        println!("\nPortcullis' CPU per request in relation to the better of nginx and HAProxy:");
         println!("{}", lines.join("\n"));
     }
 }

@@ -51,7 +51,7 @@ pub fn generate(
     };
     let connections = connections.unwrap_or(usual);
     if line == Line::H2Tls {
-        let tls = bench.certificate.client(b"h2")?;
+        let tls = bench.ground.certificate.client(b"h2")?;
         let streams = if connections == 1 { 1 } else { 32 };
         let body = line.body();
         return H2Load { proxy: proxy.tls, tls, connections, streams, body }.run(meter);
@@ -59,7 +59,7 @@ pub fn generate(
     let over_tls = matches!(line, Line::H1Tls | Line::Handshakes);
     let load = H1Load {
         proxy: if over_tls { proxy.tls } else { proxy.plain },
-        tls: over_tls.then(|| bench.certificate.client(b"http/1.1")).transpose()?,
+        tls: over_tls.then(|| bench.ground.certificate.client(b"http/1.1")).transpose()?,
         connections,
         body: line.body(),
         connection_per_request: line == Line::Handshakes,
@@ -69,7 +69,9 @@ pub fn generate(
 
 /// Opens idle connections to a fresh `proxy` and says what memory each takes.
 pub fn idle(bench: &Bench<'_>, line: Line, proxy: &Proxy) -> io::Result<Turn> {
-    let tls = (line == Line::IdleTls).then(|| bench.certificate.client(b"http/1.1")).transpose()?;
+    let tls = (line == Line::IdleTls)
+        .then(|| bench.ground.certificate.client(b"http/1.1"))
+        .transpose()?;
     let address = if tls.is_some() { proxy.tls } else { proxy.plain };
     // Both sides need a file for every connection, and some to live.
     let count = bench.options.idle_connections.min(file_limit().saturating_sub(1000) / 2);
