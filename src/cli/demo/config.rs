@@ -118,7 +118,7 @@ fn upstream(service: &Service) -> Upstream {
         origin: origin("upstream", service.name),
         endpoints: endpoints.collect(),
         balance: Balance::default(),
-        protocol: UpstreamProtocol::Http1,
+        protocol: UpstreamProtocol::default(),
         tls: None,
         pool: PoolOptions::default(),
     }

@@ -1,5 +1,8 @@
 //! The shop over real sockets, with a client that sends and reads bytes as they are.
 
+mod configuration;
+mod frames;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -7,10 +10,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::frame::{self, Decoder, Message, Violation};
 use super::plan::{PLANS, Pace};
 use super::*;
-use crate::ir::{Action, EndpointAddress, SecretBytes};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -452,155 +453,7 @@ fn a_closed_shop_gives_its_ports_back() {
     assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
 }
 
-#[test]
-fn fixed_ports_are_ten_apart_or_do_not_fit() {
-    let options = ShopOptions { first_port: Some(65_500), ..ShopOptions::default() };
-    assert!(matches!(Shop::start(options), Err(ShopError::Ports(65_500))));
-}
-
-#[test]
-fn the_configuration_in_deploy_names_every_fixed_port_once() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/shop/portcullis.yaml");
-    let yaml = std::fs::read_to_string(path).expect("the file is there");
-    let mut found: Vec<u16> = yaml
-        .split("${SHOP:-127.0.0.1}:")
-        .skip(1)
-        .map(|rest| rest[..4].parse().expect("a port of four digits"))
-        .collect();
-    let expected: Vec<u16> = (0u16..)
-        .zip(&PLANS)
-        .flat_map(|(i, plan)| (0u16..).zip(plan.endpoints).map(move |(j, _)| 10 * i + j))
-        .map(|offset| args::FIRST_PORT + offset)
-        .collect();
-    found.sort_unstable();
-    assert_eq!(found, expected);
-    assert!(yaml.contains(ACCESS_LOG_TEMPLATE), "the demo's access log");
-}
-
-#[test]
-fn the_configuration_leads_to_every_endpoint_and_only_to_upstreams_that_exist() {
-    let shop = shop();
-    let listeners = DemoListeners::new("chain", SecretBytes::new(*b"key"));
-    let fragment = fragment(&shop, &listeners);
-    assert_eq!(fragment.listeners["web"].bind.port(), 8080);
-    let tls = fragment.listeners["websecure"].tls.as_ref().expect("TLS");
-    assert_eq!(tls.certificates[0].chain.as_deref(), Some("chain"));
-    let mut used = Vec::new();
-    for route in &fragment.hosts[0].routes {
-        if let Action::Forward(backends) = &route.action {
-            used.extend(backends.iter().map(|backend| backend.upstream.clone()));
-        }
-    }
-    for service in shop.services() {
-        let upstream = &fragment.upstreams[service.name];
-        let addresses: Vec<_> = upstream.endpoints.iter().map(|e| e.address.clone()).collect();
-        let expected: Vec<_> =
-            service.endpoints.iter().map(|e| EndpointAddress::Socket(e.address)).collect();
-        assert_eq!(addresses, expected);
-        assert!(used.iter().any(|name| name.as_str() == service.name), "{}", service.name);
-    }
-    assert!(used.iter().all(|name| fragment.upstreams.contains_key(name)));
-}
-
-#[test]
-fn the_guide_names_the_ports_it_is_given() {
-    let mut listeners = DemoListeners::new("", SecretBytes::new(*b""));
-    listeners.address = [0, 0, 0, 0].into();
-    (listeners.http, listeners.https) = (1111, 2222);
-    let shop = shop();
-    let greeting = greeting(&shop, &listeners);
-    assert!(greeting.contains("http://127.0.0.1:1111/"), "{greeting}");
-    assert!(greeting.contains("https://127.0.0.1:2222/"), "{greeting}");
-    assert!(greeting.contains("http://127.0.0.1:9900/metrics"), "{greeting}");
-    assert!(greeting.contains("\n6. ") && !greeting.contains("\n7. "), "{greeting}");
-    for endpoint in shop.services().iter().flat_map(|service| &service.endpoints) {
-        assert!(greeting.contains(&endpoint.address.to_string()), "{greeting}");
-    }
-}
-
-#[test]
-fn options_without_values_are_the_ports_by_habit() {
-    #[derive(clap::Parser)]
-    struct Command {
-        #[command(flatten)]
-        demo: DemoArgs,
-    }
-    let parse = |args: &[&str]| <Command as clap::Parser>::try_parse_from(args);
-    let demo = parse(&["demo"]).expect("no option is needed").demo;
-    let (given, habit) = (SecretBytes::new(*b"k"), SecretBytes::new(*b"k"));
-    let listeners = demo.listeners("chain", given);
-    assert_eq!(format!("{listeners:?}"), format!("{:?}", DemoListeners::new("chain", habit)));
-    assert!(!demo.backends_only);
-    let demo = parse(&["demo", "--backends-only", "--address", "::1"]).expect("known").demo;
-    assert!(demo.backends_only && demo.address.is_ipv6());
-}
-
-fn decode(pieces: &[&[u8]]) -> Result<Vec<Message>, Violation> {
-    let mut decoder = Decoder::default();
-    let mut messages = Vec::new();
-    for piece in pieces {
-        decoder.push(piece);
-        while let Some(message) = decoder.message()? {
-            messages.push(message);
-        }
-    }
-    Ok(messages)
-}
-
-#[test]
-fn frames_that_break_the_protocol_are_named() {
-    let too_big = masked(0x82, &vec![0; frame::LARGEST + 1]);
-    let mut fragments = masked(0x02, &vec![0; frame::LARGEST]);
-    fragments.extend(masked(0x80, &[0]));
-    let cases: [(&[u8], Violation); 9] = [
-        (&masked(0xc1, b"reserved bit"), Violation::Protocol),
-        (&masked(0x83, b"unknown opcode"), Violation::Protocol),
-        (&masked(0x80, b"continues nothing"), Violation::Protocol),
-        (&masked(0x09, b"fragmented ping"), Violation::Protocol),
-        (&masked(0x89, &[0; 126]), Violation::Protocol),
-        (&masked(0x88, &[3]), Violation::Protocol),
-        (&masked(0x81, &[0xff]), Violation::NotUtf8),
-        (&too_big, Violation::TooBig),
-        (&fragments, Violation::TooBig),
-    ];
-    for (bytes, violation) in cases {
-        assert_eq!(decode(&[bytes]), Err(violation), "{bytes:02x?}");
-    }
-    let interleaved = [masked(0x01, b"a"), masked(0x01, b"b")].concat();
-    assert_eq!(decode(&[&interleaved]), Err(Violation::Protocol));
-}
-
 proptest! {
-    #[test]
-    fn messages_are_the_same_however_their_bytes_are_cut(
-        messages in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..300)), 1..5),
-        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..10),
-    ) {
-        let mut bytes = Vec::new();
-        let mut expected = Vec::new();
-        for (ping, content) in messages {
-            if ping && content.len() <= 125 {
-                bytes.extend(masked(0x89, &content));
-                expected.push(Message::Ping(content));
-            } else {
-                let (start, end) = content.split_at(content.len() / 2);
-                bytes.extend(masked(0x02, start));
-                bytes.extend(masked(0x80, end));
-                expected.push(Message::Binary(content));
-            }
-        }
-        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
-        cuts.extend([0, bytes.len()]);
-        cuts.sort_unstable();
-        let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
-        prop_assert_eq!(decode(&pieces), Ok(expected));
-    }
-
-    #[test]
-    fn no_bytes_upset_the_decoder(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let _ = decode(&[&bytes]);
-    }
-
     #[test]
     fn a_pace_stays_within_its_bounds(seed: u64) {
         for speed in PLANS.iter().flat_map(|plan| plan.endpoints) {
