@@ -4,7 +4,7 @@ mod configuration;
 mod frames;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -22,7 +22,11 @@ fn shop() -> Shop {
 /// A connection to the first endpoint of a service.
 fn connect(shop: &Shop, service: &str) -> BufReader<TcpStream> {
     let service = shop.services().iter().find(|s| s.name == service).expect("a service");
-    let stream = TcpStream::connect(service.endpoints[0].address).expect("it listens");
+    dial(service.endpoints[0].address)
+}
+
+fn dial(address: SocketAddr) -> BufReader<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("it listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     BufReader::new(stream)
 }
@@ -92,14 +96,12 @@ fn every_endpoint_answers_for_itself_and_says_so() {
     for service in shop.services() {
         assert!(service.endpoints.len() >= 2, "{} has several endpoints", service.name);
         for endpoint in &service.endpoints {
-            let stream = TcpStream::connect(endpoint.address).expect("it listens");
-            stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
             let request = format!(
                 "GET {} HTTP/1.1\r\nHost: shop\r\nAccept: text/html\r\n\r\n",
                 service.paths[0]
             );
             let started = Instant::now();
-            let reply = send(&mut BufReader::new(stream), &request);
+            let reply = send(&mut dial(endpoint.address), &request);
             assert!(started.elapsed() >= endpoint.speed.0, "{} takes its time", endpoint.name);
             assert_eq!(reply.status, 200, "{} {}", endpoint.name, reply.head);
             assert_eq!(reply.header("x-endpoint"), Some(&*endpoint.name));
@@ -163,14 +165,12 @@ fn a_cart_follows_its_cookie_and_becomes_an_order() {
 
     // Another endpoint of the service knows the cart too.
     let second = &shop.services().iter().find(|s| s.name == "cart").expect("cart").endpoints[1];
-    let stream = TcpStream::connect(second.address).expect("it listens");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     let body = r#"{"product":"oak-door"}"#;
     let request = format!(
         "POST /cart HTTP/1.1\r\nHost: shop\r\n{cookie}Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let grown = send(&mut BufReader::new(stream), &request);
+    let grown = send(&mut dial(second.address), &request);
     assert_eq!(grown.header("set-cookie"), None, "the cart has its cookie already");
     assert_eq!(grown.json()["total_cents"], 2500 + 34900);
 
@@ -450,7 +450,7 @@ fn a_closed_shop_gives_its_ports_back() {
     let address = shop.services()[0].endpoints[0].address;
     drop(shop);
     assert_eq!(idle.read(&mut [0]).unwrap_or(0), 0, "open connections end");
-    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+    assert!(TcpStream::connect_timeout(&address, DEADLINE).is_err(), "nobody listens any more");
 }
 
 proptest! {
