@@ -74,6 +74,8 @@ pub struct ExchangeBody {
     context: Rc<Context>,
     in_flight: Option<InFlight>,
     deadline: Deadline,
+    /// An error that waits until what came before it is on its way to the client.
+    failed: Option<ProxyError>,
 }
 
 impl ExchangeBody {
@@ -86,7 +88,8 @@ impl ExchangeBody {
         total: Option<Instant>,
     ) -> Self {
         let deadline = Deadline::new(idle, total);
-        let mut body = Self { exchange, context, in_flight: Some(in_flight), deadline };
+        let in_flight = Some(in_flight);
+        let mut body = Self { exchange, context, in_flight, deadline, failed: None };
         body.settle();
         body
     }
@@ -109,19 +112,34 @@ impl ExchangeBody {
         &mut self,
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let polled = self.exchange.poll_frame(cx);
         if polled.is_pending() {
-            let progress = self.exchange.progress();
-            return self.deadline.poll(cx, &self.context, progress).map(|reason| {
-                self.note_failure(reason);
-                Some(Err(ProxyError::upstream(reason)))
-            });
+            return self.poll_while_quiet(cx).map(|error| Some(Err(error)));
         }
-        if let Poll::Ready(Some(Err(error))) = &polled {
+        if let Poll::Ready(Some(Err(error))) = polled {
             self.note_failure(error.reason);
+            // An error ends the connection at once: let the server flush first, so that the
+            // client sees a response that breaks off rather than none.
+            self.failed = Some(error);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         self.settle();
         polled
+    }
+
+    /// Nothing comes from the endpoint: is the client still there, is the time up?
+    fn poll_while_quiet(&mut self, cx: &mut TaskContext<'_>) -> Poll<ProxyError> {
+        if self.context.link.poll_closed(cx).is_ready() {
+            return Poll::Ready(ProxyError::client(Reason::ClientClosed));
+        }
+        let progress = self.exchange.progress();
+        let reason = std::task::ready!(self.deadline.poll(cx, &self.context, progress));
+        self.note_failure(reason);
+        Poll::Ready(ProxyError::upstream(reason))
     }
 
     fn note_failure(&self, reason: Reason) {

@@ -155,10 +155,11 @@ fn append_forwarded(headers: &mut HeaderMap, context: &Context, host: &super::Ho
     };
     let host = host.to_value();
     let host = host.to_str().unwrap_or_default();
+    // A colon is no token character: a host with a port must be quoted.
+    let quote = if host.contains(':') { "\"" } else { "" };
     let proto = if context.conn.secure { "https" } else { "http" };
     let for_ = quoted(context.conn.peer.ip());
-    let by = quoted(context.conn.local.ip());
-    let element = format!("for={for_};by={by};host=\"{host}\";proto={proto}");
+    let element = format!("for={for_};host={quote}{host}{quote};proto={proto}");
     if let Ok(element) = HeaderValue::try_from(element) {
         headers.append(FORWARDED, element);
     }

@@ -22,6 +22,7 @@ pub use body::Body;
 pub use context::{ClientConn, ClientLink, Context, HttpVersion};
 pub use forwarding::ip_value;
 pub use request::{Host, Inbound, Request, Upgrade};
+pub use rescue::ALLOWED_METHODS;
 pub use request_body::{H2Body, IncomingBody, RequestBody};
 pub use stack::{Stack, stack};
 pub use tunnel::Tunnel;

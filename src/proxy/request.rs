@@ -86,6 +86,9 @@ impl Host {
         if !is_name(name) {
             return None;
         }
+        if name.starts_with('[') {
+            return Self::from_ipv6(name, port);
+        }
         let normal = !name.ends_with('.') && !name.bytes().any(|byte| byte.is_ascii_uppercase());
         let text = if normal {
             value.clone()
@@ -102,6 +105,18 @@ impl Host {
             None => text.len(),
         };
         (name_length > 0).then_some(Self { text, name_length, port })
+    }
+
+    /// An IPv6 address has many spellings; this is the one of RFC 5952.
+    fn from_ipv6(literal: &str, port: Option<u16>) -> Option<Self> {
+        let digits = literal.trim_start_matches('[').trim_end_matches(']');
+        let name = format!("[{}]", digits.parse::<std::net::Ipv6Addr>().ok()?);
+        let name_length = name.len();
+        let text = match port {
+            Some(port) => format!("{name}:{port}"),
+            None => name,
+        };
+        Some(Self { text: HeaderValue::try_from(text).ok()?, name_length, port })
     }
 
     /// Parses an authority (RFC 3986 §3.2) without user information.
@@ -162,6 +177,7 @@ mod tests {
         assert_eq!(parse("A.Example.:8080"), Some(("a.example".into(), Some(8080))));
         assert_eq!(parse("[::1]:80"), Some(("[::1]".into(), Some(80))));
         assert_eq!(parse("[::1]"), Some(("[::1]".into(), None)));
+        assert_eq!(parse("[0:0::1]:80"), Some(("[::1]".into(), Some(80))));
         assert_eq!(parse("127.0.0.1:1"), Some(("127.0.0.1".into(), Some(1))));
     }
 

@@ -1,7 +1,7 @@
 //! Where every error becomes a response, once.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::forwarding::X_REQUEST_ID;
@@ -9,6 +9,9 @@ use super::{Body, Context};
 use crate::error::{ProxyError, Side};
 use crate::ir::ErrorFormat;
 use crate::telemetry::Reason;
+
+/// What a 405 says is allowed (RFC 9110 §15.5.6): everything but CONNECT and TRACE.
+pub const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The response for `error`: a body a person can read, or JSON where the client asks for it.
 pub fn response(error: &ProxyError, context: &Context) -> Response<Body> {
@@ -43,6 +46,9 @@ pub fn response(error: &ProxyError, context: &Context) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_REQUEST_ID, id.clone());
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static(ALLOWED_METHODS));
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }

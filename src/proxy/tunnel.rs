@@ -53,6 +53,7 @@ impl Tunnel {
     {
         let context = self.context.clone();
         let mut deadline = Deadline::new(self.idle, None);
+        let mut over = false;
         let mut up = Half::new(BytesMut::from(&received[..]));
         let mut down = Half::new(std::mem::take(&mut self.early));
         let ended = std::future::poll_fn(|cx| {
@@ -64,8 +65,14 @@ impl Tunnel {
             if sent.is_ready() && received.is_ready() {
                 return Poll::Ready(Ok::<_, io::Error>(Reason::None));
             }
+            if received.is_ready() && !over {
+                // The endpoint has said all; a client that has more to say has no listener.
+                over = true;
+                deadline = Deadline::new(Some(LINGER), None);
+            }
             let progress = up.moved + down.moved;
-            deadline.poll(cx, &context, progress).map(|_| Ok(Reason::TunnelIdle))
+            let ended = if over { Reason::None } else { Reason::TunnelIdle };
+            deadline.poll(cx, &context, progress).map(|_| Ok(ended))
         })
         .await;
         match ended {
@@ -89,6 +96,8 @@ enum HalfState {
 }
 
 const CHUNK: usize = 16 * 1024;
+/// How long a client may take to close after its endpoint did.
+const LINGER: Duration = Duration::from_secs(1);
 
 impl Half {
     fn new(buffer: BytesMut) -> Self {

@@ -18,11 +18,9 @@ use super::gate::GateLimits;
 use super::link::{ClientTimeouts, GateIo, H1Link, RawIo, Refusal};
 use super::{Transport, WorkerCx};
 use crate::ir::Limits;
-use crate::proxy::{Body, ClientConn, Context, Inbound, IncomingBody, Stack};
+use crate::proxy::{ALLOWED_METHODS, Body, ClientConn, Context, Inbound, IncomingBody, Stack};
 use crate::util::wheel::timeout;
 
-/// Requests after which a connection is closed, so that clients spread over replicas again.
-const MAX_REQUESTS: u64 = 10_000;
 /// How long and how much is still read after this side is done, so that the client gets to see
 /// the last response instead of a reset.
 const LINGER: Duration = Duration::from_secs(1);
@@ -57,7 +55,7 @@ pub async fn serve<S: Stack>(
     let mut leaving = false;
     let ended = std::future::poll_fn(|cx| {
         place.watch(cx);
-        if !leaving && (place.is_closing() || link.requests() >= MAX_REQUESTS) {
+        if !leaving && place.is_closing() {
             leaving = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
@@ -139,8 +137,9 @@ async fn refuse<S: Stack>(
     let phrase = phrase.unwrap_or("Bad Request");
     let body = format!("{status} {phrase}\nThe request was refused ({reason}).\n");
     let length = body.len();
+    let allow = if status == 405 { format!("allow: {ALLOWED_METHODS}\r\n") } else { String::new() };
     let answer = format!(
-        "HTTP/1.1 {status} {phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n\
+        "HTTP/1.1 {status} {phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n{allow}\
          content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
     let mut io = RawIo(link.clone());

@@ -29,8 +29,6 @@ const PENDING_RESETS: usize = 20;
 const LOCAL_RESETS: usize = 200;
 /// Cookies come in crumbs (RFC 9113 §8.2.3); so many count as one field.
 const COOKIE_CRUMBS: usize = 200;
-/// Streams after which a connection is closed, so that clients spread over replicas again.
-const MAX_STREAMS: u64 = 10_000;
 
 /// Serves streams until either side is done.
 pub async fn serve<S: Stack>(
@@ -64,12 +62,12 @@ pub async fn serve<S: Stack>(
     };
     let streams = Rc::new(Streams::default());
     let mut idle = worker.proxy.wheel.timer();
-    let (mut leaving, mut served) = (false, 0u64);
+    let mut leaving = false;
     loop {
         let next = std::future::poll_fn(|cx| {
             place.watch(cx);
             let drains = worker.proxy.is_draining() || place.is_closing();
-            if !leaving && (drains || served >= MAX_STREAMS) {
+            if !leaving && drains {
                 leaving = true;
                 connection.graceful_shutdown();
             }
@@ -95,7 +93,6 @@ pub async fn serve<S: Stack>(
         .await;
         match next {
             Some(Ok((request, respond))) => {
-                served += 1;
                 let stream = ServerStream {
                     lease: Lease::new(&streams),
                     conn: conn.clone(),
@@ -167,7 +164,7 @@ impl ServerStream {
     ) {
         let Self { lease: _lease, conn, header_count } = self;
         let head = request.method() == Method::HEAD;
-        let link = Rc::new(H2Link { respond: RefCell::new(respond) });
+        let link = Rc::new(H2Link { respond: RefCell::new(respond), answered: Cell::new(false) });
         let (mut parts, stream) = request.into_parts();
         let crumbs = parts.headers.get_all(COOKIE).iter().count();
         if parts.headers.len() - crumbs.min(COOKIE_CRUMBS) > header_count || crumbs > COOKIE_CRUMBS
@@ -222,6 +219,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// The client's side of one stream.
 struct H2Link {
     respond: RefCell<SendResponse<Bytes>>,
+    /// From then on the sender of the body watches for resets.
+    answered: Cell<bool>,
 }
 
 impl H2Link {
@@ -249,6 +248,7 @@ impl H2Link {
         }
         let head = Response::from_parts(parts, ());
         let over = to_head || body.is_end_stream();
+        self.answered.set(true);
         let mut stream = self.respond.borrow_mut().send_response(head, over)?;
         if over {
             return Ok(());
@@ -344,6 +344,9 @@ fn make_h2(headers: &mut HeaderMap) {
 
 impl ClientLink for H2Link {
     fn poll_closed(&self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if self.answered.get() {
+            return Poll::Pending;
+        }
         self.respond.borrow_mut().poll_reset(cx).map(|_| ())
     }
 

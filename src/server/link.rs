@@ -110,11 +110,6 @@ impl H1Link {
         self.gate.borrow().phase() == Phase::AwaitingUpgrade
     }
 
-    /// How many requests came so far.
-    pub fn requests(&self) -> u64 {
-        self.gate.borrow().heads()
-    }
-
     /// Why this side closes with an answer of its own.
     pub fn refusal(&self) -> Option<Refusal> {
         self.refusal.get()

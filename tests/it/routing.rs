@@ -23,8 +23,8 @@ hosts:
       - { path: /beta, headers: { X-Beta: "yes" }, respond: { body: beta } }
       - { path: /beta, headers: { X-Beta: "yes", X-Group: { regex: "[a-c]+" } }, respond: { body: beta-group } }
       - { path: /any, headers: { X-Debug: { present: true } }, respond: { body: debug } }
-      - { path: /search, query: { q: { present: true } }, respond: { body: query } }
       - { path: /search, query: { q: "cats & dogs" }, respond: { body: cats } }
+      - { path: /search, query: { q: { present: true } }, respond: { body: query } }
       - { path: /search, query: { page: { regex: "[0-9]+" } }, respond: { body: page } }
   "*.example.com": { routes: [ { path: /, respond: { body: wildcard } } ] }
   "*.api.example.com": { routes: [ { path: /, respond: { body: deeper-wildcard } } ] }

@@ -226,10 +226,12 @@ upstreams: { app: { endpoints: ["@app@"] } }
     .await;
     let mut socket = WebSocket::connect(proxy.web(), "t", "/").await;
     let start = std::time::Instant::now();
+    let mut last = start;
     while start.elapsed() < Duration::from_millis(1500) {
+        last = std::time::Instant::now();
         socket.round_trip("busy").await;
         pass(Duration::from_millis(300)).await;
     }
     assert_eq!(socket.next().await, None, "silence ends it");
-    assert!(start.elapsed() >= Duration::from_millis(2300), "not before its time");
+    assert!(last.elapsed() >= Duration::from_secs(1), "not before its time");
 }
