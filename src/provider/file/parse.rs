@@ -36,6 +36,11 @@ pub(super) fn parse(file: u32, text: &str) -> (Vec<Node>, Vec<Placed>) {
     (builder.documents, builder.problems)
 }
 
+/// The lines of a text as YAML counts them: a lone carriage return ends one too.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
 /// A container under construction.
 enum Open {
     List { items: Vec<Node>, anchor: usize, place: Place, size: usize },
@@ -218,7 +223,7 @@ fn syntax(file: u32, text: &str, error: &ScanError) -> Placed {
     let marker = error.marker();
     let line = u32::try_from(marker.line()).unwrap_or(0).max(1);
     let column = u32::try_from(marker.col()).unwrap_or(0).saturating_add(1);
-    let source = text.lines().nth(line as usize - 1).unwrap_or_default();
+    let source = lines(text).nth(line as usize - 1).unwrap_or_default();
     let problem = Problem::error(format!("this is not YAML: {}", error.kind()));
     (Place { file, line, column }, problem.hint(syntax_hint(source, error.kind())))
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use ir::{Problem, Severity};
 
 use super::inputs::Inputs;
+use super::parse::lines;
 use crate::ir;
 
 /// The most columns of a source line that are shown.
@@ -53,7 +54,7 @@ fn one(out: &mut String, problem: &Problem, inputs: &Inputs, paint: Paint) {
         let line = inputs
             .text(&location.file)
             .filter(|_| location.line > 0)
-            .and_then(|text| text.lines().nth(location.line as usize - 1));
+            .and_then(|text| lines(text).nth(location.line as usize - 1));
         if let Some(line) = line {
             excerpt(out, line, location.line, location.column, margin, code, paint);
         }

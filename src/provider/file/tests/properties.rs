@@ -88,7 +88,7 @@ proptest! {
         let translation = translate(&inputs);
         let report = render(&translation.problems, &inputs, true);
         prop_assert!(translation.usable || !report.is_empty());
-        let lines = u32::try_from(text.lines().count()).unwrap();
+        let lines = u32::try_from(super::super::parse::lines(&text).count()).unwrap();
         for problem in &translation.problems {
             let location = problem.location.as_ref().expect("every problem has a place");
             prop_assert!(location.line <= lines + 1, "{problem} of {lines} lines");

@@ -61,18 +61,25 @@ fn config(port: u16) -> String {
 
 #[tokio::test]
 async fn a_file_renamed_over_the_old_one_is_live_in_a_tenth_of_a_second() {
-    let bench = Bench::start("a.yaml", |d| fs::write(d.join("a.yaml"), config(1)).unwrap());
+    let bench = Bench::start("watched/a.yaml", |d| {
+        fs::create_dir(d.join("watched")).unwrap();
+        fs::write(d.join("watched/a.yaml"), config(1)).unwrap();
+    });
     bench.until_port(1).await;
-    let mut fastest = DEADLINE;
-    for port in 2..12 {
-        fs::write(bench.path("new"), config(port)).unwrap();
+    let mut times = Vec::new();
+    for port in 2..13 {
+        // Prepared where nobody watches, so that only the renaming is seen.
+        fs::create_dir_all(bench.path("elsewhere")).unwrap();
+        fs::write(bench.path("elsewhere/new"), config(port)).unwrap();
         let start = Instant::now();
-        fs::rename(bench.path("new"), bench.path("a.yaml")).unwrap();
+        fs::rename(bench.path("elsewhere/new"), bench.path("watched/a.yaml")).unwrap();
         bench.until_port(port).await;
-        fastest = fastest.min(start.elapsed());
+        times.push(start.elapsed());
     }
-    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
-    eprintln!("live after {fastest:?}");
+    times.sort();
+    let median = times[times.len() / 2];
+    assert!(median < Duration::from_millis(100), "{times:?}");
+    eprintln!("live after {median:?}, at worst {:?}", times[times.len() - 1]);
 }
 
 #[tokio::test]
