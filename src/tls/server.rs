@@ -255,7 +255,9 @@ fn load_all(
                     Some(_) => "the last good certificate stays in use",
                     None => "it is left out",
                 };
-                let message = format!("the certificate cannot be used, so {consequence}: {fault}");
+                let name = &certificate.origin.name;
+                let message =
+                    format!("the certificate '{name}' cannot be used, so {consequence}: {fault}");
                 problems
                     .push(Problem::error(message).hint(fault.hint()).about(&certificate.origin));
                 slots.extend(last.map(|last| Slot {

@@ -267,7 +267,7 @@ async fn a_certificate_missing_from_the_start_does_not_stop_the_rest() {
     let mut client = Client::tls(proxy.addr("secure"), &tls).await;
     assert_eq!(client.request("GET", "default.example", "/").await.text(), "fine");
     let stderr = proxy.stderr();
-    assert!(stderr.contains("shop.pem") && stderr.contains("wild.key"), "{stderr}");
+    assert!(stderr.contains("shop.pem") && stderr.contains("wild.pem"), "{stderr}");
     let shop = ca.server(&["shop.example.com"]);
     proxy.write("shop.pem", &shop.cert);
     proxy.write("shop.key", &shop.key);
