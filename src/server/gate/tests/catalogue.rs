@@ -236,7 +236,7 @@ fn control_characters_in_values_are_rejected_and_high_bytes_pass() {
         };
         // At every place of a word of eight, and in the tail.
         for place in 0..20 {
-            let mut value = vec![b'v'; 20];
+            let mut value = [b'v'; 20];
             value[place] = byte;
             rejects("A13", &get(&[b"X:", &value[..], b"\r\n"].concat()), why);
         }

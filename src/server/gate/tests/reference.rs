@@ -194,8 +194,8 @@ fn host_and_port(text: &str) -> Option<(String, Option<u32>)> {
     good.then_some((host, port))
 }
 
-fn body<'t>(
-    rest: &'t str,
+fn body(
+    rest: &str,
     method: &str,
     http10: bool,
     fields: &[(String, String)],
@@ -208,7 +208,7 @@ fn body<'t>(
     }
     match values(fields, "expect")[..] {
         [] => {}
-        [value] if value.to_ascii_lowercase() == "100-continue" => {}
+        [value] if value.eq_ignore_ascii_case("100-continue") => {}
         _ => return Err(Bad),
     }
     let lengths = values(fields, "content-length");
@@ -228,7 +228,7 @@ fn body<'t>(
             }
             Ok((rest.chars().take(size as usize).collect(), size as usize))
         }
-        ([], [encoding]) if !http10 && encoding.to_ascii_lowercase() == "chunked" => chunks(rest),
+        ([], [encoding]) if !http10 && encoding.eq_ignore_ascii_case("chunked") => chunks(rest),
         _ => Err(Bad),
     }
 }
