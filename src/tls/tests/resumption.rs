@@ -85,7 +85,7 @@ async fn a_session_does_not_move_between_listeners_names_or_processes() {
     let pair = ca.issue(&["a.test", "b.test"]);
     let shared = TlsShared::new().unwrap();
     let first = build(&spec(&[&pair]), &shared);
-    let (other, _) = ServerTls::build("other", &spec(&[&pair]), true, &shared, None);
+    let (other, _) = ServerTls::build("wob", &spec(&[&pair]), true, &shared, None);
     let restarted = build(&spec(&[&pair]), &TlsShared::new().unwrap());
     for version in BOTH {
         for (second, names, what) in [
