@@ -33,8 +33,8 @@ mod support;
 #[cfg(test)]
 mod tests;
 
-pub use command::run;
 pub use args::{DemoArgs, run_backends};
+pub use command::run;
 pub use config::{ACCESS_LOG_TEMPLATE, DemoListeners, fragment};
 pub use guide::{Try, backends_table, greeting, what_to_try};
 pub use shop::{Service, Shop, ShopEndpoint, ShopError, ShopOptions};
