@@ -46,7 +46,7 @@ pub fn memory(pid: u32) -> io::Result<Memory> {
 }
 
 /// `pid` and all its descendants.
-fn tree(pid: u32) -> io::Result<Vec<u32>> {
+pub fn tree(pid: u32) -> io::Result<Vec<u32>> {
     let mut parents = Vec::new();
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Some(child) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok())

@@ -47,7 +47,13 @@ pub fn run(options: &Options) -> io::Result<bool> {
     cores.pin_load()?;
     let certificate = Certificate::make(&scratch())?;
     let backend = load::backend::start()?;
-    let ground = Ground { backend, certificate, cores, tuned: options.tuned };
+    let ground = Ground {
+        backend,
+        certificate,
+        cores,
+        tuned: options.tuned,
+        single_process: options.instructions.is_some(),
+    };
     let bench = Bench { options, ground, binaries };
     if let Some(requests) = options.instructions {
         return instructions::run(&bench, requests);

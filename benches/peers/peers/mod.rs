@@ -90,6 +90,9 @@ pub struct Ground {
     pub cores: Cores,
     /// Whether nginx and HAProxy get what an expert would set for large bodies.
     pub tuned: bool,
+    /// Whether nginx works without a master: callgrind can only be told what to do in a process
+    /// it started itself.
+    pub single_process: bool,
 }
 
 /// What a proxy's configuration is made from.
@@ -170,8 +173,13 @@ impl Proxy {
         measure::memory(self.child.id())
     }
 
+    /// The ids of its process tree.
+    pub fn processes(&self) -> io::Result<Vec<u32>> {
+        measure::tree(self.child.id())
+    }
+
     /// Asks it to end, and makes it end after `patience`.
-    pub fn stop(&mut self, patience: Duration) {
+    fn stop(&mut self, patience: Duration) {
         if let Ok(Some(_)) = self.child.try_wait() {
             return;
         }

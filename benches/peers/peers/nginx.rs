@@ -17,9 +17,10 @@ pub(super) fn arguments(setting: &Setting<'_>) -> io::Result<Vec<String>> {
     } else {
         ""
     };
+    let master = if ground.single_process { "master_process off;" } else { "" };
     let connections = file_limit().min(40_000) - 200;
     let text = format!(
-        "{user}
+        "{user} {master}
 worker_processes 1;
 daemon off;
 pid {dir}/pid;

@@ -12,6 +12,7 @@ pub(super) fn arguments(setting: &Setting<'_>) -> io::Result<Vec<String>> {
     let (chain, key) = (ground.certificate.chain.display(), ground.certificate.key.display());
     let mut text = format!(
         "workers: 1
+drain: {{ grace: 0s }}
 admin: {{ bind: \"{admin}\" }}
 listeners:
   web: {{ bind: \"{plain}\" }}
@@ -22,7 +23,10 @@ upstreams:
 "
     );
     for host in 0..10 {
-        let _ = writeln!(text, "  u{host}: {{ endpoints: [\"{backend}\"] }}");
+        let _ = writeln!(
+            text,
+            "  u{host}: {{ endpoints: [\"{backend}\"], pool: {{ max_idle: 1024 }} }}"
+        );
     }
     text.push_str("hosts:\n");
     for host in 0..10 {
