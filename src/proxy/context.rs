@@ -47,9 +47,45 @@ pub struct ClientConn {
     pub peer_certificate: Option<PeerCertificate>,
     /// The peer's address as a header value.
     pub peer_text: HeaderValue,
+    /// The field lines that tell endpoints about this connection; see `forwarding`.
+    pub forwarding_lines: Box<[u8]>,
     /// The tunnel that an upgrade on this connection opened; taken over by the server once the
     /// 101 is out.
     pub tunnel: RefCell<Option<Tunnel>>,
+}
+
+/// A request's id.
+#[derive(Clone, Debug)]
+pub enum RequestId {
+    /// From a trusted proxy; visible ASCII.
+    Given(HeaderValue),
+    /// Made here: 32 hexadecimal digits.
+    Made([u8; 32]),
+}
+
+impl RequestId {
+    /// The id's text.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Given(value) => value.as_bytes(),
+            Self::Made(text) => text,
+        }
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or("-")
+    }
+
+    /// The id as a field value.
+    pub fn to_value(&self) -> HeaderValue {
+        match self {
+            Self::Given(value) => value.clone(),
+            Self::Made(text) => {
+                HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("-"))
+            }
+        }
+    }
 }
 
 /// What the server can do for one request's client beyond carrying request and response.
@@ -77,7 +113,7 @@ pub struct Context {
     /// The snapshot it is served by.
     pub snapshot: Rc<Arc<Snapshot>>,
     /// Its id.
-    pub request_id: OnceCell<HeaderValue>,
+    pub request_id: OnceCell<RequestId>,
     /// The client's address as far as it is believed.
     pub client: Cell<IpAddr>,
     /// Whether an error body should be JSON.
@@ -90,6 +126,8 @@ pub struct Context {
     pub connect_time: Cell<Option<Duration>>,
     /// The time from the last attempt's start to its response head.
     pub response_time: Cell<Option<Duration>>,
+    /// When the final response head came.
+    pub response_at: Cell<Option<Instant>>,
     /// The upstream and endpoint of the last attempt.
     pub upstream: RefCell<Option<(Arc<Upstream>, Option<Arc<Endpoint>>)>>,
     /// Body bytes from the client.
@@ -125,6 +163,7 @@ impl Context {
             attempts: Cell::new(0),
             connect_time: Cell::new(None),
             response_time: Cell::new(None),
+            response_at: Cell::new(None),
             upstream: RefCell::new(None),
             request_bytes: Cell::new(0),
             response_bytes: Cell::new(0),
@@ -152,8 +191,8 @@ impl Context {
     }
 
     /// The request id; made on first use where the client brought none that is believed.
-    pub fn request_id(&self) -> &HeaderValue {
-        self.request_id.get_or_init(|| self.worker.request_id())
+    pub fn request_id(&self) -> &RequestId {
+        self.request_id.get_or_init(|| RequestId::Made(self.worker.request_id()))
     }
 
     /// Says which route matched, `None` for none. Called once.
@@ -195,7 +234,7 @@ impl Context {
             route = self.route().map_or("-", |route| route.name.as_str()),
             upstream = upstream.map_or("-", |(upstream, _)| upstream.name.as_str()),
             endpoint = ?upstream.and_then(|(_, endpoint)| endpoint.as_ref()).map(|e| e.address),
-            request_id = ?self.request_id.get(),
+            request_id = self.request_id.get().map_or("-", RequestId::as_str),
             "request failed"
         );
     }

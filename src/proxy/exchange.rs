@@ -90,7 +90,8 @@ impl ExchangeBody {
         let deadline = Deadline::new(idle, total);
         let in_flight = Some(in_flight);
         let mut body = Self { exchange, context, in_flight, deadline, failed: None };
-        body.settle();
+        let head_at = body.context.response_at.get();
+        body.settle(head_at);
         body
     }
 
@@ -127,7 +128,7 @@ impl ExchangeBody {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.settle();
+        self.settle(None);
         polled
     }
 
@@ -149,12 +150,12 @@ impl ExchangeBody {
     }
 
     /// Lets go of the connection and the endpoint as soon as the response is complete.
-    fn settle(&mut self) {
+    fn settle(&mut self, now: Option<Instant>) {
         if !self.exchange.is_over() {
             return;
         }
         if let Exchange::H1(exchange) = &mut self.exchange
-            && let Some(conn) = exchange.take_reusable()
+            && let Some(conn) = exchange.take_reusable(now.unwrap_or_else(Instant::now))
         {
             self.context.worker.pools.give_back(conn);
         }

@@ -10,8 +10,8 @@ use http::{HeaderValue, Method, Response, StatusCode, Uri, Version};
 
 use super::exchange::{Exchange, ExchangeBody, HeadDeadline};
 use super::tunnel::{Tunnel, TunnelBody};
-use super::{Body, Context, Request, hop};
-use crate::error::{ProxyError, Replay};
+use super::{Body, Context, Request, forwarding, hop};
+use crate::error::{ProxyError, Replay, Side};
 use crate::snapshot::{Action, CompiledRoute};
 use crate::telemetry::Reason;
 use crate::upstream::h1::{Framing, H1Conn, H1Exchange, HeadEvent, RequestHead, ResponseHead};
@@ -34,7 +34,7 @@ impl From<ProxyError> for Failed {
 }
 
 /// Sends `request` to an endpoint of its route and returns the response once its head is there.
-pub async fn forward(mut request: Request) -> Result<Response<Body>, Failed> {
+pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed> {
     let context = request.context.clone();
     let Some((route, upstream)) = destination(&context, &request) else {
         return Err(ProxyError::proxy(Reason::ConfigError).into());
@@ -50,13 +50,17 @@ pub async fn forward(mut request: Request) -> Result<Response<Body>, Failed> {
     context.attempts.set(context.attempts.get() + 1);
     endpoint.metrics.attempt(worker);
     let in_flight = InFlight::new(endpoint.clone());
-    let started = Instant::now();
+    // The first attempt begins with the request, as near as makes no difference.
+    let first = context.attempts.get() == 1;
+    let started = if first { context.started } else { Instant::now() };
     let connection = match connect(&context, route, &request, &upstream, &endpoint).await {
         Ok(connection) => connection,
         Err(error) => {
-            endpoint.metrics.failed(worker, error.reason);
+            if error.side == Side::Upstream {
+                endpoint.metrics.failed(worker, error.reason);
+            }
             request.tried.push(endpoint.id);
-            return Err(Failed { error, request: Some(Box::new(request)) });
+            return Err(Failed { error, request: Some(request) });
         }
     };
     let attempt = Attempt { context: &context, route, in_flight, started };
@@ -136,7 +140,7 @@ impl Attempt<'_> {
     async fn over_h1(
         self,
         conn: Box<H1Conn>,
-        mut request: Request,
+        mut request: Box<Request>,
     ) -> Result<Response<Body>, Failed> {
         let upgrade = request.upgrade.is_some();
         let extended = request.upgrade.as_ref().is_some_and(|upgrade| upgrade.extended_connect);
@@ -169,8 +173,10 @@ impl Attempt<'_> {
             framing,
             connection,
         };
+        let own = request.owes_forwarding.then(|| forwarding::Lines::new(&request));
         let had_body = body.is_some();
-        let mut exchange = Exchange::H1(H1Exchange::new(conn, &head, body, upgrade));
+        let own = |out: &mut Vec<u8>| own.iter().for_each(|lines| lines.encode(out));
+        let mut exchange = Exchange::H1(H1Exchange::new(conn, &head, own, body, upgrade));
         match self.wait(&mut exchange, &mut request).await {
             Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                 Ok(self.switch(exchange, head, client, extended)?)
@@ -189,7 +195,11 @@ impl Attempt<'_> {
         }
     }
 
-    async fn over_h2(self, conn: H2Conn, mut request: Request) -> Result<Response<Body>, Failed> {
+    async fn over_h2(
+        self,
+        conn: H2Conn,
+        mut request: Box<Request>,
+    ) -> Result<Response<Body>, Failed> {
         if let Some(upgrade) = &request.upgrade
             && !(upgrade.extended_connect && conn.takes_extended_connect())
         {
@@ -197,6 +207,9 @@ impl Attempt<'_> {
                 .because("the endpoint speaks HTTP/2 and takes no extended CONNECT");
             self.in_flight.endpoint().metrics.failed(self.context.worker.id, error.reason);
             return Err(error.into());
+        }
+        if std::mem::take(&mut request.owes_forwarding) {
+            forwarding::send(&mut request);
         }
         let Some(head) = h2_head(&request) else {
             return Err(ProxyError::client(Reason::BadRequest).into());
@@ -243,7 +256,9 @@ impl Attempt<'_> {
             .await?;
             match event {
                 HeadEvent::Final(head) => {
-                    let took = self.started.elapsed();
+                    let now = Instant::now();
+                    let took = now.saturating_duration_since(self.started);
+                    context.response_at.set(Some(now));
                     context.response_time.set(Some(took));
                     let endpoint = self.in_flight.endpoint();
                     endpoint.metrics.responded(context.worker.id, head.status.as_u16(), took);
@@ -307,15 +322,17 @@ impl Attempt<'_> {
         Ok(response)
     }
 
-    fn failed(&self, error: ProxyError, request: Request, had_body: bool) -> Failed {
-        self.in_flight.endpoint().metrics.failed(self.context.worker.id, error.reason);
+    fn failed(&self, error: ProxyError, request: Box<Request>, had_body: bool) -> Failed {
+        if error.side == Side::Upstream {
+            self.in_flight.endpoint().metrics.failed(self.context.worker.id, error.reason);
+        }
         let whole = !had_body || request.body.is_some();
         let again = match error.replay {
             Replay::Unwritten => whole,
             Replay::Stale => !had_body && request.method.is_idempotent(),
             Replay::Never => false,
         };
-        Failed { error, request: again.then(|| Box::new(request)) }
+        Failed { error, request: again.then_some(request) }
     }
 }
 

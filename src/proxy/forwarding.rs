@@ -10,7 +10,8 @@ use http::header::{FORWARDED, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
-use super::{Context, HttpVersion, Request};
+use super::{Context, HttpVersion, Request, RequestId};
+use crate::filter::{FilterChain, RequestFilter};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -64,7 +65,7 @@ pub fn receive(context: &Context, headers: &mut HeaderMap) {
             && id.len() <= MAX_REQUEST_ID
             && id.as_bytes().iter().all(u8::is_ascii_graphic)
         {
-            let _ = context.request_id.set(id.clone());
+            let _ = context.request_id.set(RequestId::Given(id.clone()));
         }
     }
     let mut dropped: SmallVec<[HeaderName; 8]> = SmallVec::new();
@@ -104,7 +105,7 @@ pub fn send(request: &mut Request) {
         headers.insert(X_FORWARDED_PORT, conn.local.port().into());
         headers.insert(X_REAL_IP, conn.peer_text.clone());
     }
-    headers.insert(X_REQUEST_ID, context.request_id().clone());
+    headers.insert(X_REQUEST_ID, context.request_id().to_value());
     let forwarding = &context.snapshot.config.settings.forwarding;
     if forwarding.forwarded {
         append_forwarded(headers, &context, &request.host);
@@ -113,6 +114,54 @@ pub fn send(request: &mut Request) {
         headers.append(VIA, via(conn.version));
     }
     send_certificate(&context, headers);
+}
+
+/// Whether `send` may be left to [`Lines`]: nothing looks at or changes these fields before they
+/// are on the wire, and nothing of the client's stands beside them.
+pub fn can_wait(request: &Request, filters: &FilterChain) -> bool {
+    let context = &request.context;
+    let forwarding = &context.snapshot.config.settings.forwarding;
+    !context.is_from_trusted_proxy()
+        && !forwarding.forwarded
+        && !forwarding.via
+        && forwards_certificate(context).is_none()
+        && !filters.request.iter().any(|filter| matches!(filter, RequestFilter::Headers(_)))
+}
+
+/// The fields of [`send`] as they stand in an HTTP/1 head, for a request that `can_wait`.
+pub struct Lines<'a> {
+    connection: &'a [u8],
+    host: HeaderValue,
+    id: &'a [u8],
+}
+
+impl<'a> Lines<'a> {
+    /// The lines of `request`.
+    pub fn new(request: &'a Request) -> Self {
+        let context = &request.context;
+        let connection = &context.conn.forwarding_lines;
+        Self { connection, host: request.host.to_value(), id: context.request_id().as_bytes() }
+    }
+
+    /// Appends them.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.connection);
+        out.extend_from_slice(b"x-forwarded-host: ");
+        out.extend_from_slice(self.host.as_bytes());
+        out.extend_from_slice(b"\r\nx-request-id: ");
+        out.extend_from_slice(self.id);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The lines that are the same for all requests of a connection.
+pub fn connection_lines(peer: IpAddr, secure: bool, port: u16) -> Box<[u8]> {
+    let proto = if secure { "https" } else { "http" };
+    let lines = format!(
+        "x-forwarded-for: {peer}\r\nx-real-ip: {peer}\r\nx-forwarded-proto: {proto}\r\n\
+         x-forwarded-port: {port}\r\n"
+    );
+    lines.into_bytes().into()
 }
 
 /// The `Via` member for a message received in `version`.
@@ -167,15 +216,9 @@ fn append_forwarded(headers: &mut HeaderMap, context: &Context, host: &super::Ho
 
 /// Tells the endpoint whose certificate was verified.
 fn send_certificate(context: &Context, headers: &mut HeaderMap) {
-    let Some(auth) = context
-        .listener()
-        .and_then(|listener| listener.spec.tls.as_ref())
-        .and_then(|tls| tls.client_auth.as_ref())
-        .filter(|auth| auth.forward)
-    else {
+    if forwards_certificate(context).is_none() {
         return;
-    };
-    let _ = auth;
+    }
     let Some(certificate) = &context.conn.peer_certificate else {
         headers.insert("x-client-verify", HeaderValue::from_static("NONE"));
         return;
@@ -192,6 +235,11 @@ fn send_certificate(context: &Context, headers: &mut HeaderMap) {
             headers.insert(name, value);
         }
     }
+}
+
+fn forwards_certificate(context: &Context) -> Option<()> {
+    let tls = context.listener()?.spec.tls.as_ref()?;
+    tls.client_auth.as_ref().filter(|auth| auth.forward).map(|_| ())
 }
 
 /// An address as a field value.

@@ -19,8 +19,8 @@ mod tunnel;
 mod worker;
 
 pub use body::Body;
-pub use context::{ClientConn, ClientLink, Context, HttpVersion};
-pub use forwarding::ip_value;
+pub use context::{ClientConn, ClientLink, Context, HttpVersion, RequestId};
+pub use forwarding::{connection_lines, ip_value};
 pub use request::{Host, Inbound, Request, Upgrade};
 pub use request_body::{H2Body, IncomingBody, RequestBody};
 pub use rescue::ALLOWED_METHODS;

@@ -46,6 +46,9 @@ pub struct Request {
     pub upstream: Option<Arc<Upstream>>,
     /// Whether the next attempt must not use a pooled connection.
     pub fresh: bool,
+    /// Whether the fields of `forwarding` are still to be added: straight into the bytes of an
+    /// HTTP/1 head, which is cheaper than through the map.
+    pub owes_forwarding: bool,
 }
 
 /// A wish to switch protocols.

@@ -23,7 +23,7 @@ pub fn response(error: &ProxyError, context: &Context) -> Response<Body> {
     let phrase = status.canonical_reason().unwrap_or("Client Closed Request");
     let message = message(error.reason);
     let id = context.request_id();
-    let id_text = id.to_str().unwrap_or("-");
+    let id_text = id.as_str();
     let reason = error.reason.as_str();
     let by_default = context.snapshot.config.settings.errors == ErrorFormat::Json;
     let (kind, body) = if by_default || context.prefers_json.get() {
@@ -45,7 +45,7 @@ pub fn response(error: &ProxyError, context: &Context) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_REQUEST_ID, id.clone());
+    headers.insert(X_REQUEST_ID, id.to_value());
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static(ALLOWED_METHODS));
     }
@@ -79,7 +79,7 @@ fn grpc(error: &ProxyError, context: &Context) -> Response<Body> {
     headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from_static(code));
     let message = HeaderValue::from_static(error.reason.as_str());
     headers.insert(HeaderName::from_static("grpc-message"), message);
-    headers.insert(X_REQUEST_ID, context.request_id().clone());
+    headers.insert(X_REQUEST_ID, context.request_id().to_value());
     response
 }
 

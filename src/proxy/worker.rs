@@ -5,8 +5,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::HeaderValue;
-
 use crate::snapshot::{Snapshot, SnapshotHandle};
 use crate::telemetry::{AccessLogger, WorkerId};
 use crate::upstream::pool::Pools;
@@ -78,14 +76,16 @@ impl Worker {
     }
 
     /// A fresh request id: 32 hexadecimal digits.
-    pub fn request_id(&self) -> HeaderValue {
+    pub fn request_id(&self) -> [u8; 32] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0u8; 32];
-        let number = u128::from(self.random()) << 64 | u128::from(self.random());
-        for (place, digit) in text.iter_mut().enumerate() {
-            let nibble = (number >> (4 * place)) as usize & 15;
-            *digit = DIGITS.get(nibble).copied().unwrap_or(b'0');
+        for half in text.chunks_exact_mut(16) {
+            let mut number = self.random();
+            for digit in half {
+                *digit = DIGITS.get(number as usize & 15).copied().unwrap_or(b'0');
+                number >>= 4;
+            }
         }
-        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-"))
+        text
     }
 }

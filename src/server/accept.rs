@@ -155,6 +155,11 @@ impl Facts {
             tls_version: self.tls_version,
             peer_certificate: self.peer_certificate,
             peer_text: crate::proxy::ip_value(self.peer.ip()),
+            forwarding_lines: crate::proxy::connection_lines(
+                self.peer.ip(),
+                self.secure,
+                self.local.port(),
+            ),
             tunnel: Default::default(),
         }
     }

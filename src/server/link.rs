@@ -22,6 +22,8 @@ use crate::util::wheel::{Timer, Wheel};
 
 /// How long a client may leave response bytes unread.
 const WRITE_STALL: Duration = Duration::from_secs(60);
+/// The largest write that is copied into one piece.
+const FLAT: usize = 1024;
 /// How much of a request is read ahead while its predecessor is served.
 const READ_AHEAD: usize = 4 * 1024;
 
@@ -354,7 +356,15 @@ impl AsyncWrite for GateIo {
         link.dirty.set(true);
         let polled = match link.poll_front(cx).map_ok(|()| 0) {
             Poll::Ready(Ok(_)) => {
-                Pin::new(&mut *link.transport.borrow_mut()).poll_write_vectored(cx, bufs)
+                let mut transport = link.transport.borrow_mut();
+                // One small copy is cheaper than a vectored system call.
+                let mut flat = [const { MaybeUninit::uninit() }; FLAT];
+                let mut flat = ReadBuf::uninit(&mut flat);
+                if flatten(bufs, &mut flat) {
+                    Pin::new(&mut *transport).poll_write(cx, flat.filled())
+                } else {
+                    Pin::new(&mut *transport).poll_write_vectored(cx, bufs)
+                }
             }
             other => other,
         };
@@ -381,6 +391,15 @@ impl AsyncWrite for GateIo {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
     }
+}
+
+/// Puts all of `bufs` into one piece; false where they do not fit.
+fn flatten(bufs: &[io::IoSlice<'_>], flat: &mut ReadBuf<'_>) -> bool {
+    if bufs.iter().map(|buf| buf.len()).sum::<usize>() > flat.remaining() {
+        return false;
+    }
+    bufs.iter().for_each(|buf| flat.put_slice(buf));
+    true
 }
 
 /// The connection without the gate: for tunnels, refusals and closing.

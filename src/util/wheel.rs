@@ -19,6 +19,8 @@ use pin_project_lite::pin_project;
 
 /// The length of a tick.
 const TICK: Duration = Duration::from_millis(10);
+const TICK_MILLIS: u64 = TICK.as_millis() as u64;
+const TICKS_A_SECOND: u64 = 1000 / TICK_MILLIS;
 /// Slots of the wheel; one round is `SLOTS * TICK`.
 const SLOTS: usize = 512;
 const NEVER: u64 = u64::MAX;
@@ -119,8 +121,8 @@ impl Wheel {
     }
 
     fn floor(&self, at: Instant) -> u64 {
-        let ticks = at.saturating_duration_since(self.start).as_millis() / TICK.as_millis();
-        u64::try_from(ticks).unwrap_or(NEVER - 1)
+        let since = at.saturating_duration_since(self.start);
+        since.as_secs() * TICKS_A_SECOND + u64::from(since.subsec_millis()) / TICK_MILLIS
     }
 
     fn wake_driver_for(&self, tick: u64) {

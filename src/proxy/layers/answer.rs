@@ -16,11 +16,11 @@ use crate::telemetry::Reason;
 /// Answers where the route does not forward.
 pub fn answer<S>(
     mut inner: S,
-) -> impl Service<Request, Response = Response<Body>, Error = ProxyError> + Clone
+) -> impl Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone
 where
-    S: Service<Request, Response = Response<Body>, Error = ProxyError> + Clone,
+    S: Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone,
 {
-    service_fn(move |request: Request| match outcome(&request) {
+    service_fn(move |request: Box<Request>| match outcome(&request) {
         Some(outcome) => Either::Right(ready(outcome)),
         None => Either::Left(inner.call(request)),
     })

@@ -17,11 +17,11 @@ use crate::telemetry::Reason;
 /// back the route's edits of the response.
 pub fn filters<S>(
     mut inner: S,
-) -> impl Service<Request, Response = Response<Body>, Error = ProxyError> + Clone
+) -> impl Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone
 where
-    S: Service<Request, Response = Response<Body>, Error = ProxyError> + Clone,
+    S: Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone,
 {
-    service_fn(move |mut request: Request| {
+    service_fn(move |mut request: Box<Request>| {
         let context = request.context.clone();
         if let Some(route) = context.route()
             && let Err(error) = on_request(route, &mut request)
@@ -40,7 +40,11 @@ fn on_request(route: &CompiledRoute, request: &mut Request) -> Result<(), ProxyE
     if !matches!(route.action, Action::Forward(_)) {
         return Ok(());
     }
-    forwarding::send(request);
+    // The common case edits nothing: then the fields need not go through the map.
+    request.owes_forwarding = forwarding::can_wait(request, &route.filters);
+    if !request.owes_forwarding {
+        forwarding::send(request);
+    }
     for filter in &route.filters.request {
         match filter {
             RequestFilter::Headers(edits) => edits.apply(&mut request.headers),

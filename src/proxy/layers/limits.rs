@@ -11,11 +11,11 @@ use crate::telemetry::Reason;
 /// Puts the route's limits on the body: refused at once where its length is known.
 pub fn limits<S>(
     mut inner: S,
-) -> impl Service<Request, Response = Response<Body>, Error = ProxyError> + Clone
+) -> impl Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone
 where
-    S: Service<Request, Response = Response<Body>, Error = ProxyError> + Clone,
+    S: Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone,
 {
-    service_fn(move |mut request: Request| {
+    service_fn(move |mut request: Box<Request>| {
         if let (Some(body), Some(route)) = (request.body.as_mut(), request.context.route()) {
             let too_large = match (route.body_limit, body.length()) {
                 (Some(limit), Some(length)) => length > limit,

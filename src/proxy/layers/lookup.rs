@@ -12,11 +12,11 @@ use crate::telemetry::Reason;
 /// Looks the request up in the snapshot it is served by.
 pub fn lookup<S>(
     mut inner: S,
-) -> impl Service<Request, Response = Response<Body>, Error = ProxyError> + Clone
+) -> impl Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone
 where
-    S: Service<Request, Response = Response<Body>, Error = ProxyError> + Clone,
+    S: Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone,
 {
-    service_fn(move |request: Request| match find(&request) {
+    service_fn(move |request: Box<Request>| match find(&request) {
         Ok(route) => {
             request.context.routed(Some(route));
             Either::Left(inner.call(request))

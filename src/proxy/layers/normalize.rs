@@ -21,7 +21,7 @@ pub fn normalize<S>(
     mut inner: S,
 ) -> impl Service<Inbound, Response = Response<Body>, Error = ProxyError> + Clone
 where
-    S: Service<Request, Response = Response<Body>, Error = ProxyError> + Clone,
+    S: Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone,
 {
     service_fn(move |inbound: Inbound| {
         let context = inbound.context.clone();
@@ -35,7 +35,7 @@ where
     })
 }
 
-fn judge(inbound: Inbound) -> Result<Request, ProxyError> {
+fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
     let Inbound { parts, body, context } = inbound;
     let mut headers = parts.headers;
     context.prefers_json.set(prefers_json(headers.get(ACCEPT)));
@@ -65,8 +65,13 @@ fn judge(inbound: Inbound) -> Result<Request, ProxyError> {
         return Err(bad_request("'*' is only for OPTIONS"));
     }
     let found = hop::strip_request(&mut headers);
+    let body = RequestBody::new(body, context.clone());
+    // Upgrading is the server's choice (RFC 9110 §7.8): not in HTTP/1.0, which has none, and not
+    // around a request body, whose end would have to be waited for first.
     if let Some(protocol) = found.upgrade
         && context.conn.version == HttpVersion::H1
+        && parts.version == http::Version::HTTP_11
+        && body.is_none()
     {
         upgrade = Some(Upgrade { protocol, extended_connect: false });
     }
@@ -75,20 +80,21 @@ fn judge(inbound: Inbound) -> Result<Request, ProxyError> {
     {
         add_websocket_key(&context, &mut headers);
     }
-    Ok(Request {
+    Ok(Box::new(Request {
         method: parts.method,
         upstream_host: host.to_value(),
         host,
         target,
         headers,
-        body: RequestBody::new(body, context.clone()),
+        body,
         upgrade,
         takes_trailers: found.takes_trailers,
         context,
         tried: Vec::new(),
         upstream: None,
         fresh: false,
-    })
+        owes_forwarding: false,
+    }))
 }
 
 fn bad_request(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ProxyError {

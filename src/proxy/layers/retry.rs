@@ -11,11 +11,11 @@ use crate::proxy::{Body, Request};
 /// turned out to be closed before it carried anything.
 pub fn retry<S>(
     inner: S,
-) -> impl Service<Request, Response = Response<Body>, Error = ProxyError> + Clone
+) -> impl Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone
 where
-    S: Service<Request, Response = Response<Body>, Error = Failed> + Clone,
+    S: Service<Box<Request>, Response = Response<Body>, Error = Failed> + Clone,
 {
-    service_fn(move |mut request: Request| {
+    service_fn(move |mut request: Box<Request>| {
         let mut inner = inner.clone();
         async move {
             let context = request.context.clone();
@@ -32,7 +32,7 @@ where
                     return Err(first.unwrap_or(failed.error));
                 };
                 repeats += 1;
-                request = *again;
+                request = again;
                 request.fresh = failed.error.replay == Replay::Stale || request.tried.is_empty();
                 if let Some(upstream) = &request.upstream {
                     upstream.metrics.retry(context.worker.id, failed.error.reason);

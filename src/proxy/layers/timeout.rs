@@ -14,11 +14,11 @@ use crate::util::wheel::{self, Elapsed};
 /// Gives up once the route's request timeout has passed, attempts and all.
 pub fn timeout<S>(
     mut inner: S,
-) -> impl Service<Request, Response = Response<Body>, Error = ProxyError> + Clone
+) -> impl Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone
 where
-    S: Service<Request, Response = Response<Body>, Error = ProxyError> + Clone,
+    S: Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone,
 {
-    service_fn(move |request: Request| {
+    service_fn(move |request: Box<Request>| {
         let limit = request.context.route().and_then(|route| route.timeouts.request);
         let Some(limit) = limit else { return Either::Left(inner.call(request)) };
         let left = limit.saturating_sub(request.context.started.elapsed());

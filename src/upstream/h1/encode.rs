@@ -31,8 +31,8 @@ pub struct RequestHead<'a> {
 }
 
 impl RequestHead<'_> {
-    /// Appends the head to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the head to `out`; `own` appends further field lines.
+    pub fn encode(&self, out: &mut Vec<u8>, own: impl FnOnce(&mut Vec<u8>)) {
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');
         out.extend_from_slice(self.target.as_bytes());
@@ -49,6 +49,7 @@ impl RequestHead<'_> {
             }
             field(out, name.as_str().as_bytes(), value.as_bytes());
         }
+        own(out);
         if let Some(connection) = self.connection {
             field(out, b"connection", connection.as_bytes());
         }

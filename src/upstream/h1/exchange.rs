@@ -73,15 +73,17 @@ impl<B> H1Exchange<B>
 where
     B: Body<Data = Bytes, Error = ProxyError> + Unpin,
 {
-    /// Starts an exchange on an idle connection. Nothing is written before the first poll.
+    /// Starts an exchange on an idle connection. `own` appends field lines that are not in the
+    /// head's map. Nothing is written before the first poll.
     pub fn new(
         mut conn: Box<H1Conn>,
         head: &RequestHead<'_>,
+        own: impl FnOnce(&mut Vec<u8>),
         body: Option<B>,
         upgrade: bool,
     ) -> Self {
         conn.outbox.clear();
-        head.encode(&mut conn.outbox);
+        head.encode(&mut conn.outbox, own);
         let owed = if let Framing::Length(length) = head.framing { length } else { 0 };
         Self {
             conn: Some(conn),
@@ -239,7 +241,7 @@ where
     }
 
     /// The connection, after a complete exchange that leaves it fit for another.
-    pub fn take_reusable(&mut self) -> Option<Box<H1Conn>> {
+    pub fn take_reusable(&mut self, now: Instant) -> Option<Box<H1Conn>> {
         if !(self.is_over() && self.keep_alive && self.tx.done) {
             return None;
         }
@@ -248,7 +250,7 @@ where
             return None; // bytes nobody asked for
         }
         conn.exchanges += 1;
-        conn.idle_since = Instant::now();
+        conn.idle_since = now;
         Some(conn)
     }
 

@@ -254,7 +254,7 @@ fn exchange(conn: Box<H1Conn>, framing: Framing, body: Option<Frames>) -> H1Exch
         framing,
         connection: None,
     };
-    H1Exchange::new(conn, &head, body, false)
+    H1Exchange::new(conn, &head, |_| {}, body, false)
 }
 
 async fn head_of(exchange: &mut H1Exchange<Frames>) -> Result<ResponseHead, ProxyError> {
@@ -301,7 +301,7 @@ async fn a_connection_is_reusable_after_a_clean_exchange_only() {
         let (head, ()) = tokio::join!(head_of(&mut exchange), answer);
         head.expect("a head");
         body_of(&mut exchange).await.expect("a body");
-        let back = exchange.take_reusable();
+        let back = exchange.take_reusable(std::time::Instant::now());
         assert_eq!(back.is_some(), reusable, "{response:?}");
         match back {
             Some(back) => conn = back,
@@ -332,7 +332,7 @@ async fn an_upload_is_framed_and_its_trailers_follow() {
     };
     let (head, ()) = tokio::join!(head_of(&mut exchange), answer);
     assert_eq!(head.expect("a head").status, StatusCode::OK);
-    assert!(exchange.take_reusable().is_some());
+    assert!(exchange.take_reusable(std::time::Instant::now()).is_some());
 }
 
 #[tokio::test]
@@ -375,7 +375,7 @@ async fn a_body_that_ends_early_is_an_error_unless_its_end_is_the_connections() 
         peer.socket.shutdown().await.expect("closed");
         head_of(&mut exchange).await.expect("a head");
         assert_eq!(body_of(&mut exchange).await.is_ok(), sound, "{response:?}");
-        assert!(exchange.take_reusable().is_none());
+        assert!(exchange.take_reusable(std::time::Instant::now()).is_none());
     }
 }
 
