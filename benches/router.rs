@@ -7,6 +7,7 @@
 //! finds the same routes and that a lookup allocates nothing, and nothing by time.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, Method};
@@ -45,7 +46,8 @@ fn bench_hosts(hosts: usize) {
     };
     let mut index = None;
     let build = measure_build(|| {
-        let tables = (0..hosts).filter_map(|n| Some((pattern(n).ok()?, HostTable::build(&ids).0)));
+        let tables =
+            (0..hosts).filter_map(|n| Some((pattern(n).ok()?, Arc::new(HostTable::build(&ids).0))));
         index = Some(HostIndex::build(tables));
     });
     let Some(index) = index else { return };
