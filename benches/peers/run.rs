@@ -3,6 +3,7 @@
 mod instructions;
 mod turn;
 
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::thread;
@@ -26,6 +27,7 @@ struct Bench<'a> {
 /// asked to be.
 pub fn run(options: &Options) -> io::Result<bool> {
     std::fs::create_dir_all(scratch())?;
+    let _alone = alone()?;
     let deadline = options.deadline();
     thread::spawn(move || {
         thread::sleep(deadline);
@@ -68,6 +70,17 @@ pub fn run(options: &Options) -> io::Result<bool> {
     report::table::verdict(&report);
     report::write(&report, options)?;
     Ok(report.complete(Kind::Portcullis))
+}
+
+/// Waits until no other bench runs on this machine; the lock lasts as long as the file is open.
+fn alone() -> io::Result<File> {
+    let path = std::env::temp_dir().join("portcullis-bench-peers.lock");
+    let file = File::create(&path)?;
+    if file.try_lock().is_err() {
+        eprintln!("peers: waiting for another bench on this machine ({})", path.display());
+        file.lock()?;
+    }
+    Ok(file)
 }
 
 impl Bench<'_> {

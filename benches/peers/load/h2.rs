@@ -54,17 +54,18 @@ impl H2Load {
     }
 }
 
-/// Why a connection's streams came to an end.
+/// Why a stream can go on no longer on its connection.
 enum End {
-    /// The proxy wants a new connection (GOAWAY without an error).
+    /// The proxy wants a new connection; no request was lost.
     Graceful,
     Wrong(String),
 }
 
+/// An error of a request in flight.
 impl From<h2::Error> for End {
     fn from(error: h2::Error) -> Self {
         match error.reason() {
-            Some(Reason::NO_ERROR) if error.is_go_away() => Self::Graceful,
+            // Not processed, so a client may send it again (RFC 9113 §8.7).
             Some(Reason::REFUSED_STREAM) if error.is_remote() => Self::Graceful,
             _ => Self::Wrong(error.to_string()),
         }
@@ -98,16 +99,22 @@ async fn connection(load: &H2Load, meter: &Shared) -> Result<(), End> {
         .initial_connection_window_size(1 << 20)
         .handshake::<_, Bytes>(socket)
         .await?;
+    // How the connection ends is told by its streams: once they are done, its last frames may find
+    // the other side gone.
+    let driver = tokio::task::spawn_local(connection);
     let mut streams = JoinSet::new();
-    streams.spawn_local(async move { connection.await.map_err(End::from) });
     for _ in 0..load.streams {
         streams.spawn_local(stream(sender.clone(), load.body, Rc::clone(meter)));
     }
     drop(sender);
+    let mut outcome = Ok(());
     while let Some(end) = streams.join_next().await {
-        end.map_err(|error| End::Wrong(error.to_string()))??;
+        if let Err(End::Wrong(what)) = end.map_err(|error| End::Wrong(error.to_string()))? {
+            outcome = Err(End::Wrong(what));
+        }
     }
-    Ok(())
+    driver.abort();
+    outcome
 }
 
 /// One request after another, until something goes wrong.
@@ -117,7 +124,8 @@ async fn stream(sender: SendRequest<Bytes>, body: usize, meter: Shared) -> Resul
         .parse()
         .map_err(|_| End::Wrong("a bad URI".into()))?;
     loop {
-        sender = sender.ready().await?;
+        // Nothing of a request was sent yet: the proxy wants no more on this connection.
+        sender = sender.ready().await.map_err(|_| End::Graceful)?;
         let sent = Instant::now();
         let mut request = Request::new(());
         *request.uri_mut() = uri.clone();
