@@ -139,5 +139,6 @@ async fn a_websocket_may_finish_within_the_deadline() {
     assert!(proxy.runs());
     socket.send_frame(Opcode::Close, b"").await;
     while socket.next().await.is_some() {}
+    drop(socket);
     assert_eq!(proxy.exited(Duration::from_secs(8)).await.code(), Some(0));
 }

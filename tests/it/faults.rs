@@ -217,6 +217,8 @@ async fn a_response_that_breaks_off_is_seen_to_break_off() {
         client.send(format!("GET {target} HTTP/1.1\r\nHost: t\r\n\r\n")).await;
         match client.try_response(false).await {
             Err(Broken::Truncated(response)) => assert_eq!(response.status, 200, "{target}"),
+            // What broke off before the head was on its way leaves no response at all.
+            Err(Broken::Closed) => {}
             other => panic!("{target}: {other:?}"),
         }
         let mut h2 = H2::connect(proxy.web()).await;

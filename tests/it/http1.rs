@@ -342,7 +342,9 @@ async fn connect_and_trace_are_not_forwarded() {
 
     let mut client = Client::connect(proxy.web()).await;
     client.send("CONNECT db.internal:5432 HTTP/1.1\r\nHost: db.internal:5432\r\n\r\n").await;
-    assert_eq!(client.response().await.status, 405);
+    let response = client.response().await;
+    assert_eq!(response.status, 405);
+    assert!(response.headers.has("allow"), "RFC 9110 section 15.5.6: 405 says what is allowed");
     client.closed().await;
 
     let mut client = Client::connect(proxy.web()).await;
@@ -381,17 +383,21 @@ async fn an_absolute_target_is_forwarded_as_a_path() {
 #[tokio::test]
 async fn a_client_that_ends_its_direction_while_it_waits_frees_the_endpoint() {
     let app = Backend::script(|mut conn| async move {
-        if conn.request().await.is_some() {
-            conn.stall().await;
-        }
+        let Some(_) = conn.request().await else { return };
+        conn.stall().await;
     })
     .await;
     let proxy = Proxy::to(app.address()).await;
     let mut client = Client::connect(proxy.web()).await;
     client.send("GET /x HTTP/1.1\r\nHost: t\r\n\r\n").await;
-    eventually(STEP, "the request arrives", async || app.open() == 1).await;
+    eventually(STEP, "the request arrives", async || app.requests().len() == 1).await;
     client.half_close().await;
-    eventually(STEP, "the endpoint is let go", async || app.open() == 0).await;
+    match client.try_response(false).await {
+        Ok(response) => response.assert_refused(499, "client_closed"),
+        Err(Broken::Closed) => {}
+        Err(broken) => panic!("{broken:?}"),
+    }
+    eventually(STEP, "the upstream request is given up", async || app.open() == 0).await;
 }
 
 #[tokio::test]
