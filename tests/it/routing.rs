@@ -64,7 +64,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("GET /beta", "shop.example.com", "X-Beta: yes\r\nX-Group: abcd\r\n", "beta"),
     ("GET /any", "shop.example.com", "X-Debug:\r\n", "debug"),
     ("GET /any", "shop.example.com", "", "root"),
-    // Query parameters, decoded; the first of a name counts.
+    // Query parameters, decoded; the first of a name counts. Among equals, what stands first.
     ("GET /search?q=", "shop.example.com", "", "query"),
     ("GET /search?q=cats%20%26%20dogs", "shop.example.com", "", "cats"),
     ("GET /search?q=cats&q=x", "shop.example.com", "", "query"),
