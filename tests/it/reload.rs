@@ -280,6 +280,40 @@ async fn a_directory_of_files_is_one_configuration() {
     child.wait().expect("it ends");
 }
 
+#[tokio::test]
+async fn connections_to_upstreams_outlive_a_change_and_removed_endpoints_get_nothing_more() {
+    let (one, two) = (Server::named("one").await, Server::named("two").await);
+    let config = |endpoint: &str, said: &str| {
+        saying(said).replace("\"@app@\"", &format!("\"@{endpoint}@\""))
+    };
+    let values: [(&str, &dyn std::fmt::Display); 2] =
+        [("one", &one.address()), ("two", &two.address())];
+    let mut proxy = Proxy::start(&config("one", "0"), &values).await;
+    let mut client = Client::connect(proxy.web()).await;
+    for step in 1..=5 {
+        assert_eq!(client.request("GET", "t", "/").await.status, 200);
+        let said = step.to_string();
+        proxy.rewrite(&config("one", &said));
+        eventually(STEP, "the edit is live", async || {
+            client.request("GET", "t", "/said").await.text() == said
+        })
+        .await;
+    }
+    assert_eq!(client.request("GET", "t", "/").await.status, 200);
+    assert_eq!(one.connections(), 1, "the pool survives what does not concern it");
+    proxy.rewrite(&config("two", "moved"));
+    eventually(STEP, "the edit is live", async || {
+        client.request("GET", "t", "/said").await.text() == "moved"
+    })
+    .await;
+    let before = one.requests();
+    for _ in 0..20 {
+        let response = client.request("GET", "t", "/").await;
+        assert_eq!(Echoed::of(&response.body).name, "two");
+    }
+    assert_eq!(one.requests(), before);
+}
+
 /// What the load generators of the long test share.
 #[derive(Default)]
 struct Load {
