@@ -356,11 +356,20 @@ async fn a_connection_the_back_end_closed_while_idle_is_not_noticed() {
     .await;
     let proxy = Proxy::to(app.address()).await;
     let mut client = Client::connect(proxy.web()).await;
+    // As fast as they come: the end of the connection may cross the next request.
     for number in 0..100 {
         let response = client.request("GET", "t", &format!("/{number}")).await;
         assert_eq!((response.status, response.text().as_str()), (200, "ok"), "{response}");
     }
     assert_eq!(app.requests().len(), 100, "each request arrived once");
+    // A request that must not be sent twice, when the end has come before it.
+    for number in 0..50 {
+        eventually(STEP, "the connection is closed", async || app.open() == 0).await;
+        client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello").await;
+        let response = client.response().await;
+        assert_eq!(response.status, 200, "{number}: {response}");
+    }
+    assert_eq!(app.requests().len(), 150, "each request arrived once");
 }
 
 #[tokio::test]
