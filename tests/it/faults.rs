@@ -217,6 +217,8 @@ async fn a_response_that_breaks_off_is_seen_to_break_off() {
         client.send(format!("GET {target} HTTP/1.1\r\nHost: t\r\n\r\n")).await;
         match client.try_response(false).await {
             Err(Broken::Truncated(response)) => assert_eq!(response.status, 200, "{target}"),
+            // What broke off before the head was on its way leaves no response at all.
+            Err(Broken::Closed) => {}
             other => panic!("{target}: {other:?}"),
         }
         let mut h2 = H2::connect(proxy.web()).await;
@@ -354,11 +356,20 @@ async fn a_connection_the_back_end_closed_while_idle_is_not_noticed() {
     .await;
     let proxy = Proxy::to(app.address()).await;
     let mut client = Client::connect(proxy.web()).await;
+    // As fast as they come: the end of the connection may cross the next request.
     for number in 0..100 {
         let response = client.request("GET", "t", &format!("/{number}")).await;
         assert_eq!((response.status, response.text().as_str()), (200, "ok"), "{response}");
     }
     assert_eq!(app.requests().len(), 100, "each request arrived once");
+    // A request that must not be sent twice, when the end has come before it.
+    for number in 0..50 {
+        eventually(STEP, "the connection is closed", async || app.open() == 0).await;
+        client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello").await;
+        let response = client.response().await;
+        assert_eq!(response.status, 200, "{number}: {response}");
+    }
+    assert_eq!(app.requests().len(), 150, "each request arrived once");
 }
 
 #[tokio::test]
@@ -469,4 +480,96 @@ upstreams: { app: { endpoints: ["@app@"] } }
     assert!(client.silent(Duration::from_millis(600)).await, "kept between requests");
     client.closed().await;
     assert!(start.elapsed() >= Duration::from_millis(850), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn an_upload_that_stalls_is_a_408_and_frees_the_upstream() {
+    let app = Backend::saying("stored").await;
+    let config = one(r#""@app@""#, "timeouts: { idle: 400ms }");
+    let proxy = Proxy::start(&config, &[("app", &app.address())]).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\n").await;
+    let start = Instant::now();
+    // Slow is not stalled: each piece comes within the time.
+    for _ in 0..3 {
+        pass(Duration::from_millis(200)).await;
+        client.send("some").await;
+    }
+    client.response().await.assert_refused(408, "client_body_timeout");
+    assert!(start.elapsed() >= Duration::from_millis(950), "{:?}", start.elapsed());
+    client.closed().await;
+    eventually(STEP, "the upstream request is given up", async || app.open() == 0).await;
+
+    let mut h2 = H2::connect(proxy.web()).await;
+    let (response, mut send) = h2.open(post_request("t", "/"), false).await.expect("a stream");
+    send.send_data(bytes::Bytes::from_static(b"some"), false).expect("open");
+    match within(STEP, "an answer", collect(response)).await {
+        Ok(response) => assert_eq!(response.status, 408),
+        Err(error) => assert!(error.is_reset(), "{error}"),
+    }
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_are_closed_and_counted_and_the_others_live() {
+    let app = Backend::saying("fine").await;
+    let proxy = Proxy::start(
+        r#"
+limits: { connections: 3 }
+listeners: { web: { bind: "@web@" } }
+hosts: { "*": { routes: [ { path: /, upstream: app } ] } }
+upstreams: { app: { endpoints: ["@app@"] } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    let mut within_limit = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::connect(proxy.web()).await;
+        assert_eq!(client.request("GET", "t", "/").await.text(), "fine");
+        within_limit.push(client);
+    }
+    let mut over = Client::connect(proxy.web()).await;
+    let _ = over.try_send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    match over.try_response(false).await {
+        Ok(response) => assert_eq!(response.status, 503, "{response}"),
+        Err(Broken::Closed) => {}
+        Err(broken) => panic!("{broken:?}"),
+    }
+    proxy
+        .metrics_until("the refusal is counted", |metrics| {
+            metrics.sum("portcullis_rejected_requests_total", &[("listener", "web")]) == 1.0
+        })
+        .await;
+    for client in &mut within_limit {
+        assert_eq!(client.request("GET", "t", "/").await.text(), "fine");
+    }
+    within_limit.pop();
+    eventually(STEP, "a free place is given away", async || {
+        let mut client = Client::connect(proxy.web()).await;
+        client.try_send("GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").await.is_ok()
+            && client.try_response(false).await.is_ok_and(|response| response.status == 200)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn errors_are_json_where_configured_and_text_where_asked() {
+    let proxy = Proxy::start(
+        r#"
+errors: json
+listeners: { web: { bind: "@web@" } }
+hosts: { "*": { routes: [ { path: /only, respond: {} } ] } }
+"#,
+        &[],
+    )
+    .await;
+    let mut client = Client::connect(proxy.web()).await;
+    let response = client.request("GET", "t", "/").await;
+    assert_eq!(response.json()["reason"], "no_route");
+    let mut h2 = H2::connect(proxy.web()).await;
+    let response = h2.get("t", "/").await;
+    assert_eq!((response.status, response.header("content-type")), (404, Some("application/json")));
+    let head = client.request("HEAD", "t", "/").await;
+    assert_eq!((head.status, head.body.len()), (404, 0));
+    assert_eq!(client.request("GET", "t", "/only").await.status, 200, "the connection goes on");
 }

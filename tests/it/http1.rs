@@ -342,7 +342,9 @@ async fn connect_and_trace_are_not_forwarded() {
 
     let mut client = Client::connect(proxy.web()).await;
     client.send("CONNECT db.internal:5432 HTTP/1.1\r\nHost: db.internal:5432\r\n\r\n").await;
-    assert_eq!(client.response().await.status, 405);
+    let response = client.response().await;
+    assert_eq!(response.status, 405);
+    assert!(response.headers.has("allow"), "RFC 9110 section 15.5.6: 405 says what is allowed");
     client.closed().await;
 
     let mut client = Client::connect(proxy.web()).await;
@@ -381,17 +383,21 @@ async fn an_absolute_target_is_forwarded_as_a_path() {
 #[tokio::test]
 async fn a_client_that_ends_its_direction_while_it_waits_frees_the_endpoint() {
     let app = Backend::script(|mut conn| async move {
-        if conn.request().await.is_some() {
-            conn.stall().await;
-        }
+        let Some(_) = conn.request().await else { return };
+        conn.stall().await;
     })
     .await;
     let proxy = Proxy::to(app.address()).await;
     let mut client = Client::connect(proxy.web()).await;
     client.send("GET /x HTTP/1.1\r\nHost: t\r\n\r\n").await;
-    eventually(STEP, "the request arrives", async || app.open() == 1).await;
+    eventually(STEP, "the request arrives", async || app.requests().len() == 1).await;
     client.half_close().await;
-    eventually(STEP, "the endpoint is let go", async || app.open() == 0).await;
+    match client.try_response(false).await {
+        Ok(response) => response.assert_refused(499, "client_closed"),
+        Err(Broken::Closed) => {}
+        Err(broken) => panic!("{broken:?}"),
+    }
+    eventually(STEP, "the upstream request is given up", async || app.open() == 0).await;
 }
 
 #[tokio::test]
@@ -421,4 +427,63 @@ upstreams: { app: { endpoints: ["@app@"] } }
         Err(broken) => panic!("{broken:?}"),
     }
     assert!(app.requests().len() <= 1, "{:?}", app.requests());
+}
+
+#[tokio::test]
+async fn http_1_0_without_a_host_is_served_by_the_host_for_all_others() {
+    let proxy = Proxy::start(
+        r#"
+listeners: { web: { bind: "@web@" } }
+hosts:
+  shop.example: { routes: [ { respond: { body: shop } } ] }
+  "*": { routes: [ { respond: { body: others } } ] }
+"#,
+        &[],
+    )
+    .await;
+    for (host, expected) in [("", "others"), ("Host: shop.example\r\n", "shop")] {
+        let mut client = Client::connect(proxy.web()).await;
+        client.send(format!("GET / HTTP/1.0\r\n{host}\r\n")).await;
+        assert_eq!(client.response().await.text(), expected);
+        client.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn the_date_and_server_of_an_upstream_are_its_own() {
+    let app = Backend::answering(
+        "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: app/1\r\n\
+         Content-Length: 0\r\n\r\n",
+    )
+    .await;
+    let proxy = Proxy::to(app.address()).await;
+    let response = get(proxy.web(), "t", "/").await;
+    let dates: Vec<_> = response.headers.all("date").collect();
+    assert_eq!(dates, ["Sun, 06 Nov 1994 08:49:37 GMT"]);
+    assert_eq!(response.headers.all("server").collect::<Vec<_>>(), ["app/1"]);
+}
+
+#[tokio::test]
+async fn listeners_and_endpoints_may_be_on_ipv6() {
+    let listener = tokio::net::TcpListener::bind("[::1]:0").await.expect("IPv6 on loopback");
+    let app = Backend::script_on(listener, |mut conn| async move {
+        while conn.request().await.is_some() {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nv6").await;
+        }
+    });
+    let proxy = Proxy::start(
+        r#"
+listeners: { web: { bind: "[::1]:@web.port@" } }
+hosts: { "*": { routes: [ { upstream: app } ] } }
+upstreams: { app: { endpoints: ["@app@"] } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    let web = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, proxy.web().port()));
+    let mut client = Client::connect(web).await;
+    assert_eq!(client.request("GET", &web.to_string(), "/").await.text(), "v6");
+    let seen = app.last().headers;
+    assert_eq!(seen.joined("x-forwarded-for"), "::1");
+    assert_eq!(seen.joined("x-forwarded-host"), web.to_string());
 }

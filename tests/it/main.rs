@@ -1,7 +1,9 @@
 //! The integration tests: the real binary between clients that control every byte and back ends
 //! that follow a script.
 
+mod cli;
 mod drain;
+mod environment;
 mod faults;
 mod filters;
 mod forwarding;
@@ -10,6 +12,7 @@ mod grpc;
 mod harness;
 mod http1;
 mod http2;
+mod interop;
 mod observability;
 mod proxy_protocol;
 mod reload;

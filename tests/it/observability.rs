@@ -312,8 +312,8 @@ async fn a_log_that_cannot_be_written_is_counted_and_costs_no_request() {
 async fn operations_logs_are_json_when_nobody_watches() {
     let app = Server::echo().await;
     let proxy = start(&app).await;
+    eventually(STEP, "it says that it started", async || !proxy.stderr().is_empty()).await;
     let stderr = proxy.stderr();
-    assert!(!stderr.is_empty(), "it says that it started");
     for line in stderr.lines() {
         let entry: serde_json::Value =
             serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));

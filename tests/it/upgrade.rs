@@ -234,4 +234,5 @@ upstreams: { app: { endpoints: ["@app@"] } }
     }
     assert_eq!(socket.next().await, None, "silence ends it");
     assert!(last.elapsed() >= Duration::from_secs(1), "not before its time");
+    assert!(last.elapsed() <= Duration::from_millis(3000), "nor much later");
 }

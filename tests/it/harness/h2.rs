@@ -8,7 +8,6 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 
 use super::{Echoed, Io, STEP, TlsClient, within};
 
@@ -16,7 +15,6 @@ use super::{Echoed, Io, STEP, TlsClient, within};
 pub struct H2 {
     /// Opens streams.
     pub send: SendRequest<Bytes>,
-    driver: JoinHandle<Result<(), h2::Error>>,
 }
 
 /// A whole response.
@@ -78,7 +76,9 @@ impl H2 {
         let handshake = h2::client::Builder::new().enable_push(false).handshake(io);
         let (send, connection) =
             within(STEP, "an HTTP/2 handshake", handshake).await.expect("HTTP/2 is spoken");
-        Self { send, driver: tokio::spawn(connection) }
+        // How the connection ends shows on its streams.
+        tokio::spawn(async { drop(connection.await) });
+        Self { send }
     }
 
     /// Opens a stream.
@@ -126,17 +126,6 @@ impl H2 {
     /// GET.
     pub async fn get(&mut self, host: &str, path: &str) -> H2Response {
         self.request(get_request(host, path), None, None).await
-    }
-
-    /// Waits for the end of the connection and says how it ended.
-    pub async fn ended(self) -> Result<(), h2::Error> {
-        drop(self.send);
-        within(STEP, "the connection ends", self.driver).await.expect("the driver does not panic")
-    }
-
-    /// Whether the connection is over.
-    pub fn is_over(&self) -> bool {
-        self.driver.is_finished()
     }
 }
 
