@@ -1,32 +1,92 @@
-//! The commands of the binary: arguments to calls. Sees every room; nothing imports it.
+//! The commands of the binary: arguments to calls, one file for each. Sees every room; nothing
+//! imports it.
+//!
+//! Exit codes: 0 fine, 1 failed at run time, 2 wrong usage, 3 configuration invalid, 4 drain
+//! deadline hit.
 
+mod ask;
+mod check;
+mod completions;
 pub mod demo;
+mod explain;
+mod failure;
+mod offline;
+mod output;
+mod overrides;
+mod routes;
 mod run;
+mod schema;
+mod source;
+mod status;
+mod table;
+mod top;
+mod version;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use failure::Failure;
+
 /// A reverse proxy that never reloads.
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, about, disable_version_flag = true)]
+#[command(name = "portcullis", version, about, after_help = AFTER)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+const AFTER: &str = "\
+Exit codes: 0 fine, 1 failed at run time, 2 wrong usage, 3 configuration invalid, 4 requests cut
+off at the drain deadline. `portcullis COMMAND --help` tells more.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Validate configuration files without serving them
+    Check(check::CheckArgs),
+    /// Write a shell's completions to standard output
+    Completions(completions::CompletionsArgs),
     /// Serve an embedded shop through the real proxy
     Demo(demo::DemoArgs),
+    /// Tell which route a request takes, and why
+    Explain(explain::ExplainArgs),
+    /// List the routes
+    Routes(routes::RoutesArgs),
     /// Serve
     Run(run::RunArgs),
+    /// Write the configuration's JSON Schema to standard output
+    Schema,
+    /// Tell how a running proxy is doing; exits 0 when it is ready
+    Status(status::StatusArgs),
+    /// Watch the traffic of a running proxy
+    Top(top::TopArgs),
+    /// Tell the version
+    Version(version::VersionArgs),
 }
 
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Demo(args) => demo::run(&args),
+    let done = match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Demo(args) => return demo::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Routes(args) => routes::run(&args),
         Command::Run(args) => run::run(args),
+        Command::Schema => schema::run(),
+        Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::Version(args) => version::run(&args),
+    };
+    done.unwrap_or_else(|failure: Failure| failure.tell())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Cli::command().debug_assert();
     }
 }

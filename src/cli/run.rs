@@ -1,58 +1,115 @@
 //! `portcullis run`.
 
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
+use super::offline::Offline;
+use super::overrides::{AdminBind, Overrides};
+use super::{Failure, output};
 use crate::app::{self, Provider};
 use crate::control::Feed;
-use crate::provider::file;
+use crate::provider::file::{self, Inputs};
 use crate::telemetry::tracing::{LogOptions, init};
 
 /// Options of `portcullis run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
 pub struct RunArgs {
-    /// Configuration files, and directories of *.yaml and *.yml
-    #[arg(
-        long,
-        short,
-        value_name = "FILE|DIR",
-        env = "PORTCULLIS_CONFIG",
-        value_delimiter = ',',
-        required = true
-    )]
-    pub config: Vec<PathBuf>,
+    /// Configuration files, and directories of *.yaml and *.yml [env: PORTCULLIS_CONFIG, separated
+    /// by commas]
+    #[arg(long, short, value_name = "FILE|DIR", value_delimiter = ',')]
+    config: Vec<PathBuf>,
+    /// Without a configuration: forward everything that comes to 0.0.0.0:$PORT there
+    /// [env: PORTCULLIS_UPSTREAM]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "config")]
+    upstream: Option<String>,
+    /// Address of the admin listener, or `off`
+    #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_ADMIN")]
+    admin: Option<AdminBind>,
+    /// Worker threads
+    #[arg(long, value_name = "N", env = "PORTCULLIS_WORKERS", value_parser = workers)]
+    workers: Option<usize>,
+    /// Port of the listener called `web`; with --upstream 8080 unless given
+    #[arg(long, value_name = "PORT", env = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
     /// Level of the operations log, for example `info` or `portcullis=debug`
     #[arg(long, value_name = "FILTER", env = "PORTCULLIS_LOG")]
-    pub log: Option<String>,
+    log: Option<String>,
 }
 
-/// Serves what the files say until told to stop.
-pub fn run(args: RunArgs) -> ExitCode {
-    let options = LogOptions { filter: args.log, ..LogOptions::default() };
-    let _log = match init(&options) {
-        Ok(guard) => guard,
-        Err(error) => {
-            eprintln!("portcullis: {error}");
-            return ExitCode::from(2);
+const AFTER: &str = "\
+A flag stands above the environment, and the environment above the file.
+SIGHUP reads the configuration again (an edited file is noticed without), SIGUSR1 opens the access
+log again, SIGTERM drains and ends, a second SIGTERM ends at once.";
+
+/// Where the configuration comes from.
+enum Origin {
+    Files(Vec<PathBuf>),
+    Upstream(String),
+}
+
+/// Serves until told to stop.
+pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
+    let overrides = Overrides { admin: args.admin, workers: args.workers, port: args.port };
+    let origin = origin(args.config, args.upstream)?;
+    if let Origin::Files(paths) = &origin
+        && io::stderr().is_terminal()
+    {
+        // The log has a line for each problem; a person at a terminal is shown the place.
+        let offline = Offline::load(paths)?;
+        if offline.snapshot.is_none() {
+            return Err(Failure::config(offline.report(output::colored(&io::stderr()))));
         }
-    };
+    }
+    let options = LogOptions { filter: args.log, ..LogOptions::default() };
+    let _log = init(&options).map_err(Failure::usage)?;
     let reload = Arc::new(Notify::new());
-    let provider = file_provider(args.config, reload.clone());
-    app::run(vec![provider], reload, |_| {}).into()
+    let provider = match origin {
+        Origin::Files(paths) => files(paths, reload.clone(), overrides),
+        Origin::Upstream(upstream) => single(&upstream, &overrides)?,
+    };
+    Ok(app::run(vec![provider], reload, |_| {}).into())
+}
+
+/// A flag stands above the environment, whichever of the two it is.
+fn origin(config: Vec<PathBuf>, upstream: Option<String>) -> Result<Origin, Failure> {
+    if !config.is_empty() {
+        return Ok(Origin::Files(config));
+    }
+    if let Some(upstream) = upstream {
+        return Ok(Origin::Upstream(upstream));
+    }
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    match (variable("PORTCULLIS_CONFIG"), variable("PORTCULLIS_UPSTREAM")) {
+        (Some(config), None) => Ok(Origin::Files(match config.to_str() {
+            Some(list) => list.split(',').map(PathBuf::from).collect(),
+            None => vec![config.into()],
+        })),
+        (None, Some(upstream)) => Ok(Origin::Upstream(upstream.to_string_lossy().into_owned())),
+        (Some(_), Some(_)) => Err(Failure::usage(
+            "PORTCULLIS_CONFIG and PORTCULLIS_UPSTREAM are both set; unset one of them",
+        )),
+        (None, None) => Err(Failure::usage(
+            "serve what? Give --config FILE|DIR, or --upstream HOST:PORT to forward everything; \
+             `portcullis demo` needs neither",
+        )),
+    }
 }
 
 /// The file provider as the composition root wants it.
-pub fn file_provider(paths: Vec<PathBuf>, reload: Arc<Notify>) -> Provider {
+fn files(paths: Vec<PathBuf>, reload: Arc<Notify>, overrides: Overrides) -> Provider {
     let (out, updates) = watch::channel(file::Update::default());
     let options = file::Options::new(paths, file::environment());
     let feed = app::watch_provider(
         updates,
         |update| update.loads > 0,
-        |update| Feed {
-            fragment: update.fragment,
+        move |update| Feed {
+            fragment: update.fragment.map(|fragment| overrides.apply(fragment)),
             problems: update.problems,
             accepted: update.accepted,
         },
@@ -62,5 +119,70 @@ pub fn file_provider(paths: Vec<PathBuf>, reload: Arc<Notify>) -> Provider {
             tokio::spawn(file::run(options, reload, out));
             (feed.start)(index, news);
         }),
+    }
+}
+
+/// A provider that says one thing: everything goes to `upstream`.
+fn single(upstream: &str, overrides: &Overrides) -> Result<Provider, Failure> {
+    let feed = everything_to(upstream, overrides)?;
+    let (keep, said) = watch::channel(feed);
+    let provider = app::watch_provider(said, |_| true, |feed| feed);
+    Ok(Provider {
+        start: Box::new(move |index, news| {
+            (provider.start)(index, news);
+            // The channel must stay open: its end would mean that the provider is gone.
+            tokio::spawn(async move { keep.closed().await });
+        }),
+    })
+}
+
+fn everything_to(upstream: &str, overrides: &Overrides) -> Result<Feed, Failure> {
+    // A JSON string is a YAML string; `$` would begin a variable.
+    let endpoint = serde_json::to_string(&upstream.replace('$', "$$")).map_err(Failure::usage)?;
+    let text = format!(
+        "listeners: {{ web: {{ bind: \"0.0.0.0:8080\" }} }}\n\
+         hosts: {{ \"*\": {{ routes: [ {{ name: all, path: /, upstream: app }} ] }} }}\n\
+         upstreams: {{ app: {{ endpoints: [ {endpoint} ] }} }}\n"
+    );
+    let inputs = Inputs::from_text("--upstream", &text, BTreeMap::new());
+    let translation = file::translate(&inputs);
+    if !translation.usable {
+        let first = translation.problems.first();
+        let why = first.map(|problem| problem.message.clone()).unwrap_or_default();
+        return Err(Failure::usage(format!("--upstream {upstream}: {why}")));
+    }
+    let fragment = overrides.apply(Arc::new(translation.fragment));
+    Ok(Feed { fragment: Some(fragment), problems: Vec::new(), accepted: true })
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(workers @ 1..=1024) => Ok(workers),
+        _ => Err("write a number from 1 to 1024".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::HostPattern;
+
+    #[test]
+    fn everything_goes_to_the_one_upstream() {
+        let overrides = Overrides { port: Some(5000), ..Overrides::default() };
+        let feed = everything_to("app.internal:3000", &overrides).unwrap();
+        let fragment = feed.fragment.unwrap();
+        let binds: Vec<_> = fragment.listeners.values().map(|l| l.bind.to_string()).collect();
+        assert_eq!(binds, ["0.0.0.0:5000"]);
+        assert_eq!(fragment.hosts[0].pattern, HostPattern::Any);
+        let endpoint = &fragment.upstreams.values().next().unwrap().endpoints[0];
+        assert_eq!(endpoint.address.to_string(), "app.internal:3000");
+    }
+
+    #[test]
+    fn an_upstream_that_is_none_is_wrong_usage() {
+        for text in ["", "no port", "x:99999", "\"]}, evil: {", "${HOME}:1"] {
+            assert!(everything_to(text, &Overrides::default()).is_err(), "{text}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
-use super::{Filter, HeaderText, Name, Origin};
+use super::{Filter, HeaderText, Name, Origin, SecretBytes};
 
 /// A rule of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -103,6 +103,8 @@ pub enum ValueMatch {
     Present,
     /// A regular expression that must match the whole value.
     Regex(Arc<str>),
+    /// Equal, byte for byte, to what came out of a file or variable: an API key, say.
+    Secret(SecretBytes),
 }
 
 /// What becomes of a matching request.

@@ -52,7 +52,18 @@ impl<T> HostIndex<T> {
         if let Some(value) = self.exact.get(host) {
             return Some(value);
         }
-        self.lookup_wildcard(host).or(self.any.as_ref())
+        self.lookup_wildcard(host).map(|(_, value)| value).or(self.any.as_ref())
+    }
+
+    /// The pattern under which [`HostIndex::lookup`] finds its value.
+    pub fn matched(&self, host: &str) -> Option<HostPattern> {
+        if self.exact.contains_key(host) {
+            return Some(HostPattern::Exact(host.into()));
+        }
+        match self.lookup_wildcard(host) {
+            Some((suffix, _)) => Some(HostPattern::Wildcard(suffix.into())),
+            None => self.any.as_ref().map(|_| HostPattern::Any),
+        }
     }
 
     /// How many patterns there are.
@@ -65,7 +76,7 @@ impl<T> HostIndex<T> {
         self.len() == 0
     }
 
-    fn lookup_wildcard(&self, host: &str) -> Option<&T> {
+    fn lookup_wildcard<'h>(&self, host: &'h str) -> Option<(&'h str, &T)> {
         if self.wildcard.is_empty() {
             return None;
         }
@@ -75,7 +86,7 @@ impl<T> HostIndex<T> {
             if candidate.len() + 1 < host.len()
                 && let Some(value) = self.wildcard.get(candidate)
             {
-                return Some(value);
+                return Some((candidate, value));
             }
             (_, candidate) = candidate.split_once('.')?;
         }
@@ -108,6 +119,15 @@ mod tests {
 
     fn pick<'a>(index: &'a HostIndex<String>, host: &str) -> &'a str {
         index.lookup(host).map_or("-", String::as_str)
+    }
+
+    #[test]
+    fn the_pattern_that_matched_is_told() {
+        let index = index(&["*", "*.example.com", "*.b.example.com", "shop.example.com"]);
+        for host in ["shop.example.com", "a.example.com", "a.b.example.com", "example.org", ""] {
+            let pattern = index.matched(host).map(|pattern| pattern.to_string());
+            assert_eq!(pattern.as_deref(), index.lookup(host).map(String::as_str), "{host}");
+        }
     }
 
     #[test]

@@ -41,6 +41,11 @@ impl CompiledListener {
         !self.trusted.is_empty() && self.trusted.iter().any(|net| net.contains(&peer))
     }
 
+    /// Whether a route is served here.
+    pub fn serves(&self, route: RouteId) -> bool {
+        self.routes.get(route.0 as usize).is_some_and(Option::is_some)
+    }
+
     /// The counters of a route on this listener.
     pub fn route_metrics(&self, route: RouteId) -> &Arc<RouteMetrics> {
         let metrics = self.routes.get(route.0 as usize).and_then(Option::as_ref);

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::RequestFacts;
 use super::pattern::{Pattern, Patterns};
 use super::query;
-use crate::ir::{QueryMatch, RouteMatch, ValueMatch};
+use crate::ir::{QueryMatch, RouteMatch, SecretBytes, ValueMatch};
 
 /// The compiled conditions of one route, its path apart.
 #[derive(Clone, Debug)]
@@ -174,6 +174,7 @@ impl HeaderCondition {
         let separator: &[u8] = if self.name == COOKIE { b"; " } else { b", " };
         match &self.value {
             Value::Exact(wanted) => equals_joined(wanted.as_bytes(), first, rest, separator),
+            Value::Secret(wanted) => equals_joined(wanted.expose(), first, rest, separator),
             Value::Pattern(pattern) => {
                 let mut rest = rest.peekable();
                 if rest.peek().is_none() {
@@ -223,6 +224,7 @@ impl QueryCondition {
         };
         match &self.value {
             Value::Exact(wanted) => value.equals(wanted.as_bytes()),
+            Value::Secret(wanted) => value.equals(wanted.expose()),
             Value::Pattern(pattern) => value.test(|value| pattern.matches(value)),
             Value::Present => true,
         }
@@ -234,6 +236,7 @@ enum Value {
     Exact(Arc<str>),
     Pattern(Arc<Pattern>),
     Present,
+    Secret(SecretBytes),
 }
 
 impl Value {
@@ -242,6 +245,7 @@ impl Value {
             ValueMatch::Exact(wanted) => Self::Exact(wanted.clone()),
             ValueMatch::Present => Self::Present,
             ValueMatch::Regex(text) => Self::Pattern(patterns.obtain(text)?),
+            ValueMatch::Secret(wanted) => Self::Secret(wanted.clone()),
         })
     }
 }
@@ -253,6 +257,7 @@ impl fmt::Display for Value {
             Self::Exact(wanted) => write!(f, "is not \"{wanted}\""),
             Self::Pattern(pattern) => write!(f, "does not match \"{}\"", pattern.as_str()),
             Self::Present => f.write_str("is absent"),
+            Self::Secret(_) => f.write_str("is not the secret value"),
         }
     }
 }

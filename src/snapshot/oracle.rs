@@ -66,6 +66,7 @@ fn value(wanted: &ValueMatch, found: &[u8]) -> bool {
     match wanted {
         ValueMatch::Exact(wanted) => wanted.as_bytes() == found,
         ValueMatch::Present => true,
+        ValueMatch::Secret(wanted) => wanted.expose() == found,
         ValueMatch::Regex(text) => full_match(text, found),
     }
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 
 use super::*;
-use crate::ir::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
+use crate::ir::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, SecretBytes, ValueMatch};
 
 /// `/x` is a prefix, `=/x` an exact path, `~x` an expression.
 fn route(path: &str) -> RouteMatch {
@@ -484,7 +484,13 @@ fn any_method() -> impl Strategy<Value = Method> {
 fn any_value() -> impl Strategy<Value = ValueMatch> {
     let exact = prop::sample::select(vec!["", "1", "2", "1, 2", "1; 2", "a b", "%", "é"]);
     let regex = prop::sample::select(vec!["1|2", ".*2", "[^,]*", "a.b", "\\s*"]);
-    prop_oneof![4 => exact.prop_map(exactly), 1 => regex.prop_map(like), 2 => Just(ValueMatch::Present)]
+    let secret = |text: &str| ValueMatch::Secret(SecretBytes::new(text.as_bytes()));
+    prop_oneof![
+        4 => exact.clone().prop_map(exactly),
+        1 => exact.prop_map(secret),
+        1 => regex.prop_map(like),
+        2 => Just(ValueMatch::Present),
+    ]
 }
 
 const HEADERS: [&str; 3] = ["x-a", "x-b", "cookie"];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
-use ir::{HeaderEdit, HeaderMatch, HeaderText, QueryMatch, ValueMatch};
+use ir::{HeaderEdit, HeaderMatch, HeaderText, QueryMatch, SecretBytes, ValueMatch};
 
 use super::context::{Context, shown};
 use crate::ir;
@@ -132,6 +132,10 @@ fn condition(
         return None;
     };
     let raw = match &at.value {
+        // What is put in from a file or variable may be a key that clients must show.
+        OneOf::Scalar(text) if at.substituted => {
+            return Some(ValueMatch::Secret(SecretBytes::new(text.as_bytes())));
+        }
         OneOf::Scalar(text) => return Some(ValueMatch::Exact(Arc::from(&**text))),
         OneOf::Map(raw) => raw,
     };

@@ -1,0 +1,273 @@
+//! Where a request would go, and why not elsewhere: the same look-up that serves requests, told
+//! in full.
+//!
+//! Works on any snapshot, one that is served or one compiled from files. The request is brought
+//! into its one form as the data plane does it. Header conditions are judged by the headers as
+//! given: those that the proxy strips from untrusted clients (`X-Forwarded-*` and their kind)
+//! count as if a trusted proxy sent them.
+
+mod policies;
+mod question;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use policies::Policies;
+pub use question::{Question, QuestionError};
+
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+use super::view::{self, RouteView, UpstreamView};
+use crate::filter::{Location, RequestTarget};
+use crate::ir::HostPattern;
+use crate::snapshot::{
+    Action, CompiledListener, CompiledRoute, Outcome, RequestFacts, Snapshot, Trial,
+};
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The request in the form in which it is looked up.
+    pub request: Asked,
+    /// Why it is answered before any route is looked up.
+    pub refused: Option<Refusal>,
+    /// What is odd about the question.
+    pub note: Option<String>,
+    /// What each listener that it can come in by does with it.
+    pub listeners: Vec<OnListener>,
+}
+
+/// A request in its one form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The method.
+    pub method: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// The host name, lower case, without port.
+    pub host: String,
+    /// The normalised path.
+    pub path: String,
+    /// The query without its `?`.
+    pub query: Option<String>,
+}
+
+/// An answer the proxy gives whatever the routes are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Its status.
+    pub status: u16,
+    /// Why.
+    pub reason: String,
+}
+
+/// What one listener does with the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnListener {
+    /// The listener.
+    pub listener: String,
+    /// Its address.
+    pub address: String,
+    /// Whether it terminates TLS.
+    pub tls: bool,
+    /// The pattern of the virtual host that answers; `None` where there is none.
+    pub host: Option<String>,
+    /// How it matched: `exact`, `wildcard` or `default`.
+    pub host_match: Option<String>,
+    /// The route that serves it; `None` is answered 404.
+    pub won: Option<Winner>,
+    /// The other routes of the host, by rank.
+    pub others: Vec<Loser>,
+}
+
+/// The route that serves a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Winner {
+    /// The route.
+    pub route: RouteView,
+    /// What holds for its requests.
+    pub policies: Policies,
+    /// Path and query as the upstream gets them, where the route forwards.
+    pub upstream_target: Option<String>,
+    /// Where a redirect leads.
+    pub location: Option<String>,
+    /// The upstreams it forwards to.
+    pub upstreams: Vec<Target>,
+}
+
+/// An upstream a request may go to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its share relative to the others of the route.
+    pub weight: u32,
+    /// The upstream and its endpoints.
+    pub upstream: UpstreamView,
+}
+
+/// A route that does not serve the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loser {
+    /// Its name.
+    pub route: String,
+    /// Its path and how that matches, for example `prefix /cart`.
+    pub path: String,
+    /// `lost`, or `shadowed`: it would serve the request if the winner were not there.
+    pub outcome: String,
+    /// The first reason.
+    pub reason: String,
+    /// Where it was declared.
+    pub origin: String,
+}
+
+/// Explains `question` by `snapshot`.
+pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
+    let mut explanation =
+        Explanation { request: question.asked(), refused: None, note: None, listeners: Vec::new() };
+    let target = match question.target() {
+        Ok(target) if target.path() == "*" && question.method != Method::OPTIONS => {
+            explanation.refused = Some(bad_request("'*' is only for OPTIONS"));
+            return explanation;
+        }
+        Ok(target) => target,
+        Err(error) => {
+            explanation.refused = Some(bad_request(error));
+            return explanation;
+        }
+    };
+    if matches!(question.method, Method::CONNECT | Method::TRACE) {
+        let reason = "CONNECT and TRACE are never forwarded".to_owned();
+        explanation.refused = Some(Refusal { status: 405, reason });
+        return explanation;
+    }
+    explanation.request.path = target.path().to_owned();
+    explanation.request.query = target.query().map(str::to_owned);
+    let (listeners, note) = ways_in(snapshot, question);
+    explanation.note = note;
+    explanation.listeners =
+        listeners.iter().map(|listener| on(snapshot, listener, question, &target)).collect();
+    explanation
+}
+
+fn bad_request(reason: impl ToString) -> Refusal {
+    Refusal { status: 400, reason: reason.to_string() }
+}
+
+/// The listeners the request can come in by. Ports are often mapped on the way here, so where
+/// none has the URL's port every one that speaks its scheme counts.
+fn ways_in<'s>(
+    snapshot: &'s Snapshot,
+    question: &Question,
+) -> (Vec<&'s CompiledListener>, Option<String>) {
+    let fits = |listener: &&CompiledListener| listener.tls.is_some() == question.secure;
+    let all: Vec<_> = snapshot.listeners().map(AsRef::as_ref).collect();
+    let port = question.effective_port();
+    let exact: Vec<_> = (all.iter().copied())
+        .filter(|listener| fits(listener) && listener.spec.bind.port() == port)
+        .collect();
+    if !exact.is_empty() {
+        return (exact, None);
+    }
+    let scheme = question.scheme();
+    let same: Vec<_> = all.iter().copied().filter(fits).collect();
+    // A port the URL leaves out says little about where the proxy really listens.
+    let named = question.port.is_some();
+    if !same.is_empty() {
+        let note =
+            format!("no {scheme} listener has port {port}; every {scheme} listener is shown");
+        return (same, named.then_some(note));
+    }
+    let note = format!("no listener speaks {scheme}; every listener is shown");
+    (all, Some(note))
+}
+
+fn on(
+    snapshot: &Snapshot,
+    listener: &CompiledListener,
+    question: &Question,
+    target: &RequestTarget,
+) -> OnListener {
+    let host = question.host.name();
+    let facts = RequestFacts {
+        method: &question.method,
+        path: target.path(),
+        query: target.query(),
+        headers: &question.headers,
+    };
+    let pattern = listener.hosts.matched(host);
+    let trials = listener.hosts.lookup(host).map(|table| table.explain(&facts)).unwrap_or_default();
+    let won = trials.iter().find(|trial| trial.outcome == Outcome::Won);
+    let winner = won.and_then(|won| snapshot.route(won.route));
+    let others = trials.iter().filter(|trial| trial.outcome != Outcome::Won);
+    OnListener {
+        listener: listener.name.to_string(),
+        address: listener.spec.bind.to_string(),
+        tls: listener.tls.is_some(),
+        host: pattern.as_ref().map(ToString::to_string),
+        host_match: pattern.as_ref().map(|pattern| how(pattern).to_owned()),
+        won: winner.and_then(|route| account(snapshot, route, question, target)),
+        others: others.filter_map(|trial| loser(snapshot, trial, winner)).collect(),
+    }
+}
+
+fn how(pattern: &HostPattern) -> &'static str {
+    match pattern {
+        HostPattern::Any => "default",
+        HostPattern::Exact(_) => "exact",
+        HostPattern::Wildcard(_) => "wildcard",
+    }
+}
+
+fn account(
+    snapshot: &Snapshot,
+    route: &CompiledRoute,
+    question: &Question,
+    target: &RequestTarget,
+) -> Option<Winner> {
+    let (view, spec) = view::route(snapshot, route)?;
+    let location = match &route.action {
+        Action::Redirect(plan) => plan.location(&Location {
+            scheme: question.scheme(),
+            host: question.host.name(),
+            port: question.host.port(),
+            target,
+        }),
+        _ => None,
+    };
+    let upstreams: Vec<_> = match &route.action {
+        Action::Forward(targets) => targets
+            .iter()
+            .map(|(live, weight)| Target { weight, upstream: view::upstream(snapshot, live) })
+            .collect(),
+        _ => Vec::new(),
+    };
+    let forwards = matches!(route.action, Action::Forward(_));
+    Some(Winner {
+        route: view,
+        policies: Policies::new(spec),
+        upstream_target: forwards.then(|| policies::rewritten(route, target)).flatten(),
+        location: location.and_then(|location| location.to_str().ok().map(str::to_owned)),
+        upstreams,
+    })
+}
+
+fn loser(snapshot: &Snapshot, trial: &Trial, winner: Option<&CompiledRoute>) -> Option<Loser> {
+    let route = snapshot.route(trial.route)?;
+    let (path_match, path) = view::path(&route.matches.path);
+    let (outcome, reason) = match &trial.outcome {
+        Outcome::Lost(reason) => ("lost", reason.clone()),
+        Outcome::Shadowed => {
+            let winner = winner.map_or("the winner", |winner| winner.name.as_str());
+            ("shadowed", format!("its conditions hold too, but {winner} ranks higher"))
+        }
+        Outcome::Won => return None,
+    };
+    Some(Loser {
+        route: route.name.to_string(),
+        path: format!("{path_match} {path}"),
+        outcome: outcome.to_owned(),
+        reason,
+        origin: route.origin.to_string(),
+    })
+}

@@ -1,0 +1,90 @@
+//! What holds for the requests of a route.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::filter::{RequestFilter, RequestTarget};
+use crate::ir::{Filter, HeaderText, PathRewrite, Route};
+use crate::snapshot::CompiledRoute;
+
+/// The policies of a route. Times are in milliseconds; `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policies {
+    /// Changes to request and response, in order, in words. Secrets are left out.
+    pub filters: Vec<String>,
+    /// From the request's head to the last byte of the response.
+    pub timeout_ms: Option<u64>,
+    /// One connection attempt.
+    pub connect_timeout_ms: Option<u64>,
+    /// From the request's last byte to the response head.
+    pub response_timeout_ms: Option<u64>,
+    /// Between two pieces of a body.
+    pub idle_timeout_ms: Option<u64>,
+    /// An upgraded connection in which nothing moves.
+    pub tunnel_idle_timeout_ms: Option<u64>,
+    /// Repeats after a first attempt of which nothing was written.
+    pub retries: u32,
+    /// The largest request body, bytes.
+    pub body_limit: Option<u64>,
+    /// Whether its requests are written to the access log, where there is one.
+    pub access_log: bool,
+}
+
+impl Policies {
+    /// The policies of `route`.
+    pub fn new(route: &Route) -> Self {
+        let ms = |time: Option<Duration>| {
+            time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+        };
+        let timeouts = &route.timeouts;
+        Self {
+            filters: route.filters.iter().flat_map(filter).collect(),
+            timeout_ms: ms(timeouts.request),
+            connect_timeout_ms: ms(timeouts.connect),
+            response_timeout_ms: ms(timeouts.response),
+            idle_timeout_ms: ms(timeouts.idle),
+            tunnel_idle_timeout_ms: ms(timeouts.tunnel_idle),
+            retries: route.retry.attempts,
+            body_limit: route.body_limit,
+            access_log: route.access_log,
+        }
+    }
+}
+
+/// Path and query after the route's rewrites; `None` where they make no path of it.
+pub(super) fn rewritten(route: &CompiledRoute, target: &RequestTarget) -> Option<String> {
+    let mut target = target.clone();
+    for filter in &route.filters.request {
+        if let RequestFilter::Path(plan) = filter {
+            target = plan.apply(&target).ok()?;
+        }
+    }
+    Some(target.as_str().to_owned())
+}
+
+fn filter(filter: &Filter) -> Vec<String> {
+    let (side, edit) = match filter {
+        Filter::RequestHeaders(edit) => ("request", edit),
+        Filter::ResponseHeaders(edit) => ("response", edit),
+        Filter::RewriteHost(host) => return vec![format!("host becomes {host}")],
+        Filter::RewritePath(PathRewrite::Full(path)) => {
+            return vec![format!("path becomes {path}")];
+        }
+        Filter::RewritePath(PathRewrite::Prefix(prefix)) => {
+            return vec![format!("the matched prefix of the path becomes {prefix}")];
+        }
+    };
+    let removed = edit.remove.iter().map(|name| format!("{side} header {name} removed"));
+    let set = edit.set.iter().map(|field| format!("{side} header {} set", shown(field)));
+    let added = edit.add.iter().map(|field| format!("{side} header {} added", shown(field)));
+    removed.chain(set).chain(added).collect()
+}
+
+fn shown(field: &HeaderText) -> String {
+    let value = match field.value.is_sensitive() {
+        true => "<redacted>".into(),
+        false => String::from_utf8_lossy(field.value.as_bytes()),
+    };
+    format!("{}: {value}", field.name)
+}

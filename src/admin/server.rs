@@ -1,0 +1,92 @@
+//! The admin listener's socket, its thread, and how long a connection may last.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::answer::Admin;
+use crate::app::Live;
+
+/// Connections at once; further ones wait to be accepted.
+const CONNECTIONS: usize = 64;
+/// From the end of one request, or accept, to the complete head of the next.
+const HEAD: Duration = Duration::from_secs(15);
+/// The age at which a connection is closed after the request it is in.
+const AGE: Duration = Duration::from_secs(120);
+/// How long that request may still take: someone who does not read must not hold a place for ever.
+const LAST_REQUEST: Duration = Duration::from_secs(30);
+/// Threads for answers that take long: one for scrapes and one for those who look meanwhile.
+const HELPERS: usize = 2;
+
+/// Opens the admin listener at `bind` and serves it until the process ends.
+///
+/// # Errors
+/// If the address cannot be had, or a thread cannot be started.
+pub fn start(bind: SocketAddr, live: Live) -> io::Result<()> {
+    let socket = std::net::TcpListener::bind(bind)?;
+    socket.set_nonblocking(true)?;
+    let address = socket.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(HELPERS)
+        .thread_name("admin-helper")
+        .build()?;
+    let admin = Arc::new(Admin::new(live, address));
+    std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            match TcpListener::from_std(socket) {
+                Ok(socket) => accept(socket, admin).await,
+                Err(error) => tracing::error!(%error, "cannot serve the admin listener"),
+            }
+        });
+    })?;
+    tracing::info!(%address, "admin listening");
+    Ok(())
+}
+
+async fn accept(socket: TcpListener, admin: Arc<Admin>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match socket.accept().await {
+            Ok((tcp, _)) => {
+                let admin = admin.clone();
+                tokio::spawn(async move {
+                    serve(tcp, admin).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the admin listener cannot accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn serve(tcp: TcpStream, admin: Arc<Admin>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let admin = admin.clone();
+        async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+    });
+    let mut connection = pin!(
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .serve_connection(TokioIo::new(tcp), service)
+    );
+    if tokio::time::timeout(AGE, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(LAST_REQUEST, connection).await;
+    }
+}

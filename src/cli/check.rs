@@ -1,0 +1,54 @@
+//! `portcullis check`.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::offline::Offline;
+use super::{Failure, output};
+use crate::admin::view::ProblemView;
+use crate::provider::file;
+
+/// Options of `portcullis check`.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Configuration files, and directories of *.yaml and *.yml; together they are one
+    /// configuration
+    #[arg(value_name = "FILE|DIR", required = true)]
+    paths: Vec<PathBuf>,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks the files; exits 3 when something is wrong with them.
+pub fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let offline = Offline::load(&args.paths)?;
+    let valid = offline.is_valid();
+    if args.json {
+        let problems: Vec<_> = offline.problems.iter().map(ProblemView::from).collect();
+        output::print_json(&json!({ "valid": valid, "problems": problems }))?;
+    } else {
+        output::print(&offline.report(output::colored(&io::stdout())))?;
+        output::print(&(verdict(&offline, valid) + "\n"))?;
+    }
+    Ok(if valid { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+fn verdict(offline: &Offline, valid: bool) -> String {
+    let found = file::summary(&offline.problems);
+    let Some(snapshot) = &offline.snapshot else { return format!("invalid: {found}") };
+    let count = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    let extent = [
+        count(snapshot.listeners().count(), "listener"),
+        count(snapshot.routes.len(), "route"),
+        count(snapshot.upstreams.len(), "upstream"),
+    ];
+    let word = if valid { "valid" } else { "invalid" };
+    format!("{word}: {}; {found}", extent.join(", "))
+}

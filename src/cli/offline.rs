@@ -1,0 +1,97 @@
+//! A configuration out of files, compiled as `run` would, without sockets and DNS.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Failure, output};
+use crate::control::merge;
+use crate::ir::{EndpointAddress, Problem, Severity, Upstream};
+use crate::provider::file::{self, Inputs};
+use crate::snapshot::{Compiler, Snapshot};
+use crate::telemetry::Metrics;
+use crate::tls::TlsShared;
+use crate::upstream::{Registry, Target};
+
+/// What files say and come to.
+pub struct Offline {
+    /// What was read.
+    pub inputs: Inputs,
+    /// Everything that is wrong or odd.
+    pub problems: Vec<Problem>,
+    /// What would be served; `None` where the files are of no use as they are.
+    pub snapshot: Option<Snapshot>,
+}
+
+impl Offline {
+    /// Loads and compiles `paths`, files and directories.
+    ///
+    /// # Errors
+    /// Only if TLS cannot be set up; what is wrong with the files is in the problems.
+    pub fn load(paths: &[PathBuf]) -> Result<Self, Failure> {
+        let inputs = file::load(paths, &file::environment());
+        let translation = file::translate(&inputs);
+        let mut problems = translation.problems;
+        if problems.is_empty() && inputs.documents().next().is_none() {
+            let problem = Problem::error("there is no configuration file");
+            problems.push(problem.hint("a directory's *.yaml and *.yml files are read"));
+        } else if translation.usable && translation.fragment.listeners.is_empty() {
+            let problem = Problem::warning("there is no listener, so nothing is served");
+            problems.push(problem.hint("add `listeners: { web: { bind: \":8080\" } }`"));
+        }
+        if !translation.usable {
+            return Ok(Self { inputs, problems, snapshot: None });
+        }
+        let (config, mut conflicts) = merge(&[Arc::new(translation.fragment)]);
+        problems.append(&mut conflicts);
+        let metrics = Metrics::new(1);
+        let registry = Arc::new(Registry::new(metrics.clone(), 1));
+        let tls = TlsShared::new().map_err(Failure::runtime)?;
+        let mut compiler = Compiler::new(metrics, registry, tls, 1);
+        let snapshot = compiler.compile(Arc::new(config), None, |_, upstream| targets(upstream));
+        for problem in &snapshot.problems {
+            // The provider may have said the same of the same thing.
+            if !problems.contains(problem) {
+                problems.push(problem.clone());
+            }
+        }
+        Ok(Self { inputs, problems, snapshot: Some(snapshot) })
+    }
+
+    /// As [`Offline::load`], for those who need the snapshot: what is wrong is told on standard
+    /// error.
+    ///
+    /// # Errors
+    /// If the configuration cannot be served at all.
+    pub fn compiled(paths: &[PathBuf]) -> Result<Snapshot, Failure> {
+        let offline = Self::load(paths)?;
+        let report = offline.report(output::colored(&std::io::stderr()));
+        match offline.snapshot {
+            Some(snapshot) => {
+                eprint!("{report}");
+                Ok(snapshot)
+            }
+            None => Err(Failure::config(report)),
+        }
+    }
+
+    /// Whether nothing is wrong; oddities are fine.
+    pub fn is_valid(&self) -> bool {
+        self.problems.iter().all(|problem| problem.severity != Severity::Error)
+    }
+
+    /// The problems with excerpts; empty where there are none.
+    pub fn report(&self, color: bool) -> String {
+        file::render(&self.problems, &self.inputs, color)
+    }
+}
+
+/// Endpoints by address; names stay unresolved.
+fn targets(upstream: &Upstream) -> Vec<Target> {
+    let targets = upstream.endpoints.iter().filter_map(|endpoint| match endpoint.address {
+        EndpointAddress::Socket(address) => {
+            Some(Target { address, host: None, weight: endpoint.weight })
+        }
+        EndpointAddress::Dns { .. } | EndpointAddress::Srv(_) => None,
+    });
+    targets.collect()
+}

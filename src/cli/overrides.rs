@@ -1,0 +1,108 @@
+//! What flags and the environment say over the configuration files.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::ir::{Fragment, Settings};
+
+/// The listener whose port `PORT` sets.
+const WEB: &str = "web";
+
+/// Settings that stand above those of the files; `None` leaves the file's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// The admin listener.
+    pub admin: Option<AdminBind>,
+    /// Worker threads.
+    pub workers: Option<usize>,
+    /// The port of the listener called `web`.
+    pub port: Option<u16>,
+}
+
+/// Where the admin listener is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminBind {
+    /// There.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
+}
+
+impl FromStr for AdminBind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let wrong = || "write an address and port such as 127.0.0.1:9900, or `off`".to_owned();
+        text.parse().map(Self::At).map_err(|_| wrong())
+    }
+}
+
+impl Overrides {
+    /// `fragment` with these settings.
+    pub fn apply(&self, fragment: Arc<Fragment>) -> Arc<Fragment> {
+        if *self == Self::default() {
+            return fragment;
+        }
+        let mut fragment = Arc::unwrap_or_clone(fragment);
+        let settings = fragment.settings.get_or_insert_with(Settings::default);
+        match self.admin {
+            Some(AdminBind::At(address)) => settings.admin.bind = Some(address),
+            Some(AdminBind::Off) => settings.admin.bind = None,
+            None => {}
+        }
+        if self.workers.is_some() {
+            settings.workers = self.workers;
+        }
+        if let Some(port) = self.port
+            && let Some(listener) = fragment.listeners.get_mut(WEB)
+        {
+            listener.bind.set_port(port);
+        }
+        Arc::new(fragment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::file::{Inputs, translate};
+
+    const FILE: &str = "
+admin: { bind: 127.0.0.1:1 }
+workers: 1
+listeners: { web: { bind: \"127.0.0.1:2\" }, other: { bind: \"127.0.0.1:3\" } }
+";
+
+    fn with(overrides: &Overrides) -> Fragment {
+        let inputs = Inputs::from_text("x.yaml", FILE, Default::default());
+        Arc::unwrap_or_clone(overrides.apply(Arc::new(translate(&inputs).fragment)))
+    }
+
+    #[test]
+    fn what_is_not_overridden_stays_as_the_file_has_it() {
+        let fragment = with(&Overrides::default());
+        let settings = fragment.settings.unwrap();
+        assert_eq!((settings.admin.bind, settings.workers), ("127.0.0.1:1".parse().ok(), Some(1)));
+    }
+
+    #[test]
+    fn overrides_stand_above_the_file() {
+        let fragment =
+            with(&Overrides { admin: "0.0.0.0:9".parse().ok(), workers: Some(7), port: Some(80) });
+        let settings = fragment.settings.unwrap();
+        assert_eq!((settings.admin.bind, settings.workers), ("0.0.0.0:9".parse().ok(), Some(7)));
+        let ports: Vec<_> = fragment.listeners.values().map(|l| l.bind.port()).collect();
+        assert_eq!(ports, [3, 80]);
+    }
+
+    #[test]
+    fn the_admin_listener_can_be_turned_off() {
+        let fragment = with(&Overrides { admin: "off".parse().ok(), ..Overrides::default() });
+        assert_eq!(fragment.settings.unwrap().admin.bind, None);
+        assert!("nowhere".parse::<AdminBind>().is_err());
+    }
+}
