@@ -89,6 +89,7 @@ impl Request {
 fn sample(value: &ValueMatch) -> &str {
     match value {
         ValueMatch::Exact(text) => text,
+        ValueMatch::Secret(text) => std::str::from_utf8(text.expose()).unwrap(),
         ValueMatch::Present | ValueMatch::Regex(_) => "2",
     }
 }
