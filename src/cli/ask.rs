@@ -92,7 +92,8 @@ impl AdminUrl {
         let failed = |cause: String| AskError::Failed { url: self.clone(), cause };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| failed(error.to_string()))?;
-        let answer = runtime.block_on(tokio::time::timeout(PATIENCE, self.exchange(path)));
+        let answer =
+            runtime.block_on(async { tokio::time::timeout(PATIENCE, self.exchange(path)).await });
         // A name that is still being looked up must not hold up the end.
         runtime.shutdown_background();
         let (status, body) = answer.map_err(|_| AskError::Slow(self.clone()))??;

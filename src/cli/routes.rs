@@ -43,7 +43,7 @@ fn table(routes: &[RouteView]) -> String {
             route.name.clone(),
             route.listeners.join(","),
             failed.unwrap_or_else(|| route.action.to_string()),
-            route.origin.clone(),
+            route.location.clone().unwrap_or_else(|| route.origin.clone()),
         ]);
     }
     table.to_string()

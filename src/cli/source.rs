@@ -8,7 +8,7 @@ use super::ask::AdminUrl;
 #[derive(Debug, clap::Args)]
 pub struct Source {
     /// Look into these configuration files, and directories of *.yaml and *.yml
-    #[arg(long, short, value_name = "FILE|DIR", value_delimiter = ',', conflicts_with = "url")]
+    #[arg(long, short, value_name = "FILE|DIR", value_delimiter = ',', conflicts_with = "running")]
     pub config: Vec<PathBuf>,
     /// Where a running proxy is
     #[command(flatten)]
@@ -20,7 +20,7 @@ pub struct Source {
 pub struct Running {
     /// Ask the running proxy whose admin listener is there [default: as PORTCULLIS_ADMIN says,
     /// or http://127.0.0.1:9900]
-    #[arg(id = "url", long = "admin", value_name = "URL")]
+    #[arg(id = "running", long = "admin", value_name = "URL")]
     admin: Option<AdminUrl>,
 }
 

@@ -54,7 +54,11 @@ impl Display for Winner {
         for condition in &route.query {
             writeln!(f, "             query {condition}")?;
         }
-        writeln!(f, "             declared at {}", route.origin)?;
+        write!(f, "             declared as {}", route.origin)?;
+        match &route.location {
+            Some(location) => writeln!(f, " in {location}")?,
+            None => writeln!(f)?,
+        }
         for error in &route.errors {
             writeln!(f, "             error: {error}")?;
         }

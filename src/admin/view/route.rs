@@ -33,8 +33,10 @@ pub struct RouteView {
     pub query: Vec<Condition>,
     /// What becomes of a request.
     pub action: ActionView,
-    /// Where it was declared.
+    /// The object it was declared as.
     pub origin: String,
+    /// Where in a file that is: `file:line:column`.
+    pub location: Option<String>,
     /// Why it does not do what was asked for.
     pub errors: Vec<String>,
 }
@@ -148,7 +150,8 @@ fn plain(snapshot: &Snapshot, route: &CompiledRoute, spec: &Route) -> RouteView 
         headers: headers.iter().map(|h| Condition::new(h.name.as_str(), &h.value)).collect(),
         query: query.iter().map(|q| Condition::new(&q.name, &q.value)).collect(),
         action: action(route, spec),
-        origin: route.origin.to_string(),
+        origin: Origin { location: None, ..route.origin.clone() }.to_string(),
+        location: route.origin.location.as_ref().map(ToString::to_string),
         errors: Vec::new(),
     }
 }
