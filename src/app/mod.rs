@@ -48,8 +48,11 @@ impl From<Exit> for ExitCode {
 /// again.
 pub struct Provider {
     /// Sends what the provider says, under the index it was given.
-    pub start: Box<dyn FnOnce(usize, mpsc::Sender<(usize, Feed)>)>,
+    pub start: Box<dyn FnOnce(usize, News)>,
 }
+
+/// Where providers send what they say, under their index.
+pub type News = mpsc::Sender<(usize, Feed)>;
 
 /// What other parts of the process may look at while it runs.
 #[derive(Clone)]

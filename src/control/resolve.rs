@@ -68,8 +68,7 @@ impl Resolver {
 
     /// Follows exactly the names in `config`; waits a little for the first answers of new ones.
     pub async fn follow(&mut self, config: &Config) {
-        let wanted: BTreeSet<Question> =
-            config.upstreams.values().flat_map(|upstream| questions(upstream)).collect();
+        let wanted: BTreeSet<Question> = config.upstreams.values().flat_map(questions).collect();
         self.followed.retain(|question, task| {
             let keep = wanted.contains(question);
             if !keep {

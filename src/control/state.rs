@@ -32,7 +32,7 @@ impl ControlState {
 
     /// Puts down what was done.
     pub(super) fn set(&self, accepted: bool, generation: u64, mut problems: Vec<Problem>) {
-        problems.sort_by(|a, b| b.severity.cmp(&a.severity));
+        problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
         let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let at = at.map_or(0, |since| since.as_secs());
         let report = ReloadReport { accepted, at, generation, problems };

@@ -11,9 +11,10 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::Worker;
 use super::tunnel::Tunnel;
+use super::worker::WorkerSnapshot;
 use crate::error::ProxyError;
 use crate::ir::Name;
-use crate::snapshot::{CompiledListener, CompiledRoute, ListenerId, RouteId, Snapshot};
+use crate::snapshot::{CompiledListener, CompiledRoute, ListenerId, RouteId};
 use crate::telemetry::{Exchange, Reason, Record};
 use crate::tls::PeerCertificate;
 use crate::upstream::{Endpoint, Upstream};
@@ -100,6 +101,9 @@ pub trait ClientLink {
     fn is_rejected(&self) -> bool;
 }
 
+/// An upstream that was tried, and the endpoint of it, if it had one.
+pub type Attempted = (Arc<Upstream>, Option<Arc<Endpoint>>);
+
 /// One request's story, from its head to the last byte of its response.
 pub struct Context {
     /// The connection it came on.
@@ -111,7 +115,7 @@ pub struct Context {
     /// When its head was complete.
     pub started: Instant,
     /// The snapshot it is served by.
-    pub snapshot: Rc<Arc<Snapshot>>,
+    pub snapshot: WorkerSnapshot,
     /// Its id.
     pub request_id: OnceCell<RequestId>,
     /// The client's address as far as it is believed.
@@ -129,7 +133,7 @@ pub struct Context {
     /// When the final response head came.
     pub response_at: Cell<Option<Instant>>,
     /// The upstream and endpoint of the last attempt.
-    pub upstream: RefCell<Option<(Arc<Upstream>, Option<Arc<Endpoint>>)>>,
+    pub upstream: RefCell<Option<Attempted>>,
     /// Body bytes from the client.
     pub request_bytes: Cell<u64>,
     /// Body bytes to the client.

@@ -16,7 +16,9 @@ use crate::upstream::h1::{H1Exchange, HeadEvent};
 use crate::upstream::h2::H2Exchange;
 use crate::util::wheel::Timer;
 
-/// A request being sent and its response being read.
+/// A request being sent and its response being read. Moved once, into a box with its body; the
+/// large variant is the common one.
+#[expect(clippy::large_enum_variant, reason = "boxing the common variant would allocate more")]
 pub enum Exchange {
     /// On an HTTP/1 connection.
     H1(H1Exchange<RequestBody>),

@@ -5,10 +5,25 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::snapshot::{Snapshot, SnapshotHandle};
+use crate::snapshot::SnapshotHandle;
 use crate::telemetry::{AccessLogger, WorkerId};
 use crate::upstream::pool::Pools;
 use crate::util::wheel::Wheel;
+
+// The inner count is shared with other workers and moves once a generation; the outer one is this
+// worker's own and moves with every request.
+#[allow(clippy::redundant_allocation)]
+mod shared {
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use crate::snapshot::Snapshot;
+
+    /// A snapshot as the requests of one worker share it.
+    pub type WorkerSnapshot = Rc<Arc<Snapshot>>;
+}
+
+pub use shared::WorkerSnapshot;
 
 /// A worker's own state; never leaves its thread.
 pub struct Worker {
@@ -21,7 +36,7 @@ pub struct Worker {
     /// The access log.
     pub access_log: AccessLogger,
     handle: Arc<SnapshotHandle>,
-    current: RefCell<Option<Rc<Arc<Snapshot>>>>,
+    current: RefCell<Option<WorkerSnapshot>>,
     generation: Cell<u64>,
     draining: Cell<bool>,
     random: Cell<u64>,
@@ -45,7 +60,7 @@ impl Worker {
 
     /// The snapshot of this moment. A request takes it once and keeps it. The count shared with
     /// other workers moves only when the generation does.
-    pub fn snapshot(&self) -> Option<Rc<Arc<Snapshot>>> {
+    pub fn snapshot(&self) -> Option<WorkerSnapshot> {
         let generation = self.handle.generation();
         if generation != self.generation.get() {
             self.generation.set(generation);

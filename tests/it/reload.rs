@@ -87,7 +87,7 @@ async fn a_broken_edit_changes_nothing_and_says_what_is_wrong_and_where() {
     assert_eq!(get(proxy.web(), "t", "/said").await.text(), "good");
     let place = format!("portcullis.yaml:{line}:{column}");
     for (source, text) in
-        [("log", proxy.stderr()), ("admin API", proxy.admin("/api/config").await.text())]
+        [("log", proxy.stderr()), ("admin API", proxy.admin("/api/status").await.text())]
     {
         for part in [place.as_str(), "pth", "did you mean", "path"] {
             assert!(text.contains(part), "no {part:?} in the {source}: {text}");

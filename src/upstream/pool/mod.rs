@@ -49,6 +49,8 @@ pub struct Pools {
 struct EndpointPool {
     endpoint: Arc<Endpoint>,
     options: PoolOptions,
+    // Boxed: a connection moves between the pool and its exchanges, and it is large.
+    #[expect(clippy::vec_box, reason = "the box is what moves")]
     h1: Vec<Box<H1Conn>>,
     h2: Vec<H2Conn>,
     /// What ALPN chose last, where the protocol is negotiated.
