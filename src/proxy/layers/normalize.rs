@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use futures_util::future::{Either, ready};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, REFERER, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response, Version};
 use tower::{Service, service_fn};
 
 use crate::error::ProxyError;
@@ -67,6 +67,8 @@ fn judge(inbound: Inbound) -> Result<Request, ProxyError> {
     let found = hop::strip_request(&mut headers);
     if let Some(protocol) = found.upgrade
         && context.conn.version == HttpVersion::H1
+        // RFC 9110 §7.8: to be ignored there.
+        && parts.version != Version::HTTP_10
     {
         upgrade = Some(Upgrade { protocol, extended_connect: false });
     }
