@@ -91,6 +91,8 @@ impl<L: Listeners> Control<L> {
             && *current.config == config
         {
             problems.extend(current.problems.iter().cloned());
+            // Nothing else changed, but an address that was taken may be free by now.
+            self.reconcile(current, &mut problems);
             self.report(accepted, problems);
             return None;
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::{Context, RequestBody};
+use super::{Context, RequestBody, hop};
 use crate::error::ProxyError;
 use crate::telemetry::Reason;
 use crate::upstream::InFlight;
@@ -131,7 +131,7 @@ impl ExchangeBody {
             return Poll::Pending;
         }
         self.settle(None);
-        polled
+        polled.map(|frame| frame.map(|frame| frame.map(|frame| hop::sound_trailers(frame, false))))
     }
 
     /// Nothing comes from the endpoint: is the client still there, is the time up?

@@ -18,6 +18,7 @@ use crate::upstream::h1::{Framing, H1Conn, H1Exchange, HeadEvent, RequestHead, R
 use crate::upstream::h2::H2Conn;
 use crate::upstream::pool::Connection;
 use crate::upstream::{Endpoint, InFlight, Upstream};
+use crate::util::wheel::timeout;
 
 /// An attempt that failed, and the request where it can still be used.
 pub struct Failed {
@@ -181,7 +182,13 @@ impl Attempt<'_> {
             Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                 Ok(self.switch(exchange, head, client, extended)?)
             }
-            Ok(head) => Ok(self.respond(exchange, head)),
+            // To an extended CONNECT a 2xx says that the tunnel is open (RFC 8441 §5).
+            Ok(head) if extended && head.status.is_success() => {
+                let error = ProxyError::upstream(Reason::UpstreamProtocol)
+                    .because("the endpoint did not switch protocols");
+                Err(self.failed(error, request, had_body))
+            }
+            Ok(head) => Ok(self.respond(exchange, head, false)),
             Err(error) => {
                 if let Exchange::H1(exchange) = exchange {
                     let (body, piece) = exchange.into_request_body();
@@ -201,7 +208,7 @@ impl Attempt<'_> {
         mut request: Box<Request>,
     ) -> Result<Response<Body>, Failed> {
         if let Some(upgrade) = &request.upgrade
-            && !(upgrade.extended_connect && conn.takes_extended_connect())
+            && !(upgrade.extended_connect && self.takes_extended_connect(&conn).await?)
         {
             let error = ProxyError::upstream(Reason::UpstreamProtocol)
                 .because("the endpoint speaks HTTP/2 and takes no extended CONNECT");
@@ -220,7 +227,10 @@ impl Attempt<'_> {
             Ok(exchange) => {
                 let mut exchange = Exchange::H2(exchange);
                 match self.wait(&mut exchange, &mut request).await {
-                    Ok(head) => Ok(self.respond(exchange, head)),
+                    Ok(head) => {
+                        let tunnel = request.upgrade.is_some() && head.status.is_success();
+                        Ok(self.respond(exchange, head, tunnel))
+                    }
                     Err(error) => Err(self.failed(error, request, had_body)),
                 }
             }
@@ -229,6 +239,14 @@ impl Attempt<'_> {
                 Err(self.failed(error, request, had_body))
             }
         }
+    }
+
+    /// A fresh connection has to hear from its peer first.
+    async fn takes_extended_connect(&self, conn: &H2Conn) -> Result<bool, ProxyError> {
+        let limit = self.route.timeouts.connect;
+        let settled = timeout(&self.context.worker.wheel, limit, conn.settled());
+        let _ = unless_closed(self.context, settled).await?;
+        Ok(conn.takes_extended_connect())
     }
 
     /// Waits for the final head; interim ones are relayed on the way.
@@ -274,16 +292,24 @@ impl Attempt<'_> {
         }
     }
 
-    fn respond(self, mut exchange: Exchange, mut head: ResponseHead) -> Response<Body> {
+    fn respond(
+        self,
+        mut exchange: Exchange,
+        mut head: ResponseHead,
+        tunnel: bool,
+    ) -> Response<Body> {
         hop::strip_response(&mut head.headers, false);
         let timeouts = &self.route.timeouts;
-        let total = timeouts.request.map(|limit| self.context.started + limit);
+        let (idle, total) = match tunnel {
+            true => (timeouts.tunnel_idle, None),
+            false => (timeouts.idle, timeouts.request.map(|limit| self.context.started + limit)),
+        };
         let whole = match &mut exchange {
             Exchange::H1(exchange) => exchange.take_whole_body(),
             Exchange::H2(_) => None,
         };
         let context = self.context.clone();
-        let body = ExchangeBody::new(exchange, context, self.in_flight, timeouts.idle, total);
+        let body = ExchangeBody::new(exchange, context, self.in_flight, idle, total);
         let mut response = Response::new(match whole {
             Some(whole) => Body::full(whole),
             None => Body::upstream(body),

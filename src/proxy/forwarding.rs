@@ -74,8 +74,8 @@ pub fn receive(context: &Context, headers: &mut HeaderMap) {
         // An underscore becomes a dash in CGI-like environments: an alias of an owned name.
         let owned = || matches!(text.as_bytes(), [b'x', b'-', ..] | [b'f', b'o', ..]);
         if text.as_bytes().contains(&b'_')
-            || (!trusted && owned() && OWNED.binary_search(&text).is_ok())
-            || (trusted && text.starts_with("x-client-"))
+            || (!trusted && owned() && is_owned(text))
+            || (trusted && text.starts_with("x-client-") && is_owned(text))
         {
             dropped.push(name.clone());
         }
@@ -83,6 +83,11 @@ pub fn receive(context: &Context, headers: &mut HeaderMap) {
     for name in dropped {
         headers.remove(name);
     }
+}
+
+/// Whether a name is ours.
+pub(super) fn is_owned(name: &str) -> bool {
+    OWNED.binary_search(&name).is_ok()
 }
 
 /// Adds what the endpoint is told.

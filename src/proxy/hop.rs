@@ -1,10 +1,12 @@
 //! Hop-by-hop fields (RFC 9110 §7.6.1): what belongs to one connection does not cross the proxy.
 
+use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
     UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::Frame;
 use smallvec::SmallVec;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -43,7 +45,8 @@ pub fn strip_request(headers: &mut HeaderMap) -> RequestHop {
             .any(|token| token.eq_ignore_ascii_case(b"upgrade"));
         // The upgrade to HTTP/2 in clear text is gone from the standard (RFC 9113 §3.1).
         hop.upgrade = headers.remove(UPGRADE).filter(|protocol| {
-            nominated && !tokens(protocol).any(|token| token.eq_ignore_ascii_case(b"h2c"))
+            let named = nominated && !protocol.is_empty();
+            named && !tokens(protocol).any(|token| token.eq_ignore_ascii_case(b"h2c"))
         });
     }
     if present.connection {
@@ -88,6 +91,57 @@ pub fn strip_response(headers: &mut HeaderMap, upgraded: bool) {
         headers.remove(TRANSFER_ENCODING);
     }
 }
+
+/// Takes out of a trailer section what only a head may say (RFC 9110 §6.5.1): framing, routing,
+/// authentication, how to read the content. `of_request` takes out what a client must not say,
+/// too: the names that are ours, and aliases with underscores.
+fn strip_trailers(trailers: &mut HeaderMap, of_request: bool) {
+    let ours = |name: &str| name.contains('_') || super::forwarding::is_owned(name);
+    let forbidden = |name: &&HeaderName| {
+        let name = name.as_str();
+        HEAD_ONLY.binary_search(&name).is_ok() || of_request && ours(name)
+    };
+    let forbidden: SmallVec<[HeaderName; 4]> = trailers.keys().filter(forbidden).cloned().collect();
+    for name in forbidden {
+        trailers.remove(name);
+    }
+}
+
+/// The same frame of a body; trailers without what they may not say.
+pub fn sound_trailers(frame: Frame<Bytes>, of_request: bool) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            strip_trailers(&mut trailers, of_request);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}
+
+/// In order, for a binary search.
+const HEAD_ONLY: [&str; 21] = [
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "location",
+    "max-forwards",
+    "proxy-authorization",
+    "proxy-connection",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "www-authenticate",
+];
 
 /// Which fields a head has, found in one pass: most have none of these.
 #[derive(Default)]

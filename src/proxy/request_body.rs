@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::Context;
+use super::{Context, hop};
 use crate::error::ProxyError;
 use crate::telemetry::Reason;
 use crate::util::wheel::Timer;
@@ -97,7 +97,10 @@ impl RequestBody {
     pub fn length(&self) -> Option<u64> {
         match &self.inner {
             IncomingBody::Empty => Some(0),
-            IncomingBody::H1(body) => body.size_hint().exact(),
+            // What was taken out and put back is no longer in the hint.
+            IncomingBody::H1(body) => {
+                body.size_hint().exact().map(|left| left + self.front.len() as u64)
+            }
             IncomingBody::H2(body) => body.length,
         }
     }
@@ -125,7 +128,7 @@ impl RequestBody {
                 ready!(body.poll_frame(cx)).map(|frame| frame.map_err(|error| self.failed(error)))
             }
         };
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(|frame| hop::sound_trailers(frame, true))))
     }
 
     fn failed(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ProxyError {

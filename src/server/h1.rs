@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode, Version};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -87,7 +87,7 @@ fn call<S: Stack>(
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<S> {
     let (parts, body) = request.into_parts();
     link.begin(parts.version == Version::HTTP_10);
-    let upgrade = parts.headers.contains_key(http::header::UPGRADE);
+    let upgrade = is_held_for_upgrade(&parts);
     let proxy = worker.proxy.clone();
     let Some(context) = Context::new(conn.clone(), proxy.clone(), link.clone()) else {
         return futures_util::future::Either::Left(std::future::ready(Ok(not_ready())));
@@ -105,6 +105,18 @@ fn call<S: Stack>(
         }
         Ok(response)
     }))
+}
+
+/// Whether the gate holds what follows this request until it is answered.
+fn is_held_for_upgrade(parts: &http::request::Parts) -> bool {
+    let is_option = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"upgrade");
+    parts.version != Version::HTTP_10
+        && parts.headers.get_all(UPGRADE).iter().any(|value| !value.is_empty())
+        && parts
+            .headers
+            .get_all(CONNECTION)
+            .iter()
+            .any(|value| value.as_bytes().split(|byte| *byte == b',').any(is_option))
 }
 
 /// Before the first snapshot there is nothing to serve by.

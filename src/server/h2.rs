@@ -21,6 +21,8 @@ use crate::util::wheel::timeout;
 
 /// How long a client may leave response bytes unread.
 const WRITE_STALL: Duration = Duration::from_secs(60);
+/// How long a client without a stream may take to acknowledge that the connection ends.
+const GOODBYE: Duration = Duration::from_secs(5);
 /// Response bytes the library may hold per stream.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams the client may reset before they were looked at.
@@ -69,6 +71,7 @@ pub async fn serve<S: Stack>(
             let drains = worker.proxy.is_draining() || place.is_closing();
             if !leaving && drains {
                 leaving = true;
+                idle.disarm();
                 connection.graceful_shutdown();
             }
             let polled = connection.poll_accept(cx);
@@ -78,15 +81,19 @@ pub async fn serve<S: Stack>(
             // Between requests the connection is idle, as an HTTP/1 connection is.
             if streams.any(cx) {
                 idle.disarm();
-            } else if !leaving {
-                if !idle.is_armed() {
-                    idle.arm(limits.keep_alive);
+                return Poll::Pending;
+            }
+            if !idle.is_armed() {
+                idle.arm(if leaving { GOODBYE } else { limits.keep_alive });
+            }
+            if idle.poll_due(cx).is_ready() {
+                if leaving {
+                    return Poll::Ready(None);
                 }
-                if idle.poll_due(cx).is_ready() {
-                    leaving = true;
-                    connection.graceful_shutdown();
-                    cx.waker().wake_by_ref();
-                }
+                leaving = true;
+                idle.disarm();
+                connection.graceful_shutdown();
+                cx.waker().wake_by_ref();
             }
             Poll::Pending
         })

@@ -25,6 +25,7 @@ pub struct Compiler {
     tls: Arc<TlsShared>,
     workers: usize,
     listener_ids: HashMap<Name, ListenerId>,
+    next_listener: u32,
     generation: u64,
 }
 
@@ -36,7 +37,8 @@ impl Compiler {
         tls: Arc<TlsShared>,
         workers: usize,
     ) -> Self {
-        Self { metrics, registry, tls, workers, listener_ids: HashMap::new(), generation: 0 }
+        let (listener_ids, next_listener, generation) = (HashMap::new(), 0, 0);
+        Self { metrics, registry, tls, workers, listener_ids, next_listener, generation }
     }
 
     /// Compiles `config`. `targets` tells the resolved endpoints of an upstream; `previous` is
@@ -63,7 +65,7 @@ impl Compiler {
         let mut tables = Tables { routes: &routes, built: HashMap::new(), problems: Vec::new() };
         let mut listeners: Vec<Option<Arc<CompiledListener>>> = Vec::new();
         for (name, spec) in &config.listeners {
-            let id = self.listener_id(name);
+            let id = self.listener_id(name, spec, &config, previous);
             let listener = self.listener(
                 id,
                 name,
@@ -93,9 +95,29 @@ impl Compiler {
         }
     }
 
-    fn listener_id(&mut self, name: &Name) -> ListenerId {
-        let next = ListenerId(u32::try_from(self.listener_ids.len()).unwrap_or(u32::MAX));
-        *self.listener_ids.entry(name.clone()).or_insert(next)
+    /// A listener that only got another name stays the same: its connections, and those that
+    /// wait to be accepted, are served on.
+    fn listener_id(
+        &mut self,
+        name: &Name,
+        spec: &ir::Listener,
+        config: &Config,
+        previous: Option<&Snapshot>,
+    ) -> ListenerId {
+        let renamed = previous
+            .filter(|old| !old.config.listeners.contains_key(name) && spec.bind.port() != 0)
+            .and_then(|old| old.listeners().find(|listener| listener.spec.bind == spec.bind))
+            .filter(|old| !config.listeners.contains_key(&old.name));
+        if let Some(old) = renamed {
+            self.listener_ids.remove(&old.name);
+            self.listener_ids.insert(name.clone(), old.id);
+            return old.id;
+        }
+        *self.listener_ids.entry(name.clone()).or_insert_with(|| {
+            let id = ListenerId(self.next_listener);
+            self.next_listener = self.next_listener.saturating_add(1);
+            id
+        })
     }
 
     fn upstreams(

@@ -10,7 +10,8 @@ use crate::ir::{self, Name};
 use crate::telemetry::{ListenerMetrics, RouteMetrics};
 use crate::tls::ServerTls;
 
-/// A listener's number: the same for one name as long as the process lives, never used again.
+/// A listener's number: the same for one name as long as the process lives, kept by an address
+/// that gets another name, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(pub u32);
 

@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{RecvStream, SendStream};
+use h2::{Ping, PingPong, RecvStream, SendStream};
 use http::Request;
 use http_body::{Body, Frame};
 use tokio::task::AbortHandle;
@@ -40,6 +40,8 @@ struct Shared {
     created: Instant,
     server_name: Option<Arc<str>>,
     task: RefCell<Option<AbortHandle>>,
+    /// Until the peer's settings are known to have arrived.
+    unsettled: RefCell<Option<PingPong>>,
 }
 
 impl H2Conn {
@@ -51,7 +53,7 @@ impl H2Conn {
         server_name: Option<Arc<str>>,
         worker: WorkerId,
     ) -> Result<Self, ProxyError> {
-        let (send, connection) = h2::client::Builder::new()
+        let (send, mut connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(MAX_SEND_BUFFER)
@@ -69,6 +71,7 @@ impl H2Conn {
             created: Instant::now(),
             server_name,
             task: RefCell::new(None),
+            unsettled: RefCell::new(connection.ping_pong()),
         });
         let open = Open::new(endpoint, worker);
         let weak = Rc::downgrade(&shared);
@@ -117,7 +120,16 @@ impl H2Conn {
         self.shared.server_name.as_ref()
     }
 
-    /// Whether the peer takes extended CONNECT (RFC 8441).
+    /// Waits until the peer's settings have arrived: its preface comes before its answer to a
+    /// ping (RFC 9113 §3.4).
+    pub async fn settled(&self) {
+        let unsettled = self.shared.unsettled.borrow_mut().take();
+        if let Some(mut ping) = unsettled {
+            let _ = ping.ping(Ping::opaque()).await;
+        }
+    }
+
+    /// Whether the peer takes extended CONNECT (RFC 8441), as far as it has told.
     pub fn takes_extended_connect(&self) -> bool {
         self.send.is_extended_connect_protocol_enabled()
     }
@@ -199,6 +211,8 @@ struct Upload {
     done: Cell<bool>,
     progress: Cell<u64>,
     failed: RefCell<Option<ProxyError>>,
+    /// Who waits for the response: its deadline begins when the request is sent.
+    waiting: RefCell<Option<Waker>>,
 }
 
 impl Upload {
@@ -212,6 +226,9 @@ impl Upload {
                 *self.failed.borrow_mut() = Some(error);
                 stream.send_reset(h2::Reason::CANCEL);
             }
+        }
+        if let Some(waiting) = self.waiting.borrow_mut().take() {
+            waiting.wake();
         }
     }
 
@@ -304,6 +321,9 @@ impl H2Exchange {
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ProxyError>> {
         if let Some(error) = self.upload.failed.borrow_mut().take() {
             return Poll::Ready(Err(error));
+        }
+        if !self.upload.done.get() {
+            *self.upload.waiting.borrow_mut() = Some(cx.waker().clone());
         }
         let Some(response) = self.response.as_mut() else {
             return Poll::Ready(Err(ProxyError::proxy(Reason::Internal)));

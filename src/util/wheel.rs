@@ -85,8 +85,7 @@ impl Wheel {
             match self.next_tick() {
                 Some(tick) => {
                     self.sleeping_until.set(tick);
-                    let until = self.start + TICK * u32::try_from(tick).unwrap_or(u32::MAX);
-                    let sleep = tokio::time::sleep_until(until.into());
+                    let sleep = tokio::time::sleep_until((self.start + since_start(tick)).into());
                     Interruptible { sleep, wheel: &self, until: tick }.await;
                 }
                 None => {
@@ -242,6 +241,11 @@ impl Inner {
         }
         None
     }
+}
+
+/// When `tick` comes. In 64 bits: 32 would end after 497 days.
+fn since_start(tick: u64) -> Duration {
+    Duration::from_millis(tick.saturating_mul(TICK.as_millis() as u64))
 }
 
 fn slot_of(tick: u64) -> usize {

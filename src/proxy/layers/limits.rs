@@ -16,7 +16,11 @@ where
     S: Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone,
 {
     service_fn(move |mut request: Box<Request>| {
-        if let (Some(body), Some(route)) = (request.body.as_mut(), request.context.route()) {
+        // What an extended CONNECT carries is a tunnel's business, not an upload.
+        let tunnel = request.upgrade.as_ref().is_some_and(|upgrade| upgrade.extended_connect);
+        if let (Some(body), Some(route), false) =
+            (request.body.as_mut(), request.context.route(), tunnel)
+        {
             let too_large = match (route.body_limit, body.length()) {
                 (Some(limit), Some(length)) => length > limit,
                 _ => false,

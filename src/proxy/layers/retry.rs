@@ -6,6 +6,7 @@ use tower::{Service, service_fn};
 use crate::error::{ProxyError, Replay};
 use crate::proxy::forward::Failed;
 use crate::proxy::{Body, Request};
+use crate::telemetry::Reason;
 
 /// Sends the request to another endpoint after a connect failure, and again after a connection
 /// turned out to be closed before it carried anything.
@@ -29,7 +30,8 @@ where
                 };
                 let Some(again) = failed.request.filter(|_| repeats < most) else {
                     // "No endpoint left" says less than why the endpoints were left.
-                    return Err(first.unwrap_or(failed.error));
+                    let left = failed.error.reason == Reason::NoEndpoint;
+                    return Err(first.filter(|_| left).unwrap_or(failed.error));
                 };
                 repeats += 1;
                 request = again;

@@ -160,9 +160,10 @@ impl Gate {
         }
     }
 
-    /// The service kept to HTTP: what was held is the next request. Without effect in any phase
-    /// but [`Phase::AwaitingUpgrade`].
+    /// The service kept to HTTP: what was held is the next request. Within the body of a request
+    /// that asks for another protocol it was answered early, and nothing will be held behind it.
     pub fn resume_http(&mut self) {
+        self.upgrade = false;
         if matches!(self.state, State::AwaitingUpgrade) {
             self.state = State::Head;
         }

@@ -106,7 +106,9 @@ impl Decoder {
                     return Ok(Piece::Data(data));
                 }
                 State::ChunkData(left) => {
-                    let Some(data) = take(inbox, *left) else { return Ok(Piece::More(*left + 2)) };
+                    let Some(data) = take(inbox, *left) else {
+                        return Ok(Piece::More(left.saturating_add(2)));
+                    };
                     *left -= data.len() as u64;
                     if *left == 0 {
                         self.0 = State::ChunkEnd;
