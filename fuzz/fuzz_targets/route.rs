@@ -8,7 +8,9 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use portcullis::ir::{self, HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
+use portcullis::ir::{
+    self, HeaderMatch, PathMatch, QueryMatch, RouteMatch, SecretBytes, ValueMatch,
+};
 use portcullis::snapshot::{HostTable, Outcome, RequestFacts, RouteId};
 
 #[path = "../../src/snapshot/oracle.rs"]
@@ -102,8 +104,9 @@ fn route(input: &mut Unstructured<'_>) -> Result<RouteMatch> {
 }
 
 fn value(input: &mut Unstructured<'_>) -> Result<ValueMatch> {
-    Ok(match input.int_in_range(0..=3)? {
+    Ok(match input.int_in_range(0..=4)? {
         0 => ValueMatch::Present,
+        4 => ValueMatch::Secret(SecretBytes::new(input.choose(&VALUES)?.as_bytes())),
         1 => ValueMatch::Regex((*input.choose(&REGEXES)?).into()),
         2 => ValueMatch::Exact(input.arbitrary::<String>()?.into()),
         _ => ValueMatch::Exact((*input.choose(&VALUES)?).into()),

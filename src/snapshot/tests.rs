@@ -73,12 +73,13 @@ impl Request {
             self.method = method.clone();
         }
         for HeaderMatch { name, value } in &route.headers {
-            if let Ok(value) = HeaderValue::from_str(sample(value)) {
+            if let Ok(value) = HeaderValue::from_bytes(sample(value)) {
                 self.headers.insert(name, value);
             }
         }
-        let asked = (route.query.iter())
-            .map(|asked| format!("{}={}", asked.name, sample(&asked.value)).replace(' ', "+"));
+        let asked = route.query.iter().map(|QueryMatch { name, value }| {
+            format!("{name}={}", String::from_utf8_lossy(sample(value))).replace(' ', "+")
+        });
         let query: Vec<String> = asked.chain(self.query).collect();
         self.query = (!query.is_empty()).then(|| query.join("&"));
         self
@@ -86,11 +87,11 @@ impl Request {
 }
 
 /// A value that satisfies most of what the generated routes ask for.
-fn sample(value: &ValueMatch) -> &str {
+fn sample(value: &ValueMatch) -> &[u8] {
     match value {
-        ValueMatch::Exact(text) => text,
-        ValueMatch::Secret(text) => std::str::from_utf8(text.expose()).unwrap(),
-        ValueMatch::Present | ValueMatch::Regex(_) => "2",
+        ValueMatch::Exact(text) => text.as_bytes(),
+        ValueMatch::Present | ValueMatch::Regex(_) => b"2",
+        ValueMatch::Secret(secret) => secret.expose(),
     }
 }
 
@@ -324,6 +325,18 @@ fn explain_names_every_route_in_rank_order_with_its_first_reason() {
         "0: Shadowed",
     ];
     assert_eq!(said, expected);
+}
+
+#[test]
+fn a_secret_value_is_compared_and_never_shown() {
+    let secret = || ValueMatch::Secret(SecretBytes::new(*b"hunter2"));
+    let routes = [header(route("/"), "x-key", secret()), query(route("/"), "key", secret())];
+    assert_eq!(winner(&routes, &get("/", &[("x-key", "hunter2")])), Some(0));
+    assert_eq!(winner(&routes, &get("/?key=hunter%32", &[])), Some(1));
+    let table = build(&routes);
+    let trials = table.explain(&get("/?key=x", &[("x-key", "x")]).facts());
+    assert!(trials.iter().all(|trial| matches!(trial.outcome, Outcome::Lost(_))), "{trials:?}");
+    assert!(!format!("{trials:?} {table:?}").contains("hunter2"));
 }
 
 #[test]
