@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use futures_util::future::{Either, ready};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, REFERER, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Response, Version};
+use http::{HeaderValue, Method, Response};
 use tower::{Service, service_fn};
 
 use crate::error::ProxyError;

@@ -358,13 +358,16 @@ pub fn answer(status: u16, body: impl Into<Bytes>) -> Answer {
     answer
 }
 
+/// What such a body is made of.
+type Piece = Result<Frame<Bytes>, io::Error>;
+
 /// A body fed from elsewhere.
-fn flow() -> (mpsc::Sender<Result<Frame<Bytes>, io::Error>>, UnsyncBoxBody<Bytes, io::Error>) {
+fn flow() -> (mpsc::Sender<Piece>, UnsyncBoxBody<Bytes, io::Error>) {
     let (send, receive) = mpsc::channel(4);
     (send, Flow(receive).boxed_unsync())
 }
 
-struct Flow(mpsc::Receiver<Result<Frame<Bytes>, io::Error>>);
+struct Flow(mpsc::Receiver<Piece>);
 
 impl Body for Flow {
     type Data = Bytes;
