@@ -68,7 +68,7 @@ async fn sigterm_finishes_what_is_in_flight_and_exits_0() {
     let streamed = collect(slow_stream).await.expect("the stream is finished");
     assert_eq!(streamed.status, 200);
     // The client keeps its connection and would ask for more; GOAWAY tells it not to.
-    let goaway = h2.open(get_request("t", "/late"), true).await.err().expect("no new streams");
+    let goaway = h2.open(get_request("t", "/late"), true).await.expect_err("no new streams");
     assert!(goaway.is_go_away() && goaway.is_remote(), "{goaway}");
     assert_eq!(goaway.reason(), Some(h2::Reason::NO_ERROR));
     let status = proxy.exited(Duration::from_secs(10)).await;
