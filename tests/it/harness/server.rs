@@ -86,12 +86,6 @@ impl Echoed {
         let field = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
         field.map(|(_, value)| value.as_str())
     }
-
-    /// All header fields of `name`, joined with `, `.
-    pub fn joined(&self, name: &str) -> String {
-        let fields = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
-        fields.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(", ")
-    }
 }
 
 /// What is known of a connection.
@@ -132,15 +126,6 @@ impl Server {
     /// The same over TLS.
     pub async fn grpc_tls(config: Arc<ServerConfig>) -> Self {
         Self::over(Protocol::Tls(config), |request, _| async move { grpc(request) }).await
-    }
-
-    /// An HTTP/1 back end that answers with `handler`.
-    pub async fn http1<F, Fut>(handler: F) -> Self
-    where
-        F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Answer> + Send + 'static,
-    {
-        Self::over(Protocol::Http1, move |request, _| handler(request)).await
     }
 
     /// A cleartext HTTP/2 back end that answers with `handler`.
@@ -358,16 +343,16 @@ pub fn answer(status: u16, body: impl Into<Bytes>) -> Answer {
     answer
 }
 
-/// What such a body is made of.
-type Piece = Result<Frame<Bytes>, io::Error>;
+/// What a body is fed through.
+type Feed = mpsc::Sender<Result<Frame<Bytes>, io::Error>>;
 
 /// A body fed from elsewhere.
-fn flow() -> (mpsc::Sender<Piece>, UnsyncBoxBody<Bytes, io::Error>) {
+fn flow() -> (Feed, UnsyncBoxBody<Bytes, io::Error>) {
     let (send, receive) = mpsc::channel(4);
     (send, Flow(receive).boxed_unsync())
 }
 
-struct Flow(mpsc::Receiver<Piece>);
+struct Flow(mpsc::Receiver<Result<Frame<Bytes>, io::Error>>);
 
 impl Body for Flow {
     type Data = Bytes;
