@@ -18,11 +18,11 @@ const LIMIT: f64 = 4.0;
 /// on any page. The bars' colours have contrast on both, and differ in lightness too.
 const STYLE: &str = "
 .card{fill:#ffffff;stroke:#d0d7de}.text{fill:#1f2328}.soft{fill:#59636e}
-.grid{stroke:#d0d7de}.one{stroke:#59636e;stroke-dasharray:4 3}.cut{stroke:#ffffff;stroke-width:3}
+.grid{stroke:#d0d7de}.one{stroke:#59636e;stroke-dasharray:4 3}.cut{stroke:#ffffff;stroke-width:3}.note{paint-order:stroke;stroke:#ffffff;stroke-width:4px}
 .portcullis{fill:#1a7f64}.baseline{fill:#7cc4ae}.nginx{fill:#5b84c4}.haproxy{fill:#d08a2e}.envoy{fill:#a06cc9}
 @media (prefers-color-scheme:dark){
 .card{fill:#0d1117;stroke:#30363d}.text{fill:#f0f6fc}.soft{fill:#9198a1}
-.grid{stroke:#30363d}.one{stroke:#9198a1}.cut{stroke:#0d1117}
+.grid{stroke:#30363d}.one{stroke:#9198a1}.cut,.note{stroke:#0d1117}
 .portcullis{fill:#3fb68f}.baseline{fill:#2a6b58}}
 text{font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;font-size:13px}
 .title{font-size:16px;font-weight:600}.value{font-size:11px}";
@@ -112,7 +112,7 @@ fn bar(svg: &mut String, row: &Row, cell: &Cell, y: f64) {
     let _ = writeln!(
         svg,
         "<rect class=\"{}\" x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"{}\"/>\
-         <text class=\"text value\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{note}</text>",
+         <text class=\"text value note\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{note}</text>",
         cell.kind.key(),
         end - LEFT,
         BAR - 2.0,
