@@ -3,6 +3,7 @@
 
 mod attack;
 mod cli;
+mod commands;
 mod drain;
 mod environment;
 mod faults;

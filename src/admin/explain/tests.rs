@@ -1,1 +1,163 @@
+//! Explanations of small configurations.
 
+use std::sync::Arc;
+
+use super::*;
+use crate::control::merge;
+use crate::ir::EndpointAddress;
+use crate::provider::file::{Inputs, translate};
+use crate::snapshot::Compiler;
+use crate::telemetry::Metrics;
+use crate::tls::TlsShared;
+use crate::upstream::{Registry, Target as Address};
+
+const CONFIG: &str = r#"
+listeners:
+  web: { bind: "127.0.0.1:8080" }
+  other: { bind: "127.0.0.1:8081" }
+  websecure: { bind: "127.0.0.1:8443", tls: {} }
+hosts:
+  shop.example:
+    routes:
+      - { name: front, path: /, upstreams: [ { name: app, weight: 3 }, { name: beta } ] }
+      - { name: cart, path: /cart, methods: [POST], upstream: app, rewrite: { prefix: /v2 }, timeout: 5s }
+      - { name: gated, path: /gated, headers: { x-key: "${file:key}" }, upstream: app,
+          request_headers: { set: { authorization: "Bearer ${file:key}", x-plain: seen } } }
+  "*.shop.example": { routes: [ { name: moved, path: /, redirect: { scheme: https, host: shop.example } } ] }
+upstreams:
+  app: { endpoints: ["10.0.0.1:80", { address: "10.0.0.2:80", weight: 2 }] }
+  beta: { endpoints: ["beta.internal:80"] }
+"#;
+
+const SECRET: &str = "s3cr3t-t0ken";
+
+fn compiled(text: &str) -> Snapshot {
+    let mut inputs = Inputs::from_text("x.yaml", text, Default::default());
+    inputs.add_file("key", SECRET.as_bytes());
+    let translation = translate(&inputs);
+    assert!(translation.usable, "{:?}", translation.problems);
+    let (config, _) = merge(&[Arc::new(translation.fragment)]);
+    let metrics = Metrics::new(1);
+    let registry = Arc::new(Registry::new(metrics.clone(), 1));
+    let mut compiler = Compiler::new(metrics, registry, TlsShared::new().unwrap(), 1);
+    compiler.compile(Arc::new(config), None, |_, upstream| {
+        let address = |endpoint: &crate::ir::EndpointSpec| match endpoint.address {
+            EndpointAddress::Socket(address) => {
+                Some(Address { address, host: None, weight: endpoint.weight })
+            }
+            _ => None,
+        };
+        upstream.endpoints.iter().filter_map(address).collect()
+    })
+}
+
+fn ask(method: &str, url: &str, headers: &[&str]) -> Explanation {
+    explain(&compiled(CONFIG), &Question::new(url, method, headers).unwrap())
+}
+
+fn only(explanation: &Explanation) -> &OnListener {
+    assert_eq!(explanation.listeners.len(), 1, "{explanation}");
+    &explanation.listeners[0]
+}
+
+#[test]
+fn the_winner_comes_with_its_policies_and_endpoints_and_the_losers_with_reasons() {
+    let explanation = ask("POST", "http://SHOP.example:8080//cart/./7?x=1", &[]);
+    assert_eq!(explanation.request.path, "/cart/7");
+    let on = only(&explanation);
+    assert_eq!((on.listener.as_str(), on.host.as_deref()), ("web", Some("shop.example")));
+    assert_eq!(on.host_match.as_deref(), Some("exact"));
+    let won = on.won.as_ref().unwrap();
+    assert_eq!(won.route.name, "cart");
+    assert_eq!(won.policies.timeout_ms, Some(5000));
+    assert_eq!(won.upstream_target.as_deref(), Some("/v2/7?x=1"));
+    let endpoints = &won.upstreams[0].upstream.endpoints;
+    assert_eq!((endpoints[1].address.as_str(), endpoints[1].weight), ("10.0.0.2:80", 2));
+    let outcomes: Vec<_> =
+        on.others.iter().map(|o| (o.route.as_str(), o.outcome.as_str())).collect();
+    assert_eq!(outcomes, [("gated", "lost"), ("front", "shadowed")]);
+    let text = explanation.to_string();
+    for part in ["route    cart: prefix /cart", "x.yaml:10:9", "10.0.0.1:80", "request 5s"] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    assert!(text.contains("lost     gated: prefix /gated: the path is not below /gated"), "{text}");
+}
+
+#[test]
+fn the_first_condition_that_fails_is_the_reason() {
+    let on = ask("GET", "http://shop.example:8080/cart", &[]);
+    let cart = only(&on).others.iter().find(|other| other.route == "cart").unwrap();
+    assert_eq!(cart.reason, "the method is not POST");
+    let won = only(&on).won.as_ref().unwrap();
+    assert_eq!(won.upstreams.iter().map(|target| target.weight).collect::<Vec<_>>(), [3, 1]);
+    assert!(on.to_string().contains("beta.internal:80  (not resolved)"), "{on}");
+}
+
+#[test]
+fn a_wildcard_host_and_a_redirect_are_told() {
+    let explanation = ask("GET", "http://a.shop.example:8080/x?y", &[]);
+    let on = only(&explanation);
+    assert_eq!(
+        (on.host.as_deref(), on.host_match.as_deref()),
+        (Some("*.shop.example"), Some("wildcard"))
+    );
+    assert_eq!(on.won.as_ref().unwrap().location.as_deref(), Some("https://shop.example/x?y"));
+}
+
+#[test]
+fn what_no_host_or_route_matches_is_said_to_be_404() {
+    let explanation = ask("GET", "http://unknown.example:8080/", &[]);
+    assert!(only(&explanation).won.is_none() && only(&explanation).host.is_none());
+    assert!(explanation.to_string().contains("none matches: answered 404"), "{explanation}");
+}
+
+#[test]
+fn the_port_picks_the_listener_and_without_one_the_scheme_does() {
+    let listeners = |url: &str| -> Vec<String> {
+        ask("GET", url, &[]).listeners.into_iter().map(|on| on.listener).collect()
+    };
+    assert_eq!(listeners("http://shop.example:8081/"), ["other"]);
+    assert_eq!(listeners("http://shop.example/").len(), 2);
+    assert_eq!(listeners("https://shop.example/"), ["websecure"]);
+    let mapped = ask("GET", "http://shop.example:9999/", &[]);
+    assert!(mapped.note.is_some_and(|note| note.contains("9999")));
+}
+
+#[test]
+fn what_never_reaches_a_route_is_refused_as_the_data_plane_does() {
+    let refused = |method: &str, url: &str| ask(method, url, &[]).refused.map(|r| r.status);
+    assert_eq!(refused("GET", "http://shop.example:8080/a%2fb"), Some(400));
+    assert_eq!(refused("TRACE", "http://shop.example:8080/"), Some(405));
+    assert_eq!(refused("GET", "http://shop.example:8080/a"), None);
+}
+
+#[test]
+fn no_view_of_a_snapshot_shows_what_came_out_of_a_file() {
+    let snapshot = compiled(CONFIG);
+    let right = format!("x-key: {SECRET}");
+    let question =
+        |headers: &[&str]| Question::new("http://shop.example:8080/gated", "GET", headers).unwrap();
+    let passed = explain(&snapshot, &question(&[&right]));
+    assert_eq!(only(&passed).won.as_ref().unwrap().route.name, "gated");
+    let stopped = explain(&snapshot, &question(&["x-key: guess"]));
+    assert_eq!(only(&stopped).won.as_ref().unwrap().route.name, "front");
+    let all = [
+        serde_json::to_string(&*snapshot.config).unwrap(),
+        serde_json::to_string(&view::routes(&snapshot)).unwrap(),
+        serde_json::to_string(&view::upstreams(&snapshot)).unwrap(),
+        serde_json::to_string(&passed).unwrap() + &passed.to_string(),
+        serde_json::to_string(&stopped).unwrap() + &stopped.to_string(),
+        format!("{:?}", snapshot.config),
+    ];
+    for text in all {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+    assert!(passed.to_string().contains("x-plain: seen"), "{passed}");
+}
+
+#[test]
+fn an_explanation_survives_the_way_over_the_api() {
+    let explanation = ask("POST", "http://shop.example:8080/cart", &[]);
+    let json = serde_json::to_string(&explanation).unwrap();
+    assert_eq!(serde_json::from_str::<Explanation>(&json).unwrap(), explanation);
+}
