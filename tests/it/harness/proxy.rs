@@ -26,11 +26,18 @@ pub struct Setup {
     values: BTreeMap<String, String>,
     files: Vec<(String, Vec<u8>)>,
     env: Vec<(String, String)>,
+    args: Vec<String>,
 }
 
 impl Setup {
     pub fn new(config: &str) -> Self {
-        Self { config: config.into(), values: BTreeMap::new(), files: Vec::new(), env: Vec::new() }
+        Self {
+            config: config.into(),
+            values: BTreeMap::new(),
+            files: Vec::new(),
+            env: Vec::new(),
+            args: Vec::new(),
+        }
     }
 
     /// `@name@` stands for `value`.
@@ -42,6 +49,12 @@ impl Setup {
     /// A file beside the configuration.
     pub fn file(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.push((name.into(), content.into()));
+        self
+    }
+
+    /// One more argument after `run --config FILE`.
+    pub fn arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.into());
         self
     }
 
@@ -79,7 +92,7 @@ impl Setup {
         let path = dir.path().join("portcullis.yaml");
         write_file(&path, config.as_bytes());
         let mut command = Command::new(portcullis());
-        command.arg("run").arg("--config").arg(&path);
+        command.arg("run").arg("--config").arg(&path).args(&self.args);
         for (name, _) in std::env::vars() {
             if name == "PORT" || name.starts_with("PORTCULLIS_") {
                 command.env_remove(name);
