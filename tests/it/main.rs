@@ -1,6 +1,8 @@
 //! The integration tests: the real binary between clients that control every byte and back ends
 //! that follow a script.
 
+mod attack;
+mod attack_stream;
 mod cli;
 mod drain;
 mod environment;
