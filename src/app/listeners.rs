@@ -84,4 +84,8 @@ impl Listeners for ServerListeners {
         let open = &self.open;
         self.sockets.retain(|address, _| open.values().any(|other| other == address));
     }
+
+    fn limit_connections(&mut self, most: Option<usize>) {
+        self.server.limit_connections(most.unwrap_or_else(super::default_connections));
+    }
 }

@@ -23,6 +23,9 @@ pub trait Listeners {
 
     /// Closes every listener that is not in `wanted`.
     fn keep_only(&mut self, wanted: &[ListenerId]);
+
+    /// Serves so many client connections at once; `None` is what the process can afford.
+    fn limit_connections(&mut self, most: Option<usize>);
 }
 
 /// Everything the control loop works with.
@@ -131,6 +134,7 @@ impl<L: Listeners> Control<L> {
             }
         }
         self.listeners.keep_only(&wanted);
+        self.listeners.limit_connections(snapshot.config.settings.limits.connections);
     }
 
     fn report(&self, accepted: bool, problems: Vec<Problem>) {

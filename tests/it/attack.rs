@@ -354,3 +354,31 @@ async fn head_of_a_resource_of_unknown_length_tells_no_length() {
     let response = client.request("HEAD", "t", "/").await;
     assert_eq!(response.headers.get("content-length"), None, "{response}");
 }
+
+#[tokio::test]
+async fn the_limit_on_connections_can_be_raised_while_running() {
+    let app = Backend::saying("ok").await;
+    let config = |most: usize| {
+        format!(
+            r#"
+limits: {{ connections: {most} }}
+listeners: {{ web: {{ bind: "@web@" }} }}
+hosts: {{ "*": {{ routes: [ {{ path: /, upstream: app }} ] }} }}
+upstreams: {{ app: {{ endpoints: ["{}"] }} }}
+"#,
+            app.address()
+        )
+    };
+    let mut proxy = Proxy::start(&config(1), &[]).await;
+    let mut first = Client::connect(proxy.web()).await;
+    assert_eq!(first.request("GET", "t", "/").await.status, 200);
+    let web = proxy.web();
+    let serves_another = async || {
+        let mut client = Client::connect(web).await;
+        let sent = client.try_send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await;
+        sent.is_ok() && client.try_response(false).await.is_ok()
+    };
+    assert!(!serves_another().await, "one is the most");
+    proxy.rewrite(&config(2));
+    eventually(STEP, "a second connection is served", serves_another).await;
+}
