@@ -393,6 +393,12 @@ mod tests {
         timer.poll_due(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
+    #[test]
+    fn ticks_come_when_they_are_due_after_more_than_497_days() {
+        let tick = u64::from(u32::MAX) + 100;
+        assert_eq!(since_start(tick) - since_start(tick - 1), TICK);
+    }
+
     proptest! {
         /// Against a model that only remembers each timer's deadline.
         #[test]

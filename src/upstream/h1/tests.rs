@@ -30,6 +30,12 @@ fn whole(text: &str) -> (head::Parsed, BytesMut) {
     parse(text, &Method::GET).expect("a sound head").expect("a whole head")
 }
 
+#[test]
+fn the_largest_chunk_is_only_a_large_chunk() {
+    let mut inbox = BytesMut::from("ffffffffffffffff\r\n");
+    assert!(matches!(Decoder::chunked().decode(&mut inbox), Ok(Piece::More(u64::MAX))));
+}
+
 fn refused(text: &str) -> HeadError {
     match parse(text, &Method::GET) {
         Err(error) => error,

@@ -20,6 +20,16 @@ fn the_phase_follows_the_request() {
 }
 
 #[test]
+fn an_upgrade_answered_before_its_body_ended_holds_nothing() {
+    let mut gate = Gate::new(GateLimits::default());
+    gate.inspect(b"POST / HTTP/1.1\r\nHost: t\r\nUpgrade: x\r\nConnection: upgrade\r\n");
+    gate.inspect(b"Content-Length: 2\r\n\r\na");
+    gate.resume_http();
+    let rest = b"bGET / HTTP/1.1\r\nHost: t\r\n\r\n";
+    assert_eq!(gate.inspect(rest), Verdict { pass: rest.len(), then: Then::More });
+}
+
+#[test]
 fn a_body_found_bad_later_is_reported_as_begun() {
     let bytes = chunked(b"5\r\nhelloX");
     let (head, body) = bytes.split_at(bytes.len() - 9);
