@@ -2,6 +2,7 @@
 //! that follow a script.
 
 mod attack;
+mod attack_stream;
 mod cli;
 mod commands;
 mod drain;

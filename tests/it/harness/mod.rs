@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::backend::Backend;
+pub use self::backend::{Backend, Seen};
 pub use self::client::{Broken, Client, Io, Response, get};
 pub use self::h2::{H2, H2Tunnel, authority, collect, get_request, post_request};
 pub use self::metrics::Metrics;
