@@ -114,6 +114,21 @@ upstreams: { app: { endpoints: ["@app@"] } }
 }
 
 #[tokio::test]
+async fn trust_is_a_matter_of_the_address_a_peer_connects_from() {
+    let app = Backend::saying("fine").await;
+    let config = config("trusted_proxies: [127.0.0.9]");
+    let proxy = Proxy::start(&config, &[("app", &app.address())]).await;
+    for (source, expected) in [("127.0.0.9", "203.0.113.7, 127.0.0.9"), ("127.0.0.8", "127.0.0.8")]
+    {
+        let source = std::net::SocketAddr::new(source.parse().expect("an address"), 0);
+        let mut client = Client::connect_from(source, proxy.web()).await;
+        client.send("GET / HTTP/1.1\r\nHost: t\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n").await;
+        client.response().await;
+        assert_eq!(app.last().headers.joined("x-forwarded-for"), expected);
+    }
+}
+
+#[tokio::test]
 async fn forwarded_and_via_are_sent_on_request() {
     let app =
         Backend::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nVia: 1.0 inner\r\n\r\n").await;

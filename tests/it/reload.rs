@@ -459,12 +459,12 @@ async fn two_hundred_changes_under_load_lose_no_request_no_websocket_and_no_memo
     let generation = |metrics: &Metrics| metrics.sum("portcullis_config_generation", &[]);
     let first = generation(&proxy.metrics().await);
     let mut pace = tokio::time::interval(Duration::from_millis(100));
-    let mut settled = 0;
+    let mut settled = (0, 0);
     for step in 1..=200 {
         pace.tick().await;
         proxy.rewrite(&churn(step));
         if step == 60 {
-            settled = proxy.rss();
+            settled = (proxy.rss(), proxy.descriptors());
         }
         assert!(tasks.iter().all(|task| !task.is_finished()), "failed by change {step}");
     }
@@ -481,8 +481,10 @@ async fn two_hundred_changes_under_load_lose_no_request_no_websocket_and_no_memo
     assert!(requests > 1000, "a load worth the name: {requests}");
     let changes = generation(&metrics) - first;
     assert!(changes >= 150.0, "{changes} generations; changes that fall together may count once");
-    let grown = proxy.rss().saturating_sub(settled);
+    let grown = proxy.rss().saturating_sub(settled.0);
     assert!(grown < 12 << 20, "memory grew by {grown} bytes from change 60 to 200");
+    let opened = proxy.descriptors().saturating_sub(settled.1);
+    assert!(opened < 20, "{opened} more descriptors than after change 60");
     assert!(one.requests() > 100 && two.requests() > 100, "both endpoints had their turns");
     let own = metrics.sum("portcullis_requests_total", &[("code", "5xx")]);
     assert_eq!(own, 0.0, "the proxy agrees that nothing failed");

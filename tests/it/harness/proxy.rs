@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -26,18 +26,11 @@ pub struct Setup {
     values: BTreeMap<String, String>,
     files: Vec<(String, Vec<u8>)>,
     env: Vec<(String, String)>,
-    args: Vec<String>,
 }
 
 impl Setup {
     pub fn new(config: &str) -> Self {
-        Self {
-            config: config.into(),
-            values: BTreeMap::new(),
-            files: Vec::new(),
-            env: Vec::new(),
-            args: Vec::new(),
-        }
+        Self { config: config.into(), values: BTreeMap::new(), files: Vec::new(), env: Vec::new() }
     }
 
     /// `@name@` stands for `value`.
@@ -55,12 +48,6 @@ impl Setup {
     /// An environment variable; `@name@` is replaced in it as in the configuration.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
-        self
-    }
-
-    /// One more argument after `run --config FILE`.
-    pub fn arg(mut self, arg: &str) -> Self {
-        self.args.push(arg.into());
         self
     }
 
@@ -93,7 +80,6 @@ impl Setup {
         write_file(&path, config.as_bytes());
         let mut command = Command::new(portcullis());
         command.arg("run").arg("--config").arg(&path);
-        command.args(self.args.iter().map(|arg| fill(arg, &mut values)));
         for (name, _) in std::env::vars() {
             if name == "PORT" || name.starts_with("PORTCULLIS_") {
                 command.env_remove(name);
@@ -201,11 +187,6 @@ upstreams: { app: { endpoints: ["@app@"] } }
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
         rustix::process::kill_process(pid, signal).expect("the process is there");
-    }
-
-    /// The process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// Waits for the end of the process.
@@ -332,24 +313,6 @@ pub fn reserve() -> SocketAddr {
         if taken.1.insert(port) && TcpListener::bind(address).is_ok() {
             return address;
         }
-    }
-}
-
-/// What a finished command printed, as text.
-pub trait Printed {
-    /// Standard output.
-    fn out(&self) -> String;
-    /// Standard error.
-    fn err(&self) -> String;
-}
-
-impl Printed for Output {
-    fn out(&self) -> String {
-        String::from_utf8_lossy(&self.stdout).into_owned()
-    }
-
-    fn err(&self) -> String {
-        String::from_utf8_lossy(&self.stderr).into_owned()
     }
 }
 

@@ -86,12 +86,6 @@ impl Echoed {
         let field = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
         field.map(|(_, value)| value.as_str())
     }
-
-    /// All header fields of `name`, joined with `, `.
-    pub fn joined(&self, name: &str) -> String {
-        let fields = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
-        fields.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(", ")
-    }
 }
 
 /// What is known of a connection.
@@ -132,15 +126,6 @@ impl Server {
     /// The same over TLS.
     pub async fn grpc_tls(config: Arc<ServerConfig>) -> Self {
         Self::over(Protocol::Tls(config), |request, _| async move { grpc(request) }).await
-    }
-
-    /// An HTTP/1 back end that answers with `handler`.
-    pub async fn http1<F, Fut>(handler: F) -> Self
-    where
-        F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Answer> + Send + 'static,
-    {
-        Self::over(Protocol::Http1, move |request, _| handler(request)).await
     }
 
     /// A cleartext HTTP/2 back end that answers with `handler`.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use bytes::{Buf, BytesMut};
 
+use super::Client;
 use super::backend::{Conn, Seen};
-use super::{Client, Response};
 
 /// The key and its answer of RFC 6455 §1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -83,8 +83,6 @@ pub fn parse(buffer: &mut BytesMut) -> Option<Frame> {
 pub struct WebSocket {
     client: Client,
     buffer: BytesMut,
-    /// The 101 response.
-    pub response: Response,
 }
 
 impl WebSocket {
@@ -100,7 +98,7 @@ impl WebSocket {
         assert_eq!(response.status, 101, "{response}");
         assert_eq!(response.headers.get("sec-websocket-accept"), Some(ACCEPT));
         assert_eq!(response.headers.get("upgrade"), Some("websocket"));
-        Self { client, buffer: BytesMut::new(), response }
+        Self { client, buffer: BytesMut::new() }
     }
 
     /// Sends a text message.
