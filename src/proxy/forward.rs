@@ -105,7 +105,8 @@ async fn connect(
     // A connection that was open when it was last looked at and failed the last attempt is not
     // the one to try again.
     let h1_only = request.upgrade.as_ref().is_some_and(|upgrade| !upgrade.extended_connect);
-    let wish = crate::upstream::pool::Wish { fresh: request.fresh, h1_only };
+    let certain = request.body.is_some() || !request.method.is_idempotent();
+    let wish = crate::upstream::pool::Wish { fresh: request.fresh, certain, h1_only };
     let obtain = pools.obtain(endpoint, transport, name, wish, wheel, limit);
     unless_closed(context, obtain).await?
 }

@@ -134,6 +134,14 @@ async fn obey<S: Stack>(cx: WorkerCx<S>, mut commands: mpsc::UnboundedReceiver<C
             }
         }
     }
+    // Another worker may have handed a connection over before it was told to close itself.
+    while let Ok(command) = commands.try_recv() {
+        if let Command::Adopt(listener, socket, peer) = command
+            && let Ok(socket) = tokio::net::TcpStream::from_std(socket)
+        {
+            start(&cx, listener, socket, peer);
+        }
+    }
     std::future::poll_fn(|task| cx.connections.poll_empty(task)).await;
 }
 

@@ -61,9 +61,9 @@ impl H1Conn {
         }
     }
 
-    /// Whether it can carry another exchange.
-    pub fn is_alive(&mut self) -> bool {
-        self.inbox.is_empty() && self.io.is_alive()
+    /// Whether it can carry another exchange; see [`UpstreamIo::is_alive`].
+    pub fn is_alive(&mut self, certain: bool) -> bool {
+        self.inbox.is_empty() && self.io.is_alive(certain)
     }
 
     /// Lets go of memory that only the last exchange needed.

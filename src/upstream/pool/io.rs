@@ -1,6 +1,7 @@
 //! The byte stream to an endpoint: plain or TLS, one type without a virtual call.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -18,8 +19,12 @@ pub enum UpstreamIo {
 
 impl UpstreamIo {
     /// Whether an idle connection is still usable: open, and without a byte nobody asked for.
-    /// Costs a system call only if the socket was reported readable since it was last read.
-    pub fn is_alive(&mut self) -> bool {
+    /// Costs a system call only if the socket was reported readable since it was last read;
+    /// `certain` asks the kernel in any case, because such a report may still be on its way.
+    pub fn is_alive(&mut self, certain: bool) -> bool {
+        if certain && !self.is_quiet() {
+            return false;
+        }
         let mut byte = [0u8; 1];
         match self {
             Self::Tcp(tcp) => {
@@ -32,6 +37,17 @@ impl UpstreamIo {
                 Pin::new(tls).poll_read(&mut cx, &mut buf).is_pending()
             }
         }
+    }
+
+    /// Whether the kernel has neither bytes nor an end for us.
+    fn is_quiet(&self) -> bool {
+        let tcp = match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        };
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = socket2::SockRef::from(tcp).peek(&mut byte);
+        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Whether ALPN chose HTTP/2.

@@ -36,6 +36,9 @@ pub enum Connection {
 pub struct Wish {
     /// Not one that was used before.
     pub fresh: bool,
+    /// One that was looked at this moment: the request cannot be sent again if it is lost on a
+    /// connection that its endpoint closed while it was idle.
+    pub certain: bool,
     /// Not one that speaks HTTP/2: the request switches protocols the HTTP/1 way.
     pub h1_only: bool,
 }
@@ -95,7 +98,7 @@ impl Pools {
         while let Some(mut conn) = pool.h1.pop() {
             if conn.server_name.as_deref() != server_name {
                 others.push(conn);
-            } else if conn.is_alive() {
+            } else if conn.is_alive(wish.certain) {
                 found = Some(Connection::H1(conn));
                 break;
             }
