@@ -7,6 +7,7 @@ mod signals;
 
 pub use readiness::Readiness;
 
+use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,8 @@ use crate::server::Server;
 use crate::snapshot::{Compiler, SnapshotHandle};
 use crate::telemetry::{AccessLogger, Metrics};
 use crate::tls::TlsShared;
-use crate::upstream::Registry;
+use crate::upstream::{Environment, Registry};
+use crate::util::moment::Moment;
 use listeners::ServerListeners;
 
 /// Descriptors kept for everything that is not a client connection.
@@ -107,7 +109,7 @@ async fn serve(
     let metrics = Metrics::new(workers);
     let access_log = AccessLogger::new(metrics.clone());
     let handle = Arc::new(SnapshotHandle::new());
-    let registry = Arc::new(Registry::new(metrics.clone(), workers));
+    let registry = Arc::new(Registry::new(metrics.clone(), environment(workers)));
     let state = ControlState::default();
     let readiness = Readiness::default();
     let tls = match TlsShared::new() {
@@ -133,7 +135,7 @@ async fn serve(
     let mut control = Control {
         compiler: Compiler::new(metrics.clone(), registry.clone(), tls, workers),
         handle: handle.clone(),
-        registry,
+        registry: registry.clone(),
         listeners: ServerListeners::new(server.clone()),
         resolver: Resolver::new(),
         metrics,
@@ -150,6 +152,7 @@ async fn serve(
     started(&config);
     let drain = config.settings.drain.clone();
     let control = tokio::task::spawn_local(control.run(feeds, news));
+    tokio::task::spawn_local(upkeep(registry));
 
     loop {
         match signals.next().await {
@@ -260,5 +263,25 @@ pub fn watch_provider<T: Clone + Send + Sync + 'static>(
                 }
             });
         }),
+    }
+}
+
+/// Where this process stands: its zone is told by `PORTCULLIS_ZONE`.
+fn environment(workers: usize) -> Environment {
+    let zone = std::env::var("PORTCULLIS_ZONE").ok().filter(|zone| !zone.is_empty());
+    let seed = RandomState::new().hash_one(std::process::id());
+    Environment { zone: zone.map(Arc::from), ..Environment::new(workers, seed) }
+}
+
+/// Looks after the live state of upstreams: about ten times a second, at once when one asks.
+async fn upkeep(registry: Arc<Registry>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = registry.upkeep_wanted() => {}
+        }
+        registry.upkeep(Moment::now());
     }
 }

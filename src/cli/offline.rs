@@ -10,7 +10,7 @@ use crate::provider::file::{self, Inputs};
 use crate::snapshot::{Compiler, Snapshot};
 use crate::telemetry::Metrics;
 use crate::tls::TlsShared;
-use crate::upstream::{Registry, Target};
+use crate::upstream::{Environment, Registry, Target};
 
 /// What files say and come to.
 pub struct Offline {
@@ -44,7 +44,7 @@ impl Offline {
         let (config, mut conflicts) = merge(&[Arc::new(translation.fragment)]);
         problems.append(&mut conflicts);
         let metrics = Metrics::new(1);
-        let registry = Arc::new(Registry::new(metrics.clone(), 1));
+        let registry = Arc::new(Registry::new(metrics.clone(), Environment::new(1, 0)));
         let tls = TlsShared::new().map_err(Failure::runtime)?;
         let mut compiler = Compiler::new(metrics, registry, tls, 1);
         let snapshot = compiler.compile(Arc::new(config), None, |_, upstream| targets(upstream));
@@ -88,9 +88,7 @@ impl Offline {
 /// Endpoints by address; names stay unresolved.
 fn targets(upstream: &Upstream) -> Vec<Target> {
     let targets = upstream.endpoints.iter().filter_map(|endpoint| match endpoint.address {
-        EndpointAddress::Socket(address) => {
-            Some(Target { address, host: None, weight: endpoint.weight })
-        }
+        EndpointAddress::Socket(address) => Some(Target::new(address, None, endpoint)),
         EndpointAddress::Dns { .. } | EndpointAddress::Srv(_) => None,
     });
     targets.collect()

@@ -12,6 +12,7 @@ use crate::ir::{Fragment, Problem, Severity};
 use crate::snapshot::{Compiler, ListenerId, Snapshot, SnapshotHandle};
 use crate::telemetry::{AccessLogger, CertificateExpiry, Metrics};
 use crate::upstream::Registry;
+use crate::util::moment::Moment;
 
 /// How often old snapshots are looked at for being out of use.
 const TIDY: Duration = Duration::from_secs(1);
@@ -156,9 +157,10 @@ impl<L: Listeners> Control<L> {
     /// Endpoints go straight to their upstreams: no compile, no new generation.
     fn endpoints_changed(&self, changed: &[Question]) {
         let Some(snapshot) = self.handle.load() else { return };
+        let now = Moment::now();
         for (name, upstream) in &snapshot.config.upstreams {
             if self.resolver.concerns(upstream, changed) {
-                self.registry.update_endpoints(name, &self.resolver.targets(upstream));
+                self.registry.update_endpoints(name, &self.resolver.targets(upstream), now);
             }
         }
     }

@@ -12,7 +12,7 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::ir::{Config, EndpointAddress, Upstream};
+use crate::ir::{Config, EndpointAddress, EndpointSpec, Upstream};
 use crate::upstream::Target;
 
 /// The shortest and longest time between two look-ups of a name, whatever its records say.
@@ -119,7 +119,7 @@ impl Resolver {
     pub fn targets(&self, upstream: &Upstream) -> Vec<Target> {
         let mut targets: Vec<Target> = Vec::new();
         let mut places: BTreeMap<SocketAddr, usize> = BTreeMap::new();
-        let mut add = |address, host: Option<Arc<str>>, weight: u32| {
+        let mut add = |address, host: Option<Arc<str>>, weight: u32, spec: &EndpointSpec| {
             // An address that is named twice is one endpoint with both weights.
             if let Some(place) = places.get(&address)
                 && let Some(target) = targets.get_mut(*place)
@@ -128,11 +128,11 @@ impl Resolver {
                 return;
             }
             places.insert(address, targets.len());
-            targets.push(Target { address, host, weight });
+            targets.push(Target { weight, ..Target::new(address, host, spec) });
         };
         for endpoint in &upstream.endpoints {
             if let EndpointAddress::Socket(address) = endpoint.address {
-                add(address, None, endpoint.weight);
+                add(address, None, endpoint.weight, endpoint);
             }
             let Some(question) = question(&endpoint.address) else { continue };
             for (address, host, weight) in self.answers.get(&question).into_iter().flatten() {
@@ -140,7 +140,7 @@ impl Resolver {
                     EndpointAddress::Dns { port, .. } => SocketAddr::new(address.ip(), *port),
                     _ => *address,
                 };
-                add(address, Some(host.clone()), endpoint.weight.saturating_mul(*weight));
+                add(address, Some(host.clone()), endpoint.weight.saturating_mul(*weight), endpoint);
             }
         }
         targets

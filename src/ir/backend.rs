@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{Origin, SecretBytes};
+use super::{BalancePolicy, HealthCheck, Origin, Outlier, SecretBytes, UpstreamLimits};
 
 /// A group of endpoints that requests are balanced over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,7 +17,15 @@ pub struct Upstream {
     /// Its endpoints as declared; names are resolved by `control`.
     pub endpoints: Vec<EndpointSpec>,
     /// How an endpoint is picked.
-    pub balance: Balance,
+    pub balance: BalancePolicy,
+    /// Active health checks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
+    /// Passive outlier ejection; `None` is off. On by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlier: Option<Outlier>,
+    /// Circuit breakers, queue and budgets.
+    pub limits: UpstreamLimits,
     /// The protocol spoken to the endpoints.
     pub protocol: UpstreamProtocol,
     /// TLS towards the endpoints; `None` is plain text.
@@ -34,6 +42,15 @@ pub struct EndpointSpec {
     pub address: EndpointAddress,
     /// Its share relative to the others; at least 1.
     pub weight: u32,
+    /// Its priority level, 0 first: a level is used as the levels before it fail.
+    pub priority: u32,
+    /// The zone it stands in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Arc<str>>,
+    /// Whether it is being taken out of service: no new requests while others live, except those
+    /// of its sessions.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
 }
 
 /// Where an endpoint is.
@@ -67,15 +84,6 @@ impl Serialize for EndpointAddress {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
-}
-
-/// How an endpoint is picked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Balance {
-    /// In turn; by smooth weighted round robin where weights differ.
-    #[default]
-    RoundRobin,
 }
 
 /// The protocol spoken to endpoints.

@@ -6,18 +6,25 @@
 //! is secret redacts itself in both `Debug` and `Serialize`.
 
 mod backend;
+mod balance;
 mod filter;
 mod host;
 mod listener;
 mod origin;
 mod problem;
+mod resilience;
 mod route;
 mod secret;
 mod settings;
 
 pub use backend::{
-    Balance, ClientCertificate, EndpointAddress, EndpointSpec, PoolOptions, TrustAnchors, Upstream,
+    ClientCertificate, EndpointAddress, EndpointSpec, PoolOptions, TrustAnchors, Upstream,
     UpstreamProtocol, UpstreamTls,
+};
+pub use balance::{
+    Affinity, AffinityCookie, AffinityKey, AffinityMode, Balance, BalancePolicy, HashInput,
+    HashPolicy, HashTable, LeastRequest, OrcaPolicy, PeakEwma, Permille, PrequalPolicy, SameSite,
+    SlowStart, WeightedByLoad,
 };
 pub use filter::{Filter, HeaderEdit, HeaderText};
 pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
@@ -27,9 +34,13 @@ pub use listener::{
 };
 pub use origin::{Location, Name, Origin};
 pub use problem::{Problem, Severity};
+pub use resilience::{
+    AdaptiveConcurrency, FailurePercentage, HealthCheck, Hedge, HedgeAfter, HttpProbe, Outlier,
+    Probe, Retry, RetryBudget, RetryOn, SuccessRate, UpstreamLimits,
+};
 pub use route::{
-    Action, BackendRef, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect, Respond, Retry,
-    Route, RouteMatch, Timeouts, ValueMatch,
+    Action, BackendRef, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect, Respond, Route,
+    RouteMatch, Timeouts, ValueMatch,
 };
 pub use secret::SecretBytes;
 pub use settings::{

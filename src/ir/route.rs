@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
-use super::{Filter, HeaderText, Name, Origin, SecretBytes};
+use super::{Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes};
 
 /// A rule of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +26,9 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// When an attempt is repeated.
     pub retry: Retry,
+    /// Whether a slow request is sent a second time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<Hedge>,
     /// The largest request body in bytes; `None` is no limit. Answered 413 where exceeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_limit: Option<u64>,
@@ -209,19 +212,5 @@ impl Default for Timeouts {
             idle: Some(Duration::from_secs(60)),
             tunnel_idle: Some(Duration::from_secs(3600)),
         }
-    }
-}
-
-/// When an attempt is repeated on another endpoint: after a connect failure, or when nothing of
-/// the request was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Retry {
-    /// Repeats after the first attempt; 0 turns them off. Default 2.
-    pub attempts: u32,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { attempts: 2 }
     }
 }

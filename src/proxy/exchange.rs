@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
+use super::watch::Watch;
 use super::{Context, RequestBody, hop};
 use crate::error::ProxyError;
 use crate::telemetry::Reason;
-use crate::upstream::InFlight;
 use crate::upstream::h1::{H1Exchange, HeadEvent};
 use crate::upstream::h2::H2Exchange;
 use crate::util::wheel::Timer;
@@ -74,7 +74,7 @@ impl Exchange {
 pub struct ExchangeBody {
     exchange: Exchange,
     context: Rc<Context>,
-    in_flight: Option<InFlight>,
+    watch: Option<Watch>,
     deadline: Deadline,
     /// An error that waits until what came before it is on its way to the client.
     failed: Option<ProxyError>,
@@ -85,13 +85,13 @@ impl ExchangeBody {
     pub fn new(
         exchange: Exchange,
         context: Rc<Context>,
-        in_flight: InFlight,
+        watch: Watch,
         idle: Option<Duration>,
         total: Option<Instant>,
     ) -> Self {
         let deadline = Deadline::new(idle, total);
-        let in_flight = Some(in_flight);
-        let mut body = Self { exchange, context, in_flight, deadline, failed: None };
+        let watch = Some(watch);
+        let mut body = Self { exchange, context, watch, deadline, failed: None };
         let head_at = body.context.response_at.get();
         body.settle(head_at);
         body
@@ -145,9 +145,9 @@ impl ExchangeBody {
         Poll::Ready(ProxyError::upstream(reason))
     }
 
-    fn note_failure(&self, reason: Reason) {
-        if let Some(in_flight) = &self.in_flight {
-            in_flight.endpoint().metrics.failed(self.context.worker.id, reason);
+    fn note_failure(&mut self, reason: Reason) {
+        if let Some(watch) = &mut self.watch {
+            watch.failed(reason);
         }
     }
 
@@ -161,7 +161,7 @@ impl ExchangeBody {
         {
             self.context.worker.pools.give_back(conn);
         }
-        self.in_flight = None;
+        self.watch = None;
     }
 }
 

@@ -10,14 +10,18 @@ use http::{HeaderValue, Method, Response, StatusCode, Uri, Version};
 
 use super::exchange::{Exchange, ExchangeBody, HeadDeadline};
 use super::tunnel::{Tunnel, TunnelBody};
+use super::watch::Watch;
 use super::{Body, Context, Request, forwarding, hop};
 use crate::error::{ProxyError, Replay, Side};
 use crate::snapshot::{Action, CompiledRoute};
 use crate::telemetry::Reason;
+use crate::upstream::balance::Pick;
 use crate::upstream::h1::{Framing, H1Conn, H1Exchange, HeadEvent, RequestHead, ResponseHead};
 use crate::upstream::h2::H2Conn;
 use crate::upstream::pool::Connection;
-use crate::upstream::{Endpoint, InFlight, Upstream};
+use crate::upstream::{Endpoint, Upstream};
+use crate::util::moment::Moment;
+use crate::util::random::Random;
 use crate::util::wheel::timeout;
 
 /// An attempt that failed, and the request where it can still be used.
@@ -42,29 +46,36 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
     };
     request.upstream = Some(upstream.clone());
     let worker = context.worker.id;
-    let Some(endpoint) = upstream.pick(worker, &request.tried) else {
+    let mut pick = Pick {
+        worker,
+        now: Moment::of(context.started),
+        tried: &request.tried,
+        key: None,
+        session: None,
+        random: Random::new(context.worker.random()),
+    };
+    let Some(endpoint) = upstream.pick(&mut pick) else {
         upstream.metrics.no_endpoint(worker);
         context.upstream.replace(Some((upstream, None)));
         return Err(ProxyError::proxy(Reason::NoEndpoint).into());
     };
     context.upstream.replace(Some((upstream.clone(), Some(endpoint.clone()))));
     context.attempts.set(context.attempts.get() + 1);
-    endpoint.metrics.attempt(worker);
-    let in_flight = InFlight::new(endpoint.clone());
     // The first attempt begins with the request, as near as makes no difference.
     let first = context.attempts.get() == 1;
     let started = if first { context.started } else { Instant::now() };
+    let mut watch = Watch::new(upstream.clone(), endpoint.clone(), worker, started);
     let connection = match connect(&context, route, &request, &upstream, &endpoint).await {
         Ok(connection) => connection,
         Err(error) => {
             if error.side == Side::Upstream {
-                endpoint.metrics.failed(worker, error.reason);
+                watch.failed(error.reason);
             }
             request.tried.push(endpoint.id);
             return Err(Failed { error, request: Some(request) });
         }
     };
-    let attempt = Attempt { context: &context, route, in_flight, started };
+    let attempt = Attempt { context: &context, route, watch };
     match connection {
         Connection::H1(conn) => attempt.over_h1(conn, request).await,
         Connection::H2(conn) => attempt.over_h2(conn, request).await,
@@ -134,13 +145,12 @@ async fn unless_closed<F: Future>(context: &Context, future: F) -> Result<F::Out
 struct Attempt<'a> {
     context: &'a Rc<Context>,
     route: &'a CompiledRoute,
-    in_flight: InFlight,
-    started: Instant,
+    watch: Watch,
 }
 
 impl Attempt<'_> {
     async fn over_h1(
-        self,
+        mut self,
         conn: Box<H1Conn>,
         mut request: Box<Request>,
     ) -> Result<Response<Body>, Failed> {
@@ -204,7 +214,7 @@ impl Attempt<'_> {
     }
 
     async fn over_h2(
-        self,
+        mut self,
         conn: H2Conn,
         mut request: Box<Request>,
     ) -> Result<Response<Body>, Failed> {
@@ -213,7 +223,7 @@ impl Attempt<'_> {
         {
             let error = ProxyError::upstream(Reason::UpstreamProtocol)
                 .because("the endpoint speaks HTTP/2 and takes no extended CONNECT");
-            self.in_flight.endpoint().metrics.failed(self.context.worker.id, error.reason);
+            self.watch.failed(error.reason);
             return Err(error.into());
         }
         if std::mem::take(&mut request.owes_forwarding) {
@@ -252,7 +262,7 @@ impl Attempt<'_> {
 
     /// Waits for the final head; interim ones are relayed on the way.
     async fn wait(
-        &self,
+        &mut self,
         exchange: &mut Exchange,
         request: &mut Request,
     ) -> Result<ResponseHead, ProxyError> {
@@ -276,11 +286,10 @@ impl Attempt<'_> {
             match event {
                 HeadEvent::Final(head) => {
                     let now = Instant::now();
-                    let took = now.saturating_duration_since(self.started);
+                    let took = now.saturating_duration_since(self.watch.started());
                     context.response_at.set(Some(now));
                     context.response_time.set(Some(took));
-                    let endpoint = self.in_flight.endpoint();
-                    endpoint.metrics.responded(context.worker.id, head.status.as_u16(), took);
+                    self.watch.responded(head.status.as_u16(), now);
                     return Ok(head);
                 }
                 // The 100 a client waits for is sent when its body is first wanted.
@@ -310,7 +319,7 @@ impl Attempt<'_> {
             Exchange::H2(_) => None,
         };
         let context = self.context.clone();
-        let body = ExchangeBody::new(exchange, context, self.in_flight, idle, total);
+        let body = ExchangeBody::new(exchange, context, self.watch, idle, total);
         let mut response = Response::new(match whole {
             Some(whole) => Body::full(whole),
             None => Body::upstream(body),
@@ -334,7 +343,7 @@ impl Attempt<'_> {
         let conn = exchange.into_tunnel().ok_or_else(|| ProxyError::proxy(Reason::Internal))?;
         let (stream, early) = conn.into_stream();
         let idle = self.route.timeouts.tunnel_idle;
-        let tunnel = Tunnel::new(stream, early, self.context.clone(), idle, self.in_flight);
+        let tunnel = Tunnel::new(stream, early, self.context.clone(), idle, self.watch);
         hop::strip_response(&mut head.headers, !extended);
         let mut response = if extended {
             head.headers.remove("sec-websocket-accept");
@@ -349,9 +358,9 @@ impl Attempt<'_> {
         Ok(response)
     }
 
-    fn failed(&self, error: ProxyError, request: Box<Request>, had_body: bool) -> Failed {
+    fn failed(&mut self, error: ProxyError, request: Box<Request>, had_body: bool) -> Failed {
         if error.side == Side::Upstream {
-            self.in_flight.endpoint().metrics.failed(self.context.worker.id, error.reason);
+            self.watch.failed(error.reason);
         }
         let whole = !had_body || request.body.is_some();
         let again = match error.replay {

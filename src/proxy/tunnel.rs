@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::Finish;
 use super::exchange::Deadline;
+use super::watch::Watch;
 use super::{Context, RequestBody};
 use crate::error::ProxyError;
 use crate::telemetry::Reason;
-use crate::upstream::InFlight;
 use crate::upstream::h1::Tunnelled;
 
 /// The endpoint's half of an upgraded HTTP/1 connection, waiting for the client's half.
@@ -25,7 +25,7 @@ pub struct Tunnel {
     early: BytesMut,
     context: Rc<Context>,
     idle: Option<Duration>,
-    _in_flight: InFlight,
+    _watch: Watch,
     _finish: Option<Finish>,
 }
 
@@ -35,9 +35,9 @@ impl Tunnel {
         early: BytesMut,
         context: Rc<Context>,
         idle: Option<Duration>,
-        in_flight: InFlight,
+        watch: Watch,
     ) -> Self {
-        Self { stream, early, context, idle, _in_flight: in_flight, _finish: None }
+        Self { stream, early, context, idle, _watch: watch, _finish: None }
     }
 
     /// Ends the request's story when the tunnel ends, not when its 101 is out.

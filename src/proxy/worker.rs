@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::snapshot::SnapshotHandle;
 use crate::telemetry::{AccessLogger, WorkerId};
 use crate::upstream::pool::Pools;
+use crate::util::random::Random;
 use crate::util::wheel::Wheel;
 
 // The inner count is shared with other workers and moves once a generation; the outer one is this
@@ -39,7 +40,7 @@ pub struct Worker {
     current: RefCell<Option<WorkerSnapshot>>,
     generation: Cell<u64>,
     draining: Cell<bool>,
-    random: Cell<u64>,
+    random: Cell<Random>,
 }
 
 impl Worker {
@@ -54,7 +55,7 @@ impl Worker {
             current: RefCell::new(None),
             generation: Cell::new(0),
             draining: Cell::new(false),
-            random: Cell::new(RandomState::new().hash_one(id.0)),
+            random: Cell::new(Random::new(RandomState::new().hash_one(id.0))),
         })
     }
 
@@ -80,14 +81,12 @@ impl Worker {
     }
 
     /// A number nobody can guess from outside well enough to matter: for request ids and jitter,
-    /// not for secrets. SplitMix64 (Steele, Lea, Flood 2014).
+    /// not for secrets.
     pub fn random(&self) -> u64 {
-        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.random.set(state);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let mut random = self.random.get();
+        let number = random.draw();
+        self.random.set(random);
+        number
     }
 
     /// A fresh request id: 32 hexadecimal digits.

@@ -17,6 +17,7 @@ use crate::ir::{self, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::Metrics;
 use crate::tls::{ClientTls, ServerTls, TlsShared};
 use crate::upstream::{Registry, Target, Transport, Upstream};
+use crate::util::moment::Moment;
 
 /// Turns configurations into snapshots; remembers what must stay the same between them.
 pub struct Compiler {
@@ -128,6 +129,7 @@ impl Compiler {
         problems: &mut Vec<Problem>,
     ) -> BTreeMap<Name, Arc<Upstream>> {
         let mut upstreams = BTreeMap::new();
+        let now = Moment::now();
         for (name, spec) in &config.upstreams {
             let unchanged = previous.and_then(|old| {
                 let same = old.config.upstreams.get(name) == Some(spec);
@@ -154,7 +156,7 @@ impl Compiler {
                 },
             };
             let transport = Transport { protocol: spec.protocol, tls, pool: spec.pool.clone() };
-            let upstream = self.registry.obtain(name, spec, transport, &targets(name, spec));
+            let upstream = self.registry.obtain(name, spec, transport, &targets(name, spec), now);
             upstreams.insert(name.clone(), upstream);
         }
         upstreams
@@ -191,6 +193,7 @@ impl Compiler {
             filters,
             timeouts: route.timeouts.clone(),
             retry: route.retry.clone(),
+            hedge: route.hedge.clone(),
             body_limit: route.body_limit,
             access_log: route.access_log,
         }

@@ -33,6 +33,8 @@ pub struct CompiledRoute {
     pub timeouts: ir::Timeouts,
     /// When an attempt is repeated.
     pub retry: ir::Retry,
+    /// Whether a slow request is sent a second time.
+    pub hedge: Option<ir::Hedge>,
     /// The largest request body in bytes.
     pub body_limit: Option<u64>,
     /// Whether its requests are logged.

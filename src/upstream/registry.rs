@@ -2,14 +2,17 @@
 //!
 //! Control side only: the data path never sees this.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::{Endpoint, EndpointSet, Transport, Upstream};
+use tokio::sync::Notify;
+
+use super::{Circumstances, Endpoint, EndpointId, Member, Transport, Upstream};
 use crate::ir::{self, Name};
 use crate::telemetry::Metrics;
 use crate::tls::TransportKey;
+use crate::util::moment::Moment;
 
 /// One endpoint to have in a set, resolved to an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,18 +23,59 @@ pub struct Target {
     pub host: Option<Arc<str>>,
     /// Its weight, at least 1.
     pub weight: u32,
+    /// Its priority level, 0 first.
+    pub priority: u32,
+    /// The zone it stands in.
+    pub zone: Option<Arc<str>>,
+    /// Whether it is going away: no new requests while others live.
+    pub draining: bool,
+}
+
+impl Target {
+    /// What `spec` says, at the address it was resolved to.
+    pub fn new(address: SocketAddr, host: Option<Arc<str>>, spec: &ir::EndpointSpec) -> Self {
+        let ir::EndpointSpec { weight, priority, zone, draining, .. } = spec;
+        let (weight, priority, draining) = (*weight, *priority, *draining);
+        Self { address, host, weight, priority, zone: zone.clone(), draining }
+    }
+}
+
+/// Where this process stands.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// How many workers pick.
+    pub workers: usize,
+    /// The zone of this process; `None` where it is not known.
+    pub zone: Option<Arc<str>>,
+    /// This process's own seed: what subset it takes, where its turns begin.
+    pub seed: u64,
+    /// Told when an upstream wants its upkeep before its time.
+    pub wake: Arc<Notify>,
+}
+
+impl Environment {
+    /// `workers` workers in no known zone.
+    pub fn new(workers: usize, seed: u64) -> Self {
+        Self { workers, zone: None, seed, wake: Arc::default() }
+    }
+
+    /// What a set is built from at `now`.
+    pub fn circumstances(&self, now: Moment) -> Circumstances<'_> {
+        let Self { workers, zone, seed, .. } = self;
+        Circumstances { workers: *workers, zone: zone.as_deref(), seed: *seed, now }
+    }
 }
 
 /// All upstreams and endpoints that any snapshot or request still uses.
 pub struct Registry {
     metrics: Metrics,
-    workers: usize,
+    environment: Arc<Environment>,
     known: Mutex<Known>,
 }
 
 #[derive(Default)]
 struct Known {
-    upstreams: HashMap<Name, (ir::Upstream, Weak<Upstream>)>,
+    upstreams: HashMap<Name, Weak<Upstream>>,
     endpoints: HashMap<EndpointKey, Weak<Endpoint>>,
 }
 
@@ -47,9 +91,9 @@ struct EndpointKey {
 }
 
 impl Registry {
-    /// An empty registry for `workers` workers.
-    pub fn new(metrics: Metrics, workers: usize) -> Self {
-        Self { metrics, workers, known: Mutex::default() }
+    /// An empty registry.
+    pub fn new(metrics: Metrics, environment: Environment) -> Self {
+        Self { metrics, environment: Arc::new(environment), known: Mutex::default() }
     }
 
     /// The upstream `name` as `spec` wants it, with `targets` as its endpoints: the one already
@@ -60,60 +104,81 @@ impl Registry {
         spec: &ir::Upstream,
         transport: Transport,
         targets: &[Target],
+        now: Moment,
     ) -> Arc<Upstream> {
         let mut known = self.lock();
-        if let Some((old, upstream)) = known.upstreams.get(name)
-            && let Some(upstream) = upstream.upgrade()
-            && old == spec
+        let before = known.upstreams.get(name).and_then(Weak::upgrade);
+        if let Some(upstream) = &before
+            && *upstream.spec == *spec
         {
-            let set = self.endpoint_set(&mut known, name, spec, &upstream.transport, targets);
-            swap_endpoints(&upstream, set);
-            return upstream;
+            let members = self.members(&mut known, name, &upstream.transport, targets, now);
+            swap_members(upstream, members, now);
+            return upstream.clone();
         }
-        let before = known.upstreams.get(name).and_then(|(_, upstream)| upstream.upgrade());
-        let set = self.endpoint_set(&mut known, name, spec, &transport, targets);
+        let members = self.members(&mut known, name, &transport, targets, now);
         if let Some(before) = before {
-            retire_missing(&before.endpoints(), &set);
+            retire_missing(before.endpoints().members(), &members);
         }
-        let metrics = self.metrics.upstream(name);
-        let upstream = Arc::new(Upstream::new(name.clone(), transport, metrics, set));
-        known.upstreams.insert(name.clone(), (spec.clone(), Arc::downgrade(&upstream)));
+        let upstream = Arc::new(Upstream::new(
+            name.clone(),
+            Arc::new(spec.clone()),
+            transport,
+            self.metrics.upstream(name),
+            self.environment.clone(),
+            members,
+            now,
+        ));
+        known.upstreams.insert(name.clone(), Arc::downgrade(&upstream));
         upstream
     }
 
     /// Gives the upstream `name` other endpoints without a new snapshot. Nothing happens when
     /// it is gone.
-    pub fn update_endpoints(&self, name: &Name, targets: &[Target]) {
+    pub fn update_endpoints(&self, name: &Name, targets: &[Target], now: Moment) {
         let mut known = self.lock();
-        let Some((spec, upstream)) = known.upstreams.get(name).cloned() else { return };
-        let Some(upstream) = upstream.upgrade() else { return };
-        let set = self.endpoint_set(&mut known, name, &spec, &upstream.transport, targets);
-        swap_endpoints(&upstream, set);
+        let Some(upstream) = known.upstreams.get(name).and_then(Weak::upgrade) else { return };
+        let members = self.members(&mut known, name, &upstream.transport, targets, now);
+        swap_members(&upstream, members, now);
     }
 
     /// Forgets what nothing uses any more, and retires the endpoints of upstreams that no
     /// configuration names.
     pub fn forget_unused(&self, in_use: impl Fn(&Name) -> bool) {
         let mut known = self.lock();
-        for (name, (_, upstream)) in &known.upstreams {
+        for (name, upstream) in &known.upstreams {
             if !in_use(name)
                 && let Some(upstream) = upstream.upgrade()
             {
-                upstream.endpoints().members().for_each(|(endpoint, _)| endpoint.retire());
+                upstream.endpoints().members().iter().for_each(|member| member.endpoint.retire());
             }
         }
-        known.upstreams.retain(|name, (_, upstream)| in_use(name) && upstream.strong_count() > 0);
+        known.upstreams.retain(|name, upstream| in_use(name) && upstream.strong_count() > 0);
         known.endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
     }
 
-    fn endpoint_set(
+    /// All upstreams in use.
+    pub fn upstreams(&self) -> Vec<Arc<Upstream>> {
+        self.lock().upstreams.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Looks after every upstream.
+    pub fn upkeep(&self, now: Moment) {
+        self.upstreams().iter().for_each(|upstream| upstream.upkeep(now));
+    }
+
+    /// Ready when an upstream wants [`Registry::upkeep`] before its time.
+    pub async fn upkeep_wanted(&self) {
+        self.environment.wake.notified().await;
+    }
+
+    fn members(
         &self,
         known: &mut Known,
         upstream: &Name,
-        spec: &ir::Upstream,
         transport: &Transport,
         targets: &[Target],
-    ) -> Arc<EndpointSet> {
+        now: Moment,
+    ) -> Vec<Member> {
         let members = targets.iter().map(|target| {
             let key = EndpointKey {
                 upstream: upstream.clone(),
@@ -125,16 +190,21 @@ impl Registry {
             let live = known.endpoints.get(&key).and_then(Weak::upgrade);
             let endpoint = live.filter(|endpoint| !endpoint.is_retired()).unwrap_or_else(|| {
                 let metrics = self.metrics.endpoint(upstream, &target.address.to_string());
-                let endpoint = Endpoint::new(target.address, target.host.clone(), metrics);
+                let endpoint = Endpoint::new(target.address, target.host.clone(), metrics, now);
                 endpoint.metrics.set_up(true);
                 let endpoint = Arc::new(endpoint);
                 known.endpoints.insert(key, Arc::downgrade(&endpoint));
                 endpoint
             });
-            (endpoint, target.weight.max(1))
+            Member {
+                endpoint,
+                weight: target.weight.max(1),
+                priority: target.priority,
+                zone: target.zone.clone(),
+                draining: target.draining,
+            }
         });
-        let members = members.collect();
-        Arc::new(EndpointSet::new(&spec.balance, members, self.workers))
+        members.collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -142,25 +212,25 @@ impl Registry {
     }
 }
 
-fn swap_endpoints(upstream: &Upstream, set: Arc<EndpointSet>) {
-    let same = {
-        let before = upstream.endpoints();
-        before.members().len() == set.members().len()
-            && before
-                .members()
-                .zip(set.members())
-                .all(|((a, a_weight), (b, b_weight))| a.id == b.id && a_weight == b_weight)
-    };
+fn swap_members(upstream: &Upstream, members: Vec<Member>, now: Moment) {
+    let before = upstream.endpoints();
+    let same = before.members().len() == members.len()
+        && before.members().iter().zip(&members).all(|(a, b)| {
+            a.endpoint.id == b.endpoint.id
+                && (a.weight, a.priority, &a.zone, a.draining)
+                    == (b.weight, b.priority, &b.zone, b.draining)
+        });
     // An unchanged set keeps its place in the order of turns.
     if !same {
-        retire_missing(&upstream.endpoints(), &set);
-        upstream.replace_endpoints(set);
+        retire_missing(before.members(), &members);
+        upstream.replace_members(members, now);
     }
 }
 
-fn retire_missing(before: &EndpointSet, now: &EndpointSet) {
-    for (endpoint, _) in before.members() {
-        if !now.members().any(|(other, _)| other.id == endpoint.id) {
+fn retire_missing(before: &[Member], now: &[Member]) {
+    let staying: HashSet<EndpointId> = now.iter().map(|member| member.endpoint.id).collect();
+    for Member { endpoint, .. } in before {
+        if !staying.contains(&endpoint.id) {
             endpoint.retire();
             endpoint.metrics.set_up(false);
         }

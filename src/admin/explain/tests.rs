@@ -9,7 +9,7 @@ use crate::provider::file::{Inputs, translate};
 use crate::snapshot::Compiler;
 use crate::telemetry::Metrics;
 use crate::tls::TlsShared;
-use crate::upstream::{Registry, Target as Address};
+use crate::upstream::{Environment, Registry, Target as Address};
 
 const CONFIG: &str = r#"
 listeners:
@@ -38,13 +38,11 @@ fn compiled(text: &str) -> Snapshot {
     assert!(translation.usable, "{:?}", translation.problems);
     let (config, _) = merge(&[Arc::new(translation.fragment)]);
     let metrics = Metrics::new(1);
-    let registry = Arc::new(Registry::new(metrics.clone(), 1));
+    let registry = Arc::new(Registry::new(metrics.clone(), Environment::new(1, 0)));
     let mut compiler = Compiler::new(metrics, registry, TlsShared::new().unwrap(), 1);
     compiler.compile(Arc::new(config), None, |_, upstream| {
         let address = |endpoint: &crate::ir::EndpointSpec| match endpoint.address {
-            EndpointAddress::Socket(address) => {
-                Some(Address { address, host: None, weight: endpoint.weight })
-            }
+            EndpointAddress::Socket(address) => Some(Address::new(address, None, endpoint)),
             _ => None,
         };
         upstream.endpoints.iter().filter_map(address).collect()

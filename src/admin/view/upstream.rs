@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::word;
 use crate::snapshot::Snapshot;
-use crate::upstream::Upstream;
+use crate::upstream::{Member, Upstream};
 
 /// An upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,10 +55,11 @@ pub fn upstream(snapshot: &Snapshot, live: &Upstream) -> UpstreamView {
     let set = live.endpoints();
     let endpoints: Vec<_> = set
         .members()
-        .map(|(endpoint, weight)| EndpointView {
+        .iter()
+        .map(|Member { endpoint, weight, .. }| EndpointView {
             address: endpoint.address.to_string(),
             host: endpoint.host.as_ref().map(ToString::to_string),
-            weight,
+            weight: *weight,
             in_flight: endpoint.in_flight(),
             connections: endpoint.metrics.connections(),
             retired: endpoint.is_retired(),
@@ -69,7 +70,7 @@ pub fn upstream(snapshot: &Snapshot, live: &Upstream) -> UpstreamView {
         name: live.name.to_string(),
         protocol: word(&live.transport.protocol),
         tls: live.transport.tls.is_some(),
-        balance: spec.map(|spec| word(&spec.balance)).unwrap_or_default(),
+        balance: spec.map(|spec| word(&spec.balance.algorithm)).unwrap_or_default(),
         in_flight: endpoints.iter().map(|endpoint| u64::from(endpoint.in_flight)).sum(),
         declared: declared.map(|endpoint| endpoint.address.to_string()).collect(),
         endpoints,

@@ -7,11 +7,12 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::ir::{
-    AccessLog, AccessLogFormat, AccessLogTarget, Action, Admin, BackendRef, Balance, Certificate,
-    EndpointAddress, EndpointSpec, Filter, Fragment, HeaderEdit, HeaderText, HostPattern,
-    Http2Options, Listener, ListenerProtocols, ListenerSelector, ListenerTls, Name, Origin,
-    PathMatch, PathRewrite, PoolOptions, Redirect, Respond, Retry, Route, RouteMatch, SecretBytes,
-    Settings, Timeouts, TlsVersion, Upstream, UpstreamProtocol, VirtualHost,
+    AccessLog, AccessLogFormat, AccessLogTarget, Action, Admin, BackendRef, BalancePolicy,
+    Certificate, EndpointAddress, EndpointSpec, Filter, Fragment, HeaderEdit, HeaderText,
+    HostPattern, Http2Options, Listener, ListenerProtocols, ListenerSelector, ListenerTls, Name,
+    Origin, Outlier, PathMatch, PathRewrite, PoolOptions, Redirect, Respond, Retry, Route,
+    RouteMatch, SecretBytes, Settings, Timeouts, TlsVersion, Upstream, UpstreamLimits,
+    UpstreamProtocol, VirtualHost,
 };
 
 use super::shop::{Service, Shop};
@@ -113,11 +114,17 @@ fn upstream(service: &Service) -> Upstream {
     let endpoints = service.endpoints.iter().map(|endpoint| EndpointSpec {
         address: EndpointAddress::Socket(endpoint.address),
         weight: endpoint.weight,
+        priority: 0,
+        zone: None,
+        draining: false,
     });
     Upstream {
         origin: origin("upstream", service.name),
         endpoints: endpoints.collect(),
-        balance: Balance::default(),
+        balance: BalancePolicy::default(),
+        health: None,
+        outlier: Some(Outlier::default()),
+        limits: UpstreamLimits::default(),
         protocol: UpstreamProtocol::default(),
         tls: None,
         pool: PoolOptions::default(),
@@ -200,6 +207,7 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
         action,
         timeouts: Timeouts::default(),
         retry: Retry::default(),
+        hedge: None,
         body_limit: Some(BODY_LIMIT),
         access_log: true,
     }

@@ -19,6 +19,7 @@ use crate::error::{ProxyError, Replay};
 use crate::telemetry::{Metrics, Reason, WorkerId};
 use crate::upstream::Endpoint;
 use crate::upstream::pool::UpstreamIo;
+use crate::util::moment::Moment;
 
 fn parse(text: &str, method: &Method) -> Result<Option<(head::Parsed, BytesMut)>, HeadError> {
     let mut inbox = BytesMut::from(text);
@@ -241,7 +242,7 @@ async fn connect() -> Peer {
     let address = listener.local_addr().expect("an address");
     let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
     let metrics = Metrics::new(1).endpoint(&"up".into(), "peer");
-    let endpoint = Arc::new(Endpoint::new(address, None, metrics));
+    let endpoint = Arc::new(Endpoint::new(address, None, metrics, Moment::now()));
     let io = UpstreamIo::Tcp(ours.expect("connected"));
     let conn = Box::new(H1Conn::new(io, endpoint, None, WorkerId(0)));
     Peer { conn, socket: theirs.expect("accepted").0 }

@@ -48,7 +48,7 @@ fn the_configuration_in_deploy_is_that_of_the_demo_with_fixed_ports() {
         let endpoints = (0u16..).zip(plan.endpoints).map(|(number, speed)| {
             let port = args::FIRST_PORT + 10 * index + number;
             let address = EndpointAddress::Socket(([127, 0, 0, 1], port).into());
-            EndpointSpec { address, weight: speed.weight }
+            EndpointSpec { address, weight: speed.weight, priority: 0, zone: None, draining: false }
         });
         assert_eq!(filed.upstreams[plan.name].endpoints, endpoints.collect::<Vec<_>>());
     }

@@ -61,6 +61,7 @@ impl Parts {
             action: self.action,
             timeouts: self.timeouts,
             retry: self.retry,
+            hedge: None,
             body_limit: self.body_limit,
             access_log: self.access_log,
         }
@@ -287,5 +288,5 @@ fn timeouts(
 
 fn retry(field: &Field<raw::Retry>, defaults: &Retry) -> Retry {
     let attempts = field.get().and_then(|raw| raw.attempts.get().copied());
-    Retry { attempts: attempts.unwrap_or(defaults.attempts) }
+    Retry { attempts: attempts.unwrap_or(defaults.attempts), ..defaults.clone() }
 }

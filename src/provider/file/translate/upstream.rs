@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ir::{
-    Balance, ClientCertificate, EndpointAddress, EndpointSpec, HostPattern, Name, PoolOptions,
-    TrustAnchors, Upstream, UpstreamProtocol, UpstreamTls,
+    BalancePolicy, ClientCertificate, EndpointAddress, EndpointSpec, HostPattern, Name, Outlier,
+    PoolOptions, TrustAnchors, Upstream, UpstreamLimits, UpstreamProtocol, UpstreamTls,
 };
 
 use super::context::{Context, shown};
@@ -45,7 +45,10 @@ fn upstream(context: &mut Context<'_>, name: &At<String>, raw: &raw::Upstream) -
     Upstream {
         origin: context.origin("upstream", &name.value, name.place),
         endpoints: endpoints.into_iter().map(|endpoint| endpoint.spec).collect(),
-        balance: Balance::RoundRobin,
+        balance: BalancePolicy::default(),
+        health: None,
+        outlier: Some(Outlier::default()),
+        limits: UpstreamLimits::default(),
         protocol,
         tls,
         pool: raw.pool.get().map(|raw| pool(context, raw)).unwrap_or_default(),
@@ -82,7 +85,7 @@ fn endpoints(context: &mut Context<'_>, name: &At<String>, raw: &raw::Upstream) 
             context.error(at.place, message, Some(&hint));
             continue;
         }
-        let spec = EndpointSpec { address, weight };
+        let spec = EndpointSpec { address, weight, priority: 0, zone: None, draining: false };
         endpoints.push(Declared { spec, tls: endpoint.tls, place: at.place });
     }
     endpoints

@@ -1,10 +1,15 @@
 //! One endpoint's live state, shared by all workers.
 
+mod availability;
+
+pub use availability::Availability;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::telemetry::EndpointMetrics;
+use crate::util::moment::Moment;
 
 /// An endpoint's identity within this process. An address that goes away and comes back is
 /// another endpoint: pooled connections never outlive the endpoint they were made to.
@@ -36,11 +41,18 @@ pub struct Endpoint {
     pub host: Option<Arc<str>>,
     /// Its counters.
     pub metrics: Arc<EndpointMetrics>,
+    /// Whether it may be picked.
+    pub availability: Availability,
 }
 
 impl Endpoint {
     /// A new endpoint with nothing in flight.
-    pub fn new(address: SocketAddr, host: Option<Arc<str>>, metrics: Arc<EndpointMetrics>) -> Self {
+    pub fn new(
+        address: SocketAddr,
+        host: Option<Arc<str>>,
+        metrics: Arc<EndpointMetrics>,
+        now: Moment,
+    ) -> Self {
         Self {
             in_flight: AtomicU32::new(0),
             retired: AtomicBool::new(false),
@@ -48,6 +60,7 @@ impl Endpoint {
             address,
             host,
             metrics,
+            availability: Availability::new(now),
         }
     }
 

@@ -1,0 +1,70 @@
+//! An eye on one attempt: counts it as in flight and reports how it went, exactly once, even
+//! where nobody waits for it any more.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::telemetry::{Reason, WorkerId};
+use crate::upstream::{Endpoint, InFlight, Observation, Upstream, Verdict};
+use crate::util::moment::Moment;
+
+/// One attempt at an endpoint.
+pub struct Watch {
+    upstream: Arc<Upstream>,
+    in_flight: InFlight,
+    worker: WorkerId,
+    started: Instant,
+    reported: bool,
+}
+
+impl Watch {
+    /// Counts an attempt in that began at `started`.
+    pub fn new(
+        upstream: Arc<Upstream>,
+        endpoint: Arc<Endpoint>,
+        worker: WorkerId,
+        started: Instant,
+    ) -> Self {
+        endpoint.metrics.attempt(worker);
+        let in_flight = InFlight::new(endpoint);
+        Self { upstream, in_flight, worker, started, reported: false }
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        self.in_flight.endpoint()
+    }
+
+    /// When the attempt began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Reports a final response head.
+    pub fn responded(&mut self, status: u16, now: Instant) {
+        let took = now.saturating_duration_since(self.started);
+        self.endpoint().metrics.responded(self.worker, status, took);
+        self.report(Verdict::Responded(status), now);
+    }
+
+    /// Reports a failure on the endpoint's side, before the response head or after.
+    pub fn failed(&mut self, reason: Reason) {
+        self.endpoint().metrics.failed(self.worker, reason);
+        self.report(Verdict::Failed(reason), Instant::now());
+    }
+
+    fn report(&mut self, verdict: Verdict, now: Instant) {
+        self.reported = true;
+        let latency = now.saturating_duration_since(self.started);
+        let observation = Observation { latency, verdict };
+        self.upstream.observe(self.in_flight.endpoint(), observation, Moment::of(now));
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.reported {
+            self.report(Verdict::Abandoned, Instant::now());
+        }
+    }
+}
