@@ -215,7 +215,7 @@ async fn what_ends_a_request_is_told_and_not_what_its_first_attempt_met() {
         r#"
 listeners: {{ web: {{ bind: "@web@" }} }}
 hosts: {{ "*": {{ routes: [ {{ path: /, upstream: app, body_limit: 5, timeouts: {{ response: 300ms }} }} ] }} }}
-upstreams: {{ app: {{ endpoints: ["{refusing}", "{}"] }} }}
+upstreams: {{ app: {{ balance: round_robin, endpoints: ["{refusing}", "{}"] }} }}
 "#,
         silent.address()
     );

@@ -15,7 +15,7 @@ hosts:
       - { name: all, path: /, upstream: app }
       - { name: fixed, path: /fixed, respond: { status: 418, body: teapot } }
       - { name: quiet, path: /quiet, access_log: false, upstream: app }
-upstreams: { app: { endpoints: ["@app@", "@dead@"] } }
+upstreams: { app: { balance: round_robin, endpoints: ["@app@", "@dead@"] } }
 "#;
 
 async fn start(app: &Server) -> Proxy {

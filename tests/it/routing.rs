@@ -312,7 +312,7 @@ hosts:
       - { path: /weighted, upstream: weighted }
 upstreams:
   equal: { balance: round_robin, endpoints: ["@a@", "@b@", "@c@"] }
-  weighted: { endpoints: [ { address: "@a@", weight: 5 }, "@b@", "@c@" ] }
+  weighted: { balance: round_robin, endpoints: [ { address: "@a@", weight: 5 }, "@b@", "@c@" ] }
 "#,
         &[("a", &a), ("b", &b), ("c", &c)],
     )

@@ -333,12 +333,13 @@ impl Scalar for Strategy {
         match text {
             "least_request" => Ok(Self::LeastRequest),
             "round_robin" => Ok(Self::RoundRobin),
-            _ => Err("is no way to balance\nuse `round_robin`".to_owned()),
+            _ => Err("is no way to balance\nuse `least_request` or `round_robin`, or leave it out"
+                .to_owned()),
         }
     }
 
     fn schema() -> Schema {
-        json_schema!({ "type": "string", "enum": ["round_robin"] })
+        json_schema!({ "type": "string", "enum": ["least_request", "round_robin"] })
     }
 }
 

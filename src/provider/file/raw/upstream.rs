@@ -12,7 +12,7 @@ use crate::provider::file::scalar::{Endpoint, Period, Strategy};
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["endpoints"]))]
 pub(in crate::provider::file) struct Upstream {
-    /// How an endpoint is picked. Default: `round_robin`.
+    /// How an endpoint is picked. Default: `peak_ewma`, by requests in flight and latency.
     pub balance: Field<Text<Strategy>>,
     /// The endpoints: `10.0.0.5:80`, `name:80`, `srv:_http._tcp.name`, `https://name`, or a
     /// mapping with a weight. Names are resolved again by their TTL.

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ir::{
-    BalancePolicy, ClientCertificate, EndpointAddress, EndpointSpec, HostPattern, Name, Outlier,
-    PoolOptions, TrustAnchors, Upstream, UpstreamLimits, UpstreamProtocol, UpstreamTls,
+    Balance, BalancePolicy, ClientCertificate, EndpointAddress, EndpointSpec, HostPattern,
+    LeastRequest, Name, Outlier, PoolOptions, TrustAnchors, Upstream, UpstreamLimits,
+    UpstreamProtocol, UpstreamTls,
 };
 
 use super::context::{Context, shown};
@@ -36,16 +37,10 @@ fn upstream(context: &mut Context<'_>, name: &At<String>, raw: &raw::Upstream) -
     let endpoints = endpoints(context, name, raw);
     let tls = tls(context, raw, &endpoints);
     let protocol = protocol(context, &raw.protocol, tls.is_some());
-    if let Some(at) = raw.balance.given()
-        && matches!(at.value.0, Strategy::LeastRequest)
-    {
-        let hint = "endpoints take turns, as with `round_robin`";
-        context.warning(at.place, "`least_request` has no effect in this version", Some(hint));
-    }
     Upstream {
         origin: context.origin("upstream", &name.value, name.place),
         endpoints: endpoints.into_iter().map(|endpoint| endpoint.spec).collect(),
-        balance: BalancePolicy::default(),
+        balance: balance(&raw.balance),
         health: None,
         outlier: Some(Outlier::default()),
         limits: UpstreamLimits::default(),
@@ -53,6 +48,15 @@ fn upstream(context: &mut Context<'_>, name: &At<String>, raw: &raw::Upstream) -
         tls,
         pool: raw.pool.get().map(|raw| pool(context, raw)).unwrap_or_default(),
     }
+}
+
+fn balance(field: &Field<Text<Strategy>>) -> BalancePolicy {
+    let algorithm = match field.given().map(|at| &at.value.0) {
+        Some(Strategy::LeastRequest) => Balance::LeastRequest(LeastRequest::default()),
+        Some(Strategy::RoundRobin) => Balance::RoundRobin,
+        None => Balance::default(),
+    };
+    BalancePolicy { algorithm, ..BalancePolicy::default() }
 }
 
 /// An endpoint with what its URL scheme says of TLS.
