@@ -64,7 +64,8 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
     // The first attempt begins with the request, as near as makes no difference.
     let first = context.attempts.get() == 1;
     let started = if first { context.started } else { Instant::now() };
-    let mut watch = Watch::new(upstream.clone(), endpoint.clone(), worker, started);
+    let due = route.timeouts.request.map(|limit| context.started + limit);
+    let mut watch = Watch::new(upstream.clone(), endpoint.clone(), worker, started, due);
     let connection = match connect(&context, route, &request, &upstream, &endpoint).await {
         Ok(connection) => connection,
         Err(error) => {
@@ -267,7 +268,7 @@ impl Attempt<'_> {
         request: &mut Request,
     ) -> Result<ResponseHead, ProxyError> {
         let timeouts = &self.route.timeouts;
-        let context = self.context;
+        let (context, watch) = (self.context, &mut self.watch);
         let mut deadline = HeadDeadline::new(timeouts.idle, timeouts.response);
         loop {
             let event = std::future::poll_fn(|cx| {
@@ -279,6 +280,7 @@ impl Attempt<'_> {
                     let gone = ProxyError::client(Reason::ClientClosed);
                     return std::task::Poll::Ready(Err(gone));
                 }
+                watch.set_awaits(exchange.is_sent());
                 let reason = deadline.poll(cx, context, exchange);
                 reason.map(|reason| Err(ProxyError::upstream(reason)))
             })
@@ -286,10 +288,10 @@ impl Attempt<'_> {
             match event {
                 HeadEvent::Final(head) => {
                     let now = Instant::now();
-                    let took = now.saturating_duration_since(self.watch.started());
+                    let took = now.saturating_duration_since(watch.started());
                     context.response_at.set(Some(now));
                     context.response_time.set(Some(took));
-                    self.watch.responded(head.status.as_u16(), now);
+                    watch.responded(head.status.as_u16(), now);
                     return Ok(head);
                 }
                 // The 100 a client waits for is sent when its body is first wanted.
@@ -359,8 +361,10 @@ impl Attempt<'_> {
     }
 
     fn failed(&mut self, error: ProxyError, request: Box<Request>, had_body: bool) -> Failed {
-        if error.side == Side::Upstream {
-            self.watch.failed(error.reason);
+        match (error.side, error.replay) {
+            (Side::Upstream, Replay::Stale) => self.watch.went_stale(error.reason),
+            (Side::Upstream, _) => self.watch.failed(error.reason),
+            _ => {}
         }
         let whole = !had_body || request.body.is_some();
         let again = match error.replay {

@@ -14,20 +14,30 @@ pub struct Watch {
     in_flight: InFlight,
     worker: WorkerId,
     started: Instant,
+    /// When the time of the whole request is up.
+    due: Option<Instant>,
+    /// Whether the endpoint is the one who is waited for.
+    awaits: bool,
     reported: bool,
 }
 
 impl Watch {
-    /// Counts an attempt in that began at `started`.
+    /// Counts an attempt in that began at `started` and is broken off at `due`.
     pub fn new(
         upstream: Arc<Upstream>,
         endpoint: Arc<Endpoint>,
         worker: WorkerId,
         started: Instant,
+        due: Option<Instant>,
     ) -> Self {
         endpoint.metrics.attempt(worker);
         let in_flight = InFlight::new(endpoint);
-        Self { upstream, in_flight, worker, started, reported: false }
+        Self { upstream, in_flight, worker, started, due, awaits: true, reported: false }
+    }
+
+    /// Says whether the endpoint is waited for, rather than the client's body.
+    pub fn set_awaits(&mut self, awaits: bool) {
+        self.awaits = awaits;
     }
 
     /// The endpoint.
@@ -47,6 +57,13 @@ impl Watch {
         self.report(Verdict::Responded(status), now);
     }
 
+    /// Reports that a connection turned out to be closed, most likely while it was idle: that
+    /// says nothing of the endpoint.
+    pub fn went_stale(&mut self, reason: Reason) {
+        self.endpoint().metrics.failed(self.worker, reason);
+        self.report(Verdict::Abandoned, Instant::now());
+    }
+
     /// Reports a failure on the endpoint's side, before the response head or after.
     pub fn failed(&mut self, reason: Reason) {
         self.endpoint().metrics.failed(self.worker, reason);
@@ -63,8 +80,13 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if !self.reported {
-            self.report(Verdict::Abandoned, Instant::now());
+        if self.reported {
+            return;
         }
+        // An attempt that is dropped because the request's time is up was the endpoint's to end.
+        if self.awaits && self.due.is_some_and(|due| Instant::now() >= due) {
+            return self.failed(Reason::RequestTimeout);
+        }
+        self.report(Verdict::Abandoned, Instant::now());
     }
 }
