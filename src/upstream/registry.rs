@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
+use super::balance::Total;
 use super::{Circumstances, Endpoint, EndpointId, Member, Transport, Upstream};
 use crate::ir::{self, Name};
 use crate::telemetry::Metrics;
@@ -76,6 +77,7 @@ pub struct Registry {
 #[derive(Default)]
 struct Known {
     upstreams: HashMap<Name, Weak<Upstream>>,
+    totals: HashMap<Name, Weak<Total>>,
     endpoints: HashMap<EndpointKey, Weak<Endpoint>>,
 }
 
@@ -154,6 +156,7 @@ impl Registry {
         }
         known.upstreams.retain(|name, upstream| in_use(name) && upstream.strong_count() > 0);
         known.endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
+        known.totals.retain(|_, total| total.strong_count() > 0);
     }
 
     /// All upstreams in use.
@@ -179,6 +182,12 @@ impl Registry {
         targets: &[Target],
         now: Moment,
     ) -> Vec<Member> {
+        let live = known.totals.get(upstream).and_then(Weak::upgrade);
+        let total = live.unwrap_or_else(|| {
+            let total = Arc::<Total>::default();
+            known.totals.insert(upstream.clone(), Arc::downgrade(&total));
+            total
+        });
         let members = targets.iter().map(|target| {
             let key = EndpointKey {
                 upstream: upstream.clone(),
@@ -190,7 +199,8 @@ impl Registry {
             let live = known.endpoints.get(&key).and_then(Weak::upgrade);
             let endpoint = live.filter(|endpoint| !endpoint.is_retired()).unwrap_or_else(|| {
                 let metrics = self.metrics.endpoint(upstream, &target.address.to_string());
-                let endpoint = Endpoint::new(target.address, target.host.clone(), metrics, now);
+                let endpoint =
+                    Endpoint::new(target.address, target.host.clone(), metrics, total.clone(), now);
                 endpoint.metrics.set_up(true);
                 let endpoint = Arc::new(endpoint);
                 known.endpoints.insert(key, Arc::downgrade(&endpoint));

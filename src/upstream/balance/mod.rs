@@ -1,7 +1,9 @@
 //! How an endpoint is picked. A pick takes `&self`, no lock and no allocation.
 
+mod hash;
 mod sequence;
 
+pub use hash::{ConsistentHash, Total};
 pub use sequence::Sequence;
 
 use super::{Circumstances, EndpointId, Member};

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::balance::Total;
 use crate::telemetry::EndpointMetrics;
 use crate::util::moment::Moment;
 
@@ -41,6 +42,10 @@ pub struct Endpoint {
     pub host: Option<Arc<str>>,
     /// Its counters.
     pub metrics: Arc<EndpointMetrics>,
+    /// The hash of its address and name: the same in every process.
+    pub token: u64,
+    /// Requests in flight to all endpoints of its upstream.
+    pub total: Arc<Total>,
     /// Whether it may be picked.
     pub availability: Availability,
 }
@@ -51,8 +56,10 @@ impl Endpoint {
         address: SocketAddr,
         host: Option<Arc<str>>,
         metrics: Arc<EndpointMetrics>,
+        total: Arc<Total>,
         now: Moment,
     ) -> Self {
+        let token = token(address, host.as_deref());
         Self {
             in_flight: AtomicU32::new(0),
             retired: AtomicBool::new(false),
@@ -60,6 +67,8 @@ impl Endpoint {
             address,
             host,
             metrics,
+            token,
+            total,
             availability: Availability::new(now),
         }
     }
@@ -91,23 +100,39 @@ impl std::fmt::Debug for Endpoint {
 }
 
 /// Counts one request as in flight to an endpoint for as long as it lives.
-pub struct InFlight(Arc<Endpoint>);
+pub struct InFlight {
+    endpoint: Arc<Endpoint>,
+    /// Whether it is counted in the total.
+    counted: bool,
+}
 
 impl InFlight {
     /// Counts a request in.
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(endpoint)
+        let counted = endpoint.total.enter();
+        Self { endpoint, counted }
     }
 
     /// The endpoint.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
+        &self.endpoint
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.counted {
+            self.endpoint.total.leave();
+        }
     }
+}
+
+/// FNV-1a over what identifies an endpoint to the outside: stable between processes and versions.
+fn token(address: SocketAddr, host: Option<&str>) -> u64 {
+    let text = format!("{address} {}", host.unwrap_or_default());
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }

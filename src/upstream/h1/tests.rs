@@ -242,7 +242,7 @@ async fn connect() -> Peer {
     let address = listener.local_addr().expect("an address");
     let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
     let metrics = Metrics::new(1).endpoint(&"up".into(), "peer");
-    let endpoint = Arc::new(Endpoint::new(address, None, metrics, Moment::now()));
+    let endpoint = Arc::new(Endpoint::new(address, None, metrics, Arc::default(), Moment::now()));
     let io = UpstreamIo::Tcp(ours.expect("connected"));
     let conn = Box::new(H1Conn::new(io, endpoint, None, WorkerId(0)));
     Peer { conn, socket: theirs.expect("accepted").0 }
