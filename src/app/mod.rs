@@ -135,7 +135,7 @@ async fn serve(
         handle: handle.clone(),
         registry,
         listeners: ServerListeners::new(server.clone()),
-        resolver: Resolver::new(),
+        resolver: Resolver::new(metrics.clone()),
         metrics,
         access_log: access_log.clone(),
         state: state.clone(),
