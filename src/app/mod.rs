@@ -137,7 +137,7 @@ async fn serve(
         handle: handle.clone(),
         registry: registry.clone(),
         listeners: ServerListeners::new(server.clone()),
-        resolver: Resolver::new(),
+        resolver: Resolver::new(metrics.clone()),
         metrics,
         access_log: access_log.clone(),
         state: state.clone(),

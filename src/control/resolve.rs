@@ -1,25 +1,24 @@
 //! Endpoints by DNS name: looked up again when their records run out, kept when DNS fails.
 
+mod lookup;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::LookupIpStrategy;
-use hickory_resolver::net::NetError;
-use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::ir::{Config, EndpointAddress, EndpointSpec, Upstream};
+use self::lookup::{Failure, Lookup};
+use crate::ir::{Config, EndpointAddress, EndpointSpec, ResolverOptions, Upstream};
+use crate::telemetry::{LookupResult, Metrics};
 use crate::upstream::Target;
 
-/// The shortest and longest time between two look-ups of a name, whatever its records say.
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(300);
-/// The pause after a failed look-up.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// The pause after the first failed look-up in a row; it doubles up to the longest.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+const LONGEST_AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How long a new configuration waits for the names it brings.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
@@ -32,63 +31,95 @@ pub enum Question {
     Service(Arc<str>),
 }
 
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Addresses(name) => f.write_str(name),
+            Self::Service(name) => write!(f, "srv:{name}"),
+        }
+    }
+}
+
 /// One server that was found: where, under which name, with which weight.
 type Found = (SocketAddr, Arc<str>, u32);
 
+/// What a look-up came to; `None` where it failed.
+type Outcome = (Question, Option<BTreeSet<Found>>);
+
 /// Follows the names a configuration mentions.
 pub struct Resolver {
-    lookup: Option<TokioResolver>,
+    metrics: Metrics,
+    options: Option<ResolverOptions>,
     followed: HashMap<Question, AbortHandle>,
     answers: HashMap<Question, BTreeSet<Found>>,
-    sender: mpsc::UnboundedSender<(Question, BTreeSet<Found>)>,
-    receiver: mpsc::UnboundedReceiver<(Question, BTreeSet<Found>)>,
-}
-
-impl Default for Resolver {
-    fn default() -> Self {
-        Self::new()
-    }
+    sender: mpsc::UnboundedSender<Outcome>,
+    receiver: mpsc::UnboundedReceiver<Outcome>,
 }
 
 impl Resolver {
-    /// A resolver as `/etc/resolv.conf` and `/etc/hosts` want it.
-    pub fn new() -> Self {
-        let lookup = TokioResolver::builder_tokio().and_then(|mut builder| {
-            // "localhost" has two addresses and mostly one server: AAAA only where there is no A.
-            builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
-            builder.build()
-        });
-        if let Err(error) = &lookup {
-            tracing::warn!(%error, "no DNS: endpoints by name will not be found");
-        }
+    /// A resolver that follows nothing yet.
+    pub fn new(metrics: Metrics) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (followed, answers) = (HashMap::new(), HashMap::new());
-        Self { lookup: lookup.ok(), followed, answers, sender, receiver }
+        Self { metrics, options: None, followed, answers, sender, receiver }
     }
 
-    /// Follows exactly the names in `config`; waits a little for the first answers of new ones.
+    /// Follows exactly the names in `config`, as its settings want it; waits a little for the
+    /// first answers of new ones.
     pub async fn follow(&mut self, config: &Config) {
         let wanted: BTreeSet<Question> = config.upstreams.values().flat_map(questions).collect();
+        let options = &config.settings.resolver;
+        let same_options = self.options.as_ref() == Some(options);
+        self.options = Some(options.clone());
         self.followed.retain(|question, task| {
-            let keep = wanted.contains(question);
+            let keep = same_options && wanted.contains(question);
             if !keep {
                 task.abort();
             }
             keep
         });
         self.answers.retain(|question, _| wanted.contains(question));
-        let Some(lookup) = &self.lookup else { return };
-        for question in &wanted {
-            if !self.followed.contains_key(question) {
-                let watch = watch(lookup.clone(), question.clone(), self.sender.clone());
-                let task = tokio::spawn(watch).abort_handle();
-                self.followed.insert(question.clone(), task);
-            }
+        self.metrics.control().names().keep(wanted.iter().map(Question::to_string));
+        let new: BTreeSet<Question> =
+            wanted.into_iter().filter(|question| !self.followed.contains_key(question)).collect();
+        if !new.is_empty() {
+            self.start(options, &new);
+            self.first_answers(new).await;
         }
+    }
+
+    fn start(&mut self, options: &ResolverOptions, new: &BTreeSet<Question>) {
+        let client = match lookup::client(options) {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::warn!(%error, "no DNS: endpoints by name will not be found");
+                return;
+            }
+        };
+        for question in new {
+            let watch = Watch {
+                lookup: Lookup::new(client.clone(), options.family),
+                question: question.clone(),
+                options: options.clone(),
+                metrics: self.metrics.clone(),
+                answered: self.answers.contains_key(question),
+                failure: None,
+                outcomes: self.sender.clone(),
+            };
+            self.followed.insert(question.clone(), tokio::spawn(watch.run()).abort_handle());
+        }
+    }
+
+    /// Waits until each of `new` was looked up once, whatever came of it, but not for long.
+    async fn first_answers(&mut self, mut new: BTreeSet<Question>) {
+        new.retain(|question| self.followed.contains_key(question));
         let until = tokio::time::Instant::now() + FIRST_ANSWER;
-        while wanted.iter().any(|question| !self.answers.contains_key(question)) {
+        while !new.is_empty() {
             match tokio::time::timeout_at(until, self.receiver.recv()).await {
-                Ok(Some((question, found))) => self.take(question, found),
+                Ok(Some(outcome)) => {
+                    new.remove(&outcome.0);
+                    self.take(outcome);
+                }
                 Ok(None) | Err(_) => return,
             }
         }
@@ -98,10 +129,9 @@ impl Resolver {
     pub async fn changed(&mut self) -> Vec<Question> {
         loop {
             match self.receiver.recv().await {
-                Some((question, found)) => {
-                    let changed = self.answers.get(&question) != Some(&found);
-                    self.take(question.clone(), found);
-                    if changed {
+                Some(outcome) => {
+                    let question = outcome.0.clone();
+                    if self.take(outcome) {
                         return vec![question];
                     }
                 }
@@ -146,10 +176,15 @@ impl Resolver {
         targets
     }
 
-    fn take(&mut self, question: Question, found: BTreeSet<Found>) {
-        if self.followed.contains_key(&question) {
-            self.answers.insert(question, found);
+    /// Takes over what a look-up came to; whether that changed anything.
+    fn take(&mut self, (question, found): Outcome) -> bool {
+        let Some(found) = found else { return false };
+        if !self.followed.contains_key(&question) || self.answers.get(&question) == Some(&found) {
+            return false;
         }
+        tracing::info!(name = %question, endpoints = found.len(), "DNS answer changed");
+        self.answers.insert(question, found);
+        true
     }
 }
 
@@ -171,72 +206,63 @@ fn question(address: &EndpointAddress) -> Option<Question> {
     }
 }
 
-/// Looks `question` up for ever and sends every answer. A failure sends nothing: what was known
-/// stays.
-async fn watch(
-    lookup: TokioResolver,
+/// Looks one question up for ever. A failure sends no answer: what was known stays.
+struct Watch {
+    lookup: Lookup,
     question: Question,
-    answers: mpsc::UnboundedSender<(Question, BTreeSet<Found>)>,
-) {
-    loop {
-        let answer = match &question {
-            Question::Addresses(name) => addresses(&lookup, name).await,
-            Question::Service(name) => service(&lookup, name).await,
-        };
-        let pause = match answer {
-            Ok((found, until)) => {
-                if answers.send((question.clone(), found)).is_err() {
-                    return;
-                }
-                until.saturating_duration_since(Instant::now()).clamp(SHORTEST, LONGEST)
-            }
-            Err(error) => {
-                tracing::warn!(?question, %error, "DNS look-up failed, the last answer stays");
-                AFTER_FAILURE
-            }
-        };
-        tokio::time::sleep(pause).await;
-    }
+    options: ResolverOptions,
+    metrics: Metrics,
+    /// Whether there is an answer to fall back on.
+    answered: bool,
+    /// What the last look-up failed with and how many failed in a row.
+    failure: Option<(String, u32)>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
 }
 
-async fn addresses(
-    lookup: &TokioResolver,
-    name: &Arc<str>,
-) -> Result<(BTreeSet<Found>, Instant), NetError> {
-    let answer = lookup.lookup_ip(&**name).await?;
-    let host: Arc<str> = name.trim_end_matches('.').into();
-    let found = answer.iter().map(|ip| (SocketAddr::new(ip, 0), host.clone(), 1)).collect();
-    Ok((found, answer.valid_until()))
-}
-
-/// The servers of the lowest priority; weight 0 counts as 1 (RFC 2782 gives it a small chance).
-async fn service(
-    lookup: &TokioResolver,
-    name: &Arc<str>,
-) -> Result<(BTreeSet<Found>, Instant), NetError> {
-    let answer = lookup.lookup(&**name, RecordType::SRV).await?;
-    let mut until = answer.valid_until();
-    let records: Vec<_> = answer
-        .answers()
-        .iter()
-        .filter_map(|record| match &record.data {
-            RData::SRV(srv) => Some(srv.clone()),
-            _ => None,
-        })
-        .collect();
-    let first = records.iter().map(|srv| srv.priority).min();
-    let mut found = BTreeSet::new();
-    for srv in records.iter().filter(|srv| Some(srv.priority) == first) {
-        let target = srv.target.to_string();
-        if target == "." {
-            continue; // "decidedly not available" (RFC 2782)
+impl Watch {
+    async fn run(mut self) {
+        loop {
+            let answer = self.lookup.ask(&self.question).await;
+            let result = match &answer {
+                Ok(_) => LookupResult::Answered,
+                Err(Failure::NotFound(_)) => LookupResult::NotFound,
+                Err(Failure::Failed(..)) => LookupResult::Failed,
+            };
+            self.metrics.control().names().looked_up(&self.question.to_string(), result);
+            let (found, pause) = match answer {
+                Ok((found, until)) => (Some(found), self.succeeded(until)),
+                Err(failure) => (None, self.failed(&failure)),
+            };
+            if self.outcomes.send((self.question.clone(), found)).is_err() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
         }
-        let addresses = lookup.lookup_ip(target.as_str()).await?;
-        until = until.min(addresses.valid_until());
-        let host: Arc<str> = target.trim_end_matches('.').into();
-        let weight = u32::from(srv.weight).max(1);
-        let place = |ip: IpAddr| (SocketAddr::new(ip, srv.port), host.clone(), weight);
-        found.extend(addresses.iter().map(place));
     }
-    Ok((found, until))
+
+    fn succeeded(&mut self, until: Instant) -> Duration {
+        self.answered = true;
+        if self.failure.take().is_some() {
+            tracing::info!(name = %self.question, "DNS answers again");
+        }
+        // Not `clamp`, which panics where the bounds are the wrong way round.
+        let good = until.saturating_duration_since(Instant::now());
+        good.max(self.options.min_ttl).min(self.options.max_ttl)
+    }
+
+    /// Says what is wrong once, not with every look-up.
+    fn failed(&mut self, failure: &Failure) -> Duration {
+        let error = failure.to_string();
+        let (before, times) = self.failure.take().unwrap_or_default();
+        let name = &self.question;
+        if before == error {
+            tracing::debug!(%name, error, times, "DNS look-up failed again");
+        } else if self.answered {
+            tracing::warn!(%name, error, "DNS look-up failed, the endpoints of the last answer stay");
+        } else {
+            tracing::warn!(%name, error, "DNS look-up failed, there are no endpoints by this name yet");
+        }
+        self.failure = Some((error, times.saturating_add(1)));
+        AFTER_FAILURE.saturating_mul(1 << times.min(8)).min(LONGEST_AFTER_FAILURE)
+    }
 }

@@ -56,7 +56,7 @@ pub struct EndpointSpec {
 /// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EndpointAddress {
-    /// A name whose A and AAAA records are endpoints, re-resolved by TTL.
+    /// A name whose A or AAAA records are endpoints, re-resolved by TTL.
     Dns {
         /// The name.
         name: Arc<str>,

@@ -44,8 +44,8 @@ pub use route::{
 };
 pub use secret::SecretBytes;
 pub use settings::{
-    AccessLog, AccessLogFormat, AccessLogTarget, Admin, Drain, ErrorFormat, Forwarding, Limits,
-    Settings,
+    AccessLog, AccessLogFormat, AccessLogTarget, AddressFamily, Admin, Drain, ErrorFormat,
+    Forwarding, Limits, ResolverOptions, Settings,
 };
 
 use std::collections::BTreeMap;

@@ -29,6 +29,8 @@ pub struct Settings {
     pub drain: Drain,
     /// The form of the proxy's own error bodies.
     pub errors: ErrorFormat,
+    /// How endpoint names are looked up.
+    pub resolver: ResolverOptions,
 }
 
 /// The admin listener.
@@ -145,4 +147,49 @@ pub enum ErrorFormat {
     /// Plain text; JSON for clients that accept it and not text.
     #[default]
     Text,
+}
+
+/// How endpoint names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ResolverOptions {
+    /// The name servers; none means those of `/etc/resolv.conf`, with its search list and options.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nameservers: Vec<SocketAddr>,
+    /// Which addresses of a name are endpoints.
+    pub family: AddressFamily,
+    /// How long a name server may take; `None` is 5 s, or what `/etc/resolv.conf` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// The shortest time between two look-ups of a name, whatever its TTL. Default 1 s.
+    pub min_ttl: Duration,
+    /// The longest time an answer is used without asking again, whatever its TTL. Default 5 min.
+    pub max_ttl: Duration,
+}
+
+impl Default for ResolverOptions {
+    fn default() -> Self {
+        Self {
+            nameservers: Vec::new(),
+            family: AddressFamily::default(),
+            timeout: None,
+            min_ttl: Duration::from_secs(1),
+            max_ttl: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Which addresses of a name are endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AddressFamily {
+    /// The A records, and the AAAA records only where there is no A: a name that has both, such as
+    /// `localhost`, is mostly one server.
+    #[default]
+    Auto,
+    /// The A and the AAAA records, each an endpoint.
+    Both,
+    /// The A records.
+    Ipv4,
+    /// The AAAA records.
+    Ipv6,
 }

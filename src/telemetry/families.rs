@@ -61,6 +61,8 @@ pub enum Family {
     ConfigReloads,
     Connections,
     ConnectionsTotal,
+    DnsLastAnswer,
+    DnsLookups,
     EndpointUp,
     HttpConnections,
     RejectedRequests,
@@ -84,7 +86,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -96,6 +98,8 @@ impl Family {
         Self::ConfigReloads,
         Self::Connections,
         Self::ConnectionsTotal,
+        Self::DnsLastAnswer,
+        Self::DnsLookups,
         Self::EndpointUp,
         Self::HttpConnections,
         Self::RejectedRequests,
@@ -168,6 +172,16 @@ impl Family {
                 "portcullis_connections_total",
                 "Client connections accepted.",
                 &["listener"],
+            ),
+            Self::DnsLastAnswer => gauge(
+                "portcullis_dns_last_answer_timestamp_seconds",
+                "When DNS last had records for an endpoint's name, Unix time; 0 before the first. The endpoints of that answer stay while look-ups fail.",
+                &["name"],
+            ),
+            Self::DnsLookups => counter(
+                "portcullis_dns_lookups_total",
+                "Look-ups of an endpoint's name, by result (answered, not_found, failed).",
+                &["name", "result"],
             ),
             Self::EndpointUp => gauge(
                 "portcullis_endpoint_up",

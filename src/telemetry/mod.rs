@@ -13,7 +13,7 @@ pub mod tracing;
 
 pub use access_log::{AccessLogger, Record, RecordText};
 pub use metrics::{
-    CertificateExpiry, ControlMetrics, EndpointMetrics, Exchange, ListenerMetrics, Metrics,
-    RouteMetrics, UpstreamMetrics, WorkerId,
+    CertificateExpiry, ControlMetrics, EndpointMetrics, Exchange, ListenerMetrics, LookupResult,
+    Metrics, NameMetrics, RouteMetrics, UpstreamMetrics, WorkerId,
 };
 pub use reason::Reason;

@@ -5,6 +5,7 @@ mod attack;
 mod attack_stream;
 mod cli;
 mod commands;
+mod dns;
 mod drain;
 mod environment;
 mod faults;

@@ -37,6 +37,8 @@ pub(super) struct Document {
     pub limits: Field<Limits>,
     /// The sockets clients connect to, by name.
     pub listeners: Field<Named<Listener>>,
+    /// How endpoint names are looked up in DNS.
+    pub resolver: Field<Resolver>,
     /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-ID` are believed, on every
     /// listener. Default: none.
     pub trusted_proxies: Field<List<Text<Network>>>,

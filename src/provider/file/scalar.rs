@@ -27,6 +27,9 @@ pub(super) struct SizeLimit(pub Option<u64>);
 /// An address to listen on.
 pub(super) struct Bind(pub SocketAddr);
 
+/// The address of a name server.
+pub(super) struct Nameserver(pub SocketAddr);
+
 /// A network in CIDR notation, or one address.
 pub(super) struct Network(pub IpNet);
 
@@ -223,6 +226,27 @@ impl Scalar for Bind {
     }
 }
 
+impl Scalar for Nameserver {
+    fn parse(text: &str) -> Result<Self, String> {
+        const HINT: &str = "write its IP address, as in `10.0.0.2` or `10.0.0.2:5353`";
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+        let address = match bare.parse::<std::net::IpAddr>() {
+            Ok(ip) => SocketAddr::new(ip, 53),
+            Err(_) => {
+                text.parse().map_err(|_| format!("is no address of a name server\n{HINT}"))?
+            }
+        };
+        if address.port() == 0 || address.ip().is_unspecified() {
+            return Err(format!("is no address of a name server\n{HINT}"));
+        }
+        Ok(Self(address))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["10.0.0.2", "10.0.0.2:5353", "[fd00::2]:53"] })
+    }
+}
+
 impl Scalar for Network {
     fn parse(text: &str) -> Result<Self, String> {
         if let Ok(net) = text.parse::<IpNet>() {
@@ -405,7 +429,9 @@ fn dns_name(name: &str) -> Result<Arc<str>, String> {
         return Err("is no IP address".to_owned());
     }
     match ir::HostPattern::parse(name) {
-        Ok(ir::HostPattern::Exact(name)) => Ok(Arc::from(&*name)),
+        // A dot at the end keeps the name from being tried in the search list's domains.
+        Ok(ir::HostPattern::Exact(exact)) if name.ends_with('.') => Ok(format!("{exact}.").into()),
+        Ok(ir::HostPattern::Exact(exact)) => Ok(Arc::from(&*exact)),
         Ok(_) => Err("is no single name\na wildcard cannot be connected to".to_owned()),
         Err(error) => Err(format!("is no address: {error}")),
     }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::histogram::{Distribution, Histogram};
+use super::names::NameMetrics;
 use super::page::Page;
 use crate::ir::Name;
 use crate::telemetry::families::Family;
@@ -43,6 +44,7 @@ pub struct ControlMetrics {
     access_log_lines: AtomicU64,
     access_log_queue_full: AtomicU64,
     access_log_write_failed: AtomicU64,
+    names: NameMetrics,
 }
 
 impl ControlMetrics {
@@ -72,6 +74,11 @@ impl ControlMetrics {
     /// Tells the certificates that are served now, all of them.
     pub fn set_certificates(&self, certificates: Vec<CertificateExpiry>) {
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
+    }
+
+    /// What is told about the look-ups of endpoint names.
+    pub fn names(&self) -> &NameMetrics {
+        &self.names
     }
 
     /// Access log lines lost so far.
@@ -109,6 +116,7 @@ impl ControlMetrics {
         page.counter(Family::AccessLogDropped, &["queue_full"], get(full));
         page.counter(Family::AccessLogDropped, &["write_failed"], get(failed));
         self.collect_certificates(page);
+        self.names.collect(page);
     }
 
     /// One series per listener and name; of certificates with the same name, say ECDSA and RSA,

@@ -171,6 +171,9 @@ fn every_family_appears_once_it_has_something_to_say() {
         certificate("shop.example.com", not_after + 1),
         certificate("shop.example.com", not_after),
     ]);
+    metrics.control().names().keep(["shop.internal".to_owned()]);
+    metrics.control().names().looked_up("shop.internal", LookupResult::Answered);
+    metrics.control().names().looked_up("shop.internal", LookupResult::Failed);
     metrics.control().set_generation(7);
     metrics.control().reload(true);
     metrics.control().reload(false);
@@ -193,6 +196,8 @@ fn every_family_appears_once_it_has_something_to_say() {
             not_after as f64,
         ),
         ("portcullis_config_generation", 7.0),
+        (r#"portcullis_dns_lookups_total{name="shop.internal",result="answered"}"#, 1.0),
+        (r#"portcullis_dns_lookups_total{name="shop.internal",result="failed"}"#, 1.0),
         (r#"portcullis_config_reloads_total{result="success"}"#, 1.0),
         (r#"portcullis_config_reloads_total{result="failure"}"#, 1.0),
         ("portcullis_config_last_reload_successful", 0.0),

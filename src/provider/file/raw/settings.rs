@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::provider::file::field::{Field, Text};
-use crate::provider::file::scalar::{Bind, Period, Size};
+use crate::provider::file::field::{Field, List, Text};
+use crate::provider::file::scalar::{Bind, Nameserver, Period, Size};
 
 /// The admin listener.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -70,4 +70,33 @@ pub(in crate::provider::file) struct Limits {
     pub keep_alive: Field<Text<Period>>,
     /// The longest request target. Default: `8KiB`.
     pub target_size: Field<Text<Size>>,
+}
+
+/// How endpoint names are looked up in DNS.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct Resolver {
+    /// Which addresses of a name are endpoints. Default: `auto`, the A records, and AAAA where
+    /// there is no A.
+    pub family: Field<Family>,
+    /// The longest time an answer is used without asking again, whatever its TTL. Default: `5m`.
+    pub max_ttl: Field<Text<Period>>,
+    /// The shortest time between two look-ups of a name, whatever its TTL. Default: `1s`.
+    pub min_ttl: Field<Text<Period>>,
+    /// Name servers: `10.0.0.2`, `10.0.0.2:5353`, `[fd00::2]:53`. Names are then taken as absolute,
+    /// without a search list. Default: what `/etc/resolv.conf` says.
+    pub nameservers: Field<List<Text<Nameserver>>>,
+    /// How long a name server may take. Default: `5s`, or what `/etc/resolv.conf` says.
+    pub timeout: Field<Text<Period>>,
+}
+
+/// Which addresses of a name are endpoints.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::provider::file) enum Family {
+    Auto,
+    Both,
+    Ipv4,
+    Ipv6,
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ir::{
-    AccessLog, AccessLogFormat, AccessLogTarget, Admin, Drain, ErrorFormat, Forwarding, Limits,
-    Settings,
+    AccessLog, AccessLogFormat, AccessLogTarget, AddressFamily, Admin, Drain, ErrorFormat,
+    Forwarding, Limits, ResolverOptions, Settings,
 };
 
 use super::context::{Context, shown};
@@ -27,6 +27,7 @@ pub(super) fn settings(context: &mut Context<'_>, documents: &[Document]) -> Set
     let limits = context.once("limits", documents.iter().map(|d| &d.limits));
     let drain = context.once("drain", documents.iter().map(|d| &d.drain));
     let errors = context.once("errors", documents.iter().map(|d| &d.errors));
+    let resolver = context.once("resolver", documents.iter().map(|d| &d.resolver));
     Settings {
         workers: workers.and_then(|at| workers_of(context, at)),
         admin: admin.map(|at| self::admin(&at.value)).unwrap_or_default(),
@@ -46,6 +47,7 @@ pub(super) fn settings(context: &mut Context<'_>, documents: &[Document]) -> Set
             None | Some(raw::ErrorFormat::Text) => ErrorFormat::Text,
             Some(raw::ErrorFormat::Json) => ErrorFormat::Json,
         },
+        resolver: resolver.map(|at| self::resolver(context, &at.value)).unwrap_or_default(),
     }
 }
 
@@ -119,6 +121,41 @@ fn drain(raw: &raw::Drain) -> Drain {
     let default = Drain::default();
     let or = |field: &Field<Text<Period>>, default| field.get().map_or(default, |text| text.0.0);
     Drain { grace: or(&raw.grace, default.grace), deadline: or(&raw.deadline, default.deadline) }
+}
+
+fn resolver(context: &mut Context<'_>, raw: &raw::Resolver) -> ResolverOptions {
+    let mut options = ResolverOptions::default();
+    if let Some(at) = raw.nameservers.given() {
+        if at.value.0.is_empty() && !at.value.1 {
+            let hint = "leave it out to take those of /etc/resolv.conf";
+            context.error(at.place, "`nameservers` is empty", Some(hint));
+        }
+        for server in &at.value.0 {
+            if !options.nameservers.contains(&server.value.0.0) {
+                options.nameservers.push(server.value.0.0);
+            }
+        }
+    }
+    options.family = match raw.family.get() {
+        None | Some(raw::Family::Auto) => AddressFamily::Auto,
+        Some(raw::Family::Both) => AddressFamily::Both,
+        Some(raw::Family::Ipv4) => AddressFamily::Ipv4,
+        Some(raw::Family::Ipv6) => AddressFamily::Ipv6,
+    };
+    if raw.timeout.get().is_some() {
+        let mut timeout = Duration::ZERO;
+        period(context, "timeout", &raw.timeout, &mut timeout);
+        options.timeout = Some(timeout);
+    }
+    period(context, "max_ttl", &raw.max_ttl, &mut options.max_ttl);
+    period(context, "min_ttl", &raw.min_ttl, &mut options.min_ttl);
+    if options.min_ttl > options.max_ttl
+        && let Some(place) = raw.min_ttl.place().or(raw.max_ttl.place())
+    {
+        let hint = "without them an answer is used for 1s at least and 5m at most";
+        context.error(place, "`min_ttl` is longer than `max_ttl`", Some(hint));
+    }
+    options
 }
 
 /// Takes over a duration that must not be zero.

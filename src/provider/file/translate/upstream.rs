@@ -185,12 +185,15 @@ fn url_name(endpoints: &[Declared]) -> Option<Arc<str>> {
     let names: BTreeSet<_> = endpoints
         .iter()
         .map(|endpoint| match &endpoint.spec.address {
-            EndpointAddress::Dns { name, .. } if endpoint.tls == Some(true) => Some(name),
+            // In a certificate and in SNI (RFC 6066 §3) a name has no dot at the end.
+            EndpointAddress::Dns { name, .. } if endpoint.tls == Some(true) => {
+                Some(name.trim_end_matches('.'))
+            }
             _ => None,
         })
         .collect();
     match names.len() {
-        1 => names.into_iter().next().flatten().cloned(),
+        1 => names.into_iter().next().flatten().map(Arc::from),
         _ => None,
     }
 }
