@@ -105,10 +105,8 @@ pub async fn serve<S: Stack>(
                     conn: conn.clone(),
                     header_count: limits.header_count,
                 };
-                let worker = worker.clone();
-                tokio::task::spawn_local(async move {
-                    stream.serve(&worker, request, respond).await;
-                });
+                // Spawning moves the future: it is small, see `Calls`.
+                tokio::task::spawn_local(stream.serve(worker.clone(), request, respond));
             }
             Some(Err(error)) => {
                 tracing::debug!(peer = %conn.peer, %error, "client connection broken");
@@ -165,7 +163,7 @@ struct ServerStream {
 impl ServerStream {
     async fn serve<S: Stack>(
         self,
-        worker: &WorkerCx<S>,
+        worker: WorkerCx<S>,
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
     ) {
@@ -197,9 +195,9 @@ impl ServerStream {
         };
         let body = IncomingBody::H2(H2Body::new(stream, length, proceed));
         let inbound = Inbound { parts, body, context: context.clone() };
-        let call = worker.stack.clone().call(inbound);
+        let call = worker.calls.start(|| worker.stack.clone().call(inbound));
         let Ok(response) = call.await;
-        if let Err(error) = link.send(worker, response, head, &context).await {
+        if let Err(error) = link.send(&worker, response, head, &context).await {
             tracing::debug!(%error, "HTTP/2 response broken off");
         }
     }
@@ -266,7 +264,7 @@ impl H2Link {
 }
 
 /// Sends a body as the client's window allows.
-struct Sender<'a, S> {
+struct Sender<'a, S: Stack> {
     worker: &'a WorkerCx<S>,
     stream: &'a mut SendStream<Bytes>,
 }
