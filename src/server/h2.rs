@@ -105,8 +105,9 @@ pub async fn serve<S: Stack>(
                     conn: conn.clone(),
                     header_count: limits.header_count,
                 };
-                // Spawning moves the future: it is small, see `Calls`.
-                tokio::task::spawn_local(stream.serve(worker.clone(), request, respond));
+                // Boxed: spawning and ending a task move its future several times.
+                let serve = Box::pin(stream.serve(worker.clone(), request, respond));
+                tokio::task::spawn_local(serve);
             }
             Some(Err(error)) => {
                 tracing::debug!(peer = %conn.peer, %error, "client connection broken");
