@@ -55,7 +55,9 @@ pub async fn serve<S: Stack>(
             metrics.protocol(worker.proxy.id, "h2");
             let options = listener.spec.http2.clone();
             drop(listener);
-            h2::serve(&worker, conn, transport, first_head, &options, &limits, &place).await;
+            let serve = h2::serve(&worker, conn, transport, first_head, &options, &limits, &place);
+            // Boxed: an HTTP/1 connection holds no space for what HTTP/2 needs.
+            Box::pin(serve).await;
         }
     }
 }
@@ -74,7 +76,8 @@ async fn prepare<S: Stack>(
     limit: Duration,
 ) -> Option<Ready> {
     let steps = steps(worker, listener, tcp, peer);
-    match timeout(&worker.proxy.wheel, Some(limit), steps).await {
+    // Boxed: the space of a handshake goes with it.
+    match Box::pin(timeout(&worker.proxy.wheel, Some(limit), steps)).await {
         Ok(ready) => ready,
         Err(_) => {
             let what = if listener.tls.is_some() { "handshake_timeout" } else { "head_timeout" };
@@ -214,6 +217,8 @@ async fn sniff(
     }
     let mut ahead = BytesMut::new();
     while PREFACE.starts_with(&ahead) && ahead.len() < PREFACE.len() {
+        // No buffer before there is something to put into it.
+        tcp.readable().await.ok()?;
         ahead.reserve(4096);
         if tcp.read_buf(&mut ahead).await.ok()? == 0 {
             return None;

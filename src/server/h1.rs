@@ -3,15 +3,17 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode, Version};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::connections::Place;
 use super::gate::GateLimits;
@@ -41,8 +43,52 @@ pub async fn serve<S: Stack>(
         target_size: limits.target_size,
     };
     let link = H1Link::new(transport, gate, timeouts, &worker.proxy.wheel);
+    let mut received = Bytes::new();
+    // The parser and its buffers are there while there is something to parse.
+    while rest(&link, place).await {
+        match Box::pin(converse(worker, &conn, &link, limits, place)).await {
+            Some(unread) => received = unread,
+            None => continue,
+        }
+        break;
+    }
+    let tunnel = conn.tunnel.borrow_mut().take();
+    if let Some(tunnel) = tunnel {
+        let mut received = BytesMut::from(&received[..]);
+        received.unsplit(link.take_held());
+        Box::pin(tunnel.run(&mut RawIo(link), received.freeze())).await;
+        return;
+    }
+    if let Some(refusal) = link.refusal() {
+        Box::pin(refuse(worker, &conn, &link, refusal)).await;
+    }
+    close(worker, &link).await;
+}
+
+/// Waits for the next request; false when none comes any more.
+async fn rest(link: &H1Link, place: &Place) -> bool {
+    std::future::poll_fn(|cx| {
+        place.watch(cx);
+        match link.poll_rest(cx) {
+            Poll::Ready(()) => Poll::Ready(!link.is_at_end()),
+            Poll::Pending if place.is_closing() => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Serves requests for as long as they come; `None` when the connection rests, and what was read
+/// and not used when it ends.
+async fn converse<S: Stack>(
+    worker: &WorkerCx<S>,
+    conn: &Rc<ClientConn>,
+    link: &Rc<H1Link>,
+    limits: &Limits,
+    place: &Place,
+) -> Option<Bytes> {
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
-        call(worker, &conn, &link, request)
+        call(worker, conn, link, request)
     });
     let mut builder = http1::Builder::new();
     // Deadlines, limits and the client's disappearance are the link's business.
@@ -59,24 +105,18 @@ pub async fn serve<S: Stack>(
             leaving = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
-        Pin::new(&mut connection).poll(cx)
+        match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            // What it has read was all used: the link knows that no request has begun.
+            Poll::Pending if link.can_rest() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
     })
-    .await;
+    .await?;
     if let Err(error) = ended {
         tracing::debug!(peer = %conn.peer, %error, "client connection broken");
     }
-    let received = connection.into_parts().read_buf;
-    let tunnel = conn.tunnel.borrow_mut().take();
-    if let Some(tunnel) = tunnel {
-        let mut received = bytes::BytesMut::from(&received[..]);
-        received.unsplit(link.take_held());
-        tunnel.run(&mut RawIo(link), received.freeze()).await;
-        return;
-    }
-    if let Some(refusal) = link.refusal() {
-        refuse(worker, &conn, &link, refusal).await;
-    }
-    close(worker, &link).await;
+    Some(connection.into_parts().read_buf)
 }
 
 fn call<S: Stack>(
@@ -94,7 +134,7 @@ fn call<S: Stack>(
     };
     let inbound = Inbound { parts, body: IncomingBody::H1(body), context };
     let link = link.clone();
-    let response = worker.stack.clone().call(inbound);
+    let response = worker.calls.start(|| worker.stack.clone().call(inbound));
     futures_util::future::Either::Right(response.map(move |outcome| {
         let Ok(mut response) = outcome;
         if upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -165,13 +205,7 @@ async fn close<S: Stack>(worker: &WorkerCx<S>, link: &Rc<H1Link>) {
     let close = async {
         io.shutdown().await?;
         let mut left = LINGER_BYTES;
-        let mut scrap = [0u8; 4096];
-        while !link.is_at_end() && left > 0 {
-            match io.read(&mut scrap).await? {
-                0 => break,
-                count => left = left.saturating_sub(count),
-            }
-        }
+        std::future::poll_fn(|cx| link.poll_drain(cx, &mut left)).await;
         Ok::<_, std::io::Error>(())
     };
     let _ = timeout(&worker.proxy.wheel, Some(LINGER), close).await;

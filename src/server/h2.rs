@@ -105,10 +105,9 @@ pub async fn serve<S: Stack>(
                     conn: conn.clone(),
                     header_count: limits.header_count,
                 };
-                let worker = worker.clone();
-                tokio::task::spawn_local(async move {
-                    stream.serve(&worker, request, respond).await;
-                });
+                // Boxed: spawning and ending a task move its future several times.
+                let serve = Box::pin(stream.serve(worker.clone(), request, respond));
+                tokio::task::spawn_local(serve);
             }
             Some(Err(error)) => {
                 tracing::debug!(peer = %conn.peer, %error, "client connection broken");
@@ -165,7 +164,7 @@ struct ServerStream {
 impl ServerStream {
     async fn serve<S: Stack>(
         self,
-        worker: &WorkerCx<S>,
+        worker: WorkerCx<S>,
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
     ) {
@@ -197,9 +196,9 @@ impl ServerStream {
         };
         let body = IncomingBody::H2(H2Body::new(stream, length, proceed));
         let inbound = Inbound { parts, body, context: context.clone() };
-        let call = worker.stack.clone().call(inbound);
+        let call = worker.calls.start(|| worker.stack.clone().call(inbound));
         let Ok(response) = call.await;
-        if let Err(error) = link.send(worker, response, head, &context).await {
+        if let Err(error) = link.send(&worker, response, head, &context).await {
             tracing::debug!(%error, "HTTP/2 response broken off");
         }
     }
@@ -266,7 +265,7 @@ impl H2Link {
 }
 
 /// Sends a body as the client's window allows.
-struct Sender<'a, S> {
+struct Sender<'a, S: Stack> {
     worker: &'a WorkerCx<S>,
     stream: &'a mut SendStream<Bytes>,
 }

@@ -26,6 +26,10 @@ const WRITE_STALL: Duration = Duration::from_secs(60);
 const FLAT: usize = 1024;
 /// How much of a request is read ahead while its predecessor is served.
 const READ_AHEAD: usize = 4 * 1024;
+/// How long a connection waits for the next request before its buffers are let go. Long against
+/// what it costs to make them again (less than a tenth of a request), short against the pauses
+/// of a client that thinks.
+const REST_AFTER: Duration = Duration::from_millis(200);
 
 /// The deadlines of a client connection.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +64,8 @@ pub struct H1Link {
     timeouts: ClientTimeouts,
     head_since: Cell<Option<Instant>>,
     idle_since: Cell<Option<Instant>>,
+    /// Between requests for so long that the parser and its buffers are not worth keeping.
+    resting: Cell<bool>,
     refusal: Cell<Option<Refusal>>,
     reader: RefCell<Option<Waker>>,
     at_end: Cell<bool>,
@@ -86,6 +92,7 @@ impl H1Link {
             timeouts,
             head_since: Cell::new(None),
             idle_since: Cell::new(None),
+            resting: Cell::new(false),
             refusal: Cell::new(None),
             reader: RefCell::new(None),
             at_end: Cell::new(false),
@@ -120,6 +127,42 @@ impl H1Link {
     /// Whether the client closed its side.
     pub fn is_at_end(&self) -> bool {
         self.at_end.get()
+    }
+
+    /// Whether the parser above can go: it waits for the next request, as it has for a while,
+    /// and what it had to write is written.
+    pub fn can_rest(&self) -> bool {
+        self.resting.get() && !self.dirty.get() && self.front.borrow().is_empty()
+    }
+
+    /// Waits without a parser, and without buffers, until one is wanted: bytes came, or the
+    /// connection is at its end.
+    pub fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.held.borrow().is_empty() || self.transport.borrow().is_ahead() {
+            return Poll::Ready(());
+        }
+        // What they held is gone, what they had room for goes.
+        self.held.take();
+        self.front.take();
+        if self.at_end.get() || self.poll_ahead(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        self.poll_deadline(cx).map(|_| ())
+    }
+
+    /// Reads and forgets until the client closes its side or `most` bytes came.
+    pub fn poll_drain(&self, cx: &mut Context<'_>, most: &mut usize) -> Poll<()> {
+        let mut scrap = [const { MaybeUninit::uninit() }; READ_AHEAD];
+        let mut transport = self.transport.borrow_mut();
+        while !self.at_end.get() && *most > 0 {
+            let mut scrap = ReadBuf::uninit(&mut scrap);
+            let read = ready!(Pin::new(&mut *transport).poll_read(cx, &mut scrap));
+            if read.is_err() || scrap.filled().is_empty() {
+                self.at_end.set(true);
+            }
+            *most = most.saturating_sub(scrap.filled().len());
+        }
+        Poll::Ready(())
     }
 
     /// What was read and not passed on, for a tunnel.
@@ -179,8 +222,23 @@ impl H1Link {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads what the next reader gets; ready with bytes or at the end.
+    fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut ahead = [const { MaybeUninit::uninit() }; READ_AHEAD];
+        let mut ahead = ReadBuf::uninit(&mut ahead);
+        let mut transport = self.transport.borrow_mut();
+        match ready!(Pin::new(&mut *transport).poll_read(cx, &mut ahead)) {
+            Ok(()) if !ahead.filled().is_empty() => {
+                self.held.borrow_mut().extend_from_slice(ahead.filled());
+            }
+            Ok(()) | Err(_) => self.at_end.set(true),
+        }
+        Poll::Ready(())
+    }
+
     fn note_phase(&self) {
         self.idle_since.set(None);
+        self.resting.set(false);
         match self.gate.borrow().phase() {
             Phase::Head if self.head_since.get().is_none() => {
                 self.head_since.set(Some(Instant::now()));
@@ -195,12 +253,15 @@ impl H1Link {
         let gate = self.gate.borrow();
         let phase = gate.phase();
         let first = gate.heads() == 0;
+        let mut rest = None;
         let due = match phase {
             Phase::Idle | Phase::Head if first => Some(self.timeouts.first_head),
             Phase::Head => self.head_since.get().map(|since| since + self.timeouts.head),
             Phase::Idle => {
                 let since = self.idle_since.get().unwrap_or_else(Instant::now);
                 self.idle_since.set(Some(since));
+                let rests = !self.resting.get() && REST_AFTER < self.timeouts.keep_alive;
+                rest = rests.then(|| since + REST_AFTER);
                 Some(since + self.timeouts.keep_alive)
             }
             // A body's pace is watched by the one who reads it.
@@ -211,8 +272,13 @@ impl H1Link {
             timer.disarm();
             return Poll::Pending;
         };
-        timer.arm_at(due);
+        timer.arm_at(rest.unwrap_or(due));
         ready!(timer.poll_due(cx));
+        if rest.is_some() {
+            self.resting.set(true);
+            timer.arm_at(due);
+            ready!(timer.poll_due(cx));
+        }
         if phase == Phase::Head {
             self.refusal.set(Some(Refusal::HeadTimeout));
         }
@@ -267,24 +333,12 @@ impl ClientLink for H1Link {
         if self.at_end.get() {
             return Poll::Ready(());
         }
-        let mut held = self.held.borrow_mut();
         // During an upload hyper reads for itself; what was read ahead proves the client alive.
-        if !held.is_empty() || self.gate.borrow().phase() == Phase::Body {
+        if !self.held.borrow().is_empty() || self.gate.borrow().phase() == Phase::Body {
             return Poll::Pending;
         }
-        let mut ahead = [const { MaybeUninit::uninit() }; READ_AHEAD];
-        let mut ahead = ReadBuf::uninit(&mut ahead);
-        let mut transport = self.transport.borrow_mut();
-        match ready!(Pin::new(&mut *transport).poll_read(cx, &mut ahead)) {
-            Ok(()) if !ahead.filled().is_empty() => {
-                held.extend_from_slice(ahead.filled());
-                Poll::Pending
-            }
-            Ok(()) | Err(_) => {
-                self.at_end.set(true);
-                Poll::Ready(())
-            }
-        }
+        ready!(self.poll_ahead(cx));
+        if self.at_end.get() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn send_interim(&self, status: StatusCode, headers: &HeaderMap) {

@@ -4,6 +4,7 @@
 //! read. Nothing here knows where configuration comes from.
 
 mod accept;
+mod calls;
 mod connections;
 pub mod gate;
 mod h1;

@@ -38,6 +38,11 @@ impl Transport {
         self.ahead = ahead;
         self
     }
+
+    /// Whether there are bytes to be read that are no longer in the socket.
+    pub fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
 }
 
 impl AsyncRead for Transport {

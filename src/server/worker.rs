@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::accept;
+use super::calls::Calls;
 use super::connections::Connections;
 use crate::proxy::{Stack, Worker, stack};
 use crate::snapshot::{ListenerId, SnapshotHandle};
@@ -43,20 +44,23 @@ pub struct Peers {
 }
 
 /// What every connection of a worker needs.
-pub struct WorkerCx<S> {
+pub struct WorkerCx<S: Stack> {
     /// The request path's share.
     pub proxy: Rc<Worker>,
     /// The request path.
     pub stack: S,
+    /// The requests under way.
+    pub calls: Rc<Calls<S::Future>>,
     connections: Rc<Connections>,
     peers: Arc<Peers>,
 }
 
-impl<S: Clone> Clone for WorkerCx<S> {
+impl<S: Stack> Clone for WorkerCx<S> {
     fn clone(&self) -> Self {
         Self {
             proxy: self.proxy.clone(),
             stack: self.stack.clone(),
+            calls: self.calls.clone(),
             connections: self.connections.clone(),
             peers: self.peers.clone(),
         }
@@ -79,6 +83,7 @@ pub fn run(
         let cx = WorkerCx {
             proxy: Worker::new(id, handle, access_log),
             stack: stack(),
+            calls: Calls::new(),
             connections: Connections::new(open),
             peers,
         };

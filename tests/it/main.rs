@@ -16,6 +16,7 @@ mod grpc;
 mod harness;
 mod http1;
 mod http2;
+mod idle;
 mod interop;
 mod observability;
 mod proxy_protocol;

@@ -37,7 +37,9 @@ impl Pools {
             endpoint.metrics.reused(self.worker);
             return Ok(connection);
         }
-        match timeout(wheel, limit, self.connect(endpoint, transport, server_name, wish)).await {
+        // Boxed: a request that finds a free connection has no space for making one.
+        let connect = Box::pin(self.connect(endpoint, transport, server_name, wish));
+        match timeout(wheel, limit, connect).await {
             Ok(result) => result,
             Err(elapsed) => Err(ProxyError::upstream(Reason::ConnectTimeout).because(elapsed)),
         }
