@@ -5,6 +5,7 @@
 //! route. Connections belong to one worker. This module knows nothing of routes, filters or
 //! clients.
 
+mod affinity;
 pub mod balance;
 mod endpoint;
 pub mod h1;
@@ -15,6 +16,7 @@ pub mod pool;
 mod registry;
 mod set;
 
+pub use affinity::{Affinity, SessionCookie};
 pub use endpoint::{Availability, Endpoint, EndpointId, InFlight};
 pub use live::{Transport, Upstream};
 pub use observation::{Observation, Verdict};

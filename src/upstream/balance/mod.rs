@@ -2,9 +2,13 @@
 
 mod hash;
 mod sequence;
+mod sessions;
+#[cfg(test)]
+pub(super) mod test_support;
 
 pub use hash::{ConsistentHash, Total};
 pub use sequence::Sequence;
+pub use sessions::{Session, Sessions};
 
 use super::{Circumstances, EndpointId, Member};
 use crate::ir::Balance;
@@ -23,8 +27,8 @@ pub struct Pick<'a> {
     pub tried: &'a [EndpointId],
     /// The hash of what the policy hashes, where the request has it.
     pub key: Option<u64>,
-    /// The token of the endpoint that the request's session belongs to.
-    pub session: Option<u64>,
+    /// The request's session, where the policy has sessions.
+    pub session: Option<Session>,
     /// Chance.
     pub random: Random,
 }

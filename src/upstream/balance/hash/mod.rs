@@ -112,6 +112,14 @@ impl ConsistentHash {
         })
     }
 
+    /// The member that `key` belongs to when nothing is in its way.
+    pub fn owner(&self, key: u64) -> Option<usize> {
+        match &self.table {
+            Table::Maglev(table) => table.find(key).next(),
+            Table::Ring(table) => table.find(key).next(),
+        }
+    }
+
     /// Whether one more request keeps the member within its bound. Workers look before they
     /// count, so it may be exceeded by as many requests as there are other workers.
     fn has_room(&self, member: &Member) -> bool {

@@ -1,28 +1,12 @@
-use std::net::SocketAddr;
-use std::sync::Arc;
-
 use proptest::prelude::*;
 
 use super::*;
-use crate::ir::{HashInput, Name, Permille};
-use crate::telemetry::{Metrics, WorkerId};
-use crate::upstream::{Endpoint, EndpointId, InFlight};
+use crate::ir::{HashInput, Permille};
+use crate::telemetry::WorkerId;
+use crate::upstream::balance::test_support::members;
+use crate::upstream::{EndpointId, InFlight};
 use crate::util::moment::Moment;
 use crate::util::random::Random;
-
-fn members(weights: &[u32]) -> Vec<Member> {
-    let metrics = Metrics::new(1);
-    let total = Arc::<Total>::default();
-    total.want();
-    let member = |(n, weight): (u16, &u32)| {
-        let address = SocketAddr::from(([127, 0, 0, 1], 1000 + n));
-        let counters = metrics.endpoint(&Name::from("test"), &address.to_string());
-        let endpoint = Endpoint::new(address, None, counters, total.clone(), Moment(1));
-        let (endpoint, weight) = (Arc::new(endpoint), *weight);
-        Member { endpoint, weight, priority: 0, zone: None, draining: false }
-    };
-    (0..).zip(weights).map(member).collect()
-}
 
 fn policy(table: HashTable, bounded_load: Option<Permille>) -> HashPolicy {
     HashPolicy { on: vec![HashInput::ClientIp], table, bounded_load }
