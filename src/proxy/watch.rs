@@ -73,7 +73,8 @@ impl Watch {
     fn report(&mut self, verdict: Verdict, now: Instant) {
         self.reported = true;
         let latency = now.saturating_duration_since(self.started);
-        let observation = Observation { latency, verdict };
+        let in_flight = self.in_flight.before();
+        let observation = Observation { in_flight, latency, verdict };
         self.upstream.observe(self.in_flight.endpoint(), observation, Moment::of(now));
     }
 }

@@ -7,6 +7,8 @@ use crate::telemetry::Reason;
 /// What became of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observation {
+    /// Requests in flight to the endpoint when the attempt began, itself not counted.
+    pub in_flight: u32,
     /// From the attempt's start to the response head, or to its failure.
     pub latency: Duration,
     /// How it went.

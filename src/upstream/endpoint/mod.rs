@@ -102,6 +102,8 @@ impl std::fmt::Debug for Endpoint {
 /// Counts one request as in flight to an endpoint for as long as it lives.
 pub struct InFlight {
     endpoint: Arc<Endpoint>,
+    /// How many there were before it.
+    before: u32,
     /// Whether it is counted in the total.
     counted: bool,
 }
@@ -109,9 +111,14 @@ pub struct InFlight {
 impl InFlight {
     /// Counts a request in.
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
-        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        let before = endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
         let counted = endpoint.total.enter();
-        Self { endpoint, counted }
+        Self { endpoint, before, counted }
+    }
+
+    /// How many requests were in flight to the endpoint when this one was counted in.
+    pub fn before(&self) -> u32 {
+        self.before
     }
 
     /// The endpoint.
