@@ -64,6 +64,7 @@ pub enum Family {
     DnsLastAnswer,
     DnsLookups,
     EndpointUp,
+    HealthChecks,
     HttpConnections,
     RejectedRequests,
     RequestBytes,
@@ -75,6 +76,8 @@ pub enum Family {
     UpstreamAttempts,
     UpstreamConnect,
     UpstreamConnections,
+    UpstreamEjected,
+    UpstreamEjections,
     UpstreamEndpointResponse,
     UpstreamErrors,
     UpstreamNoEndpoint,
@@ -86,7 +89,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -101,6 +104,7 @@ impl Family {
         Self::DnsLastAnswer,
         Self::DnsLookups,
         Self::EndpointUp,
+        Self::HealthChecks,
         Self::HttpConnections,
         Self::RejectedRequests,
         Self::RequestBytes,
@@ -112,6 +116,8 @@ impl Family {
         Self::UpstreamAttempts,
         Self::UpstreamConnect,
         Self::UpstreamConnections,
+        Self::UpstreamEjected,
+        Self::UpstreamEjections,
         Self::UpstreamEndpointResponse,
         Self::UpstreamErrors,
         Self::UpstreamNoEndpoint,
@@ -188,6 +194,11 @@ impl Family {
                 "1 if the endpoint may be chosen, 0 if it may not.",
                 &["upstream", "endpoint"],
             ),
+            Self::HealthChecks => counter(
+                "portcullis_health_checks_total",
+                "Health checks of the endpoint, by result (success, or why it failed).",
+                &["upstream", "endpoint", "result"],
+            ),
             Self::HttpConnections => counter(
                 "portcullis_http_connections_total",
                 "Client connections that came to speak HTTP, by protocol (http/1.1, h2).",
@@ -242,6 +253,16 @@ impl Family {
                 "portcullis_upstream_connections",
                 "Open connections to the endpoint.",
                 &["upstream", "endpoint"],
+            ),
+            Self::UpstreamEjected => gauge(
+                "portcullis_upstream_ejected",
+                "Endpoints that are ejected as outliers now.",
+                &["upstream"],
+            ),
+            Self::UpstreamEjections => counter(
+                "portcullis_upstream_ejections_total",
+                "Ejections of endpoints, by what made them outliers.",
+                &["upstream", "reason"],
             ),
             Self::UpstreamEndpointResponse => counter(
                 "portcullis_upstream_endpoint_response_seconds_total",

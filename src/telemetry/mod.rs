@@ -7,11 +7,13 @@
 pub mod access_log;
 mod escape;
 pub mod families;
+mod health;
 pub mod metrics;
 mod reason;
 pub mod tracing;
 
 pub use access_log::{AccessLogger, Record, RecordText};
+pub use health::{CheckResult, EjectionCause};
 pub use metrics::{
     CertificateExpiry, ControlMetrics, EndpointMetrics, Exchange, ListenerMetrics, LookupResult,
     Metrics, NameMetrics, RouteMetrics, UpstreamMetrics, WorkerId,

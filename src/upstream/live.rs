@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 
 use super::balance::Pick;
+use super::outlier::{Change, Detector};
 use super::registry::Environment;
 use super::{Circumstances, Endpoint, EndpointSet, Member, Observation};
 use crate::ir::{self, Name, PoolOptions, UpstreamProtocol};
@@ -25,6 +26,7 @@ pub struct Upstream {
     pub metrics: Arc<UpstreamMetrics>,
     environment: Arc<Environment>,
     set: ArcSwap<EndpointSet>,
+    outliers: Detector,
     /// Held while a set is built and put in place, so that none overtakes another. Control side
     /// only.
     building: Mutex<()>,
@@ -57,7 +59,8 @@ impl Upstream {
         let around = environment.circumstances(now);
         let set = Arc::new(EndpointSet::build(&spec.balance, members, around));
         let (set, building, stale) = (ArcSwap::new(set), Mutex::default(), AtomicBool::new(false));
-        Self { name, spec, transport, metrics, environment, set, building, stale }
+        let outliers = Detector::new(spec.outlier.as_ref(), now);
+        Self { name, spec, transport, metrics, environment, set, outliers, building, stale }
     }
 
     /// The endpoints of this moment.
@@ -73,12 +76,19 @@ impl Upstream {
 
     /// Takes in how an attempt went. Called by workers.
     pub fn observe(&self, endpoint: &Endpoint, observation: Observation, now: Moment) {
-        let _ = (endpoint, observation, now);
+        let _ = now;
+        if let Some(policy) = &self.spec.outlier
+            && self.outliers.observe(policy, endpoint, observation.verdict)
+        {
+            self.environment.wake.notify_one();
+        }
     }
 
     /// Replaces the endpoints. Requests already on their way are not touched.
     pub fn replace_members(&self, members: Vec<Member>, now: Moment) {
         let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        self.outliers.attend();
+        self.judge(&members, now);
         self.rebuild(members, now);
     }
 
@@ -92,14 +102,44 @@ impl Upstream {
     /// What has to be done now and then, about ten times a second and after each wake. Control
     /// side only.
     pub fn upkeep(&self, now: Moment) {
-        if self.stale.swap(false, Ordering::AcqRel) {
-            let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
-            let members = self.set.load().members().to_vec();
-            self.rebuild(members, now);
+        let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = self.stale.swap(false, Ordering::AcqRel);
+        if stale {
+            self.outliers.attend();
+        }
+        let set = self.set.load_full();
+        if self.judge(set.members(), now) || stale {
+            self.rebuild(set.members().to_vec(), now);
         }
     }
 
+    /// Ejects and readmits outliers. Returns whether any of them changed.
+    fn judge(&self, members: &[Member], now: Moment) -> bool {
+        let policy = self.spec.outlier.as_ref();
+        let Some(findings) = self.outliers.upkeep(policy, members, now) else { return false };
+        self.metrics.set_ejected(findings.ejected);
+        for change in &findings.changes {
+            let upstream = &self.name;
+            match change {
+                Change::Ejected(endpoint, ejection) => {
+                    let (reason, length) = (ejection.reason, ejection.length());
+                    self.metrics.ejection(reason.cause());
+                    let endpoint = endpoint.address;
+                    tracing::warn!(%upstream, %endpoint, "ejected for {length:?}: {reason}");
+                }
+                Change::Readmitted(endpoint) => {
+                    let endpoint = endpoint.address;
+                    tracing::info!(%upstream, %endpoint, "no longer ejected");
+                }
+            }
+        }
+        !findings.changes.is_empty()
+    }
+
     fn rebuild(&self, members: Vec<Member>, now: Moment) {
+        for Member { endpoint, .. } in &members {
+            endpoint.metrics.set_up(endpoint.availability.is_available());
+        }
         let around: Circumstances<'_> = self.environment.circumstances(now);
         self.set.store(Arc::new(EndpointSet::build(&self.spec.balance, members, around)));
     }

@@ -12,12 +12,15 @@ pub mod h1;
 pub mod h2;
 mod live;
 mod observation;
+pub mod outlier;
 pub mod pool;
 mod registry;
 mod set;
 
 pub use affinity::{Affinity, SessionCookie};
-pub use endpoint::{Availability, Endpoint, EndpointId, InFlight};
+pub use endpoint::{
+    Availability, Ejection, EjectionReason, Endpoint, EndpointId, InFlight, Outcomes,
+};
 pub use live::{Transport, Upstream};
 pub use observation::{Observation, Verdict};
 pub use registry::{Environment, Registry, Target};

@@ -11,8 +11,8 @@ use super::page::Page;
 use super::shard::{Count, Sharded, Sparse, WorkerId};
 use super::upstream::UpstreamMetrics;
 use crate::ir::Name;
-use crate::telemetry::Reason;
 use crate::telemetry::families::Family;
+use crate::telemetry::{CheckResult, Reason};
 
 /// The counters of one endpoint; holds its upstream's alive.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct EndpointMetrics {
     upstream: Arc<UpstreamMetrics>,
     endpoint: Name,
     up: AtomicBool,
+    /// Written by the control side, which is one thread.
+    checks: Sparse<CheckResult>,
     shards: Sharded<EndpointShard>,
 }
 
@@ -37,7 +39,8 @@ pub(super) struct EndpointShard {
 
 impl EndpointMetrics {
     pub(super) fn new(upstream: Arc<UpstreamMetrics>, endpoint: Name, workers: usize) -> Self {
-        Self { upstream, endpoint, up: AtomicBool::new(true), shards: Sharded::new(workers) }
+        let (up, checks) = (AtomicBool::new(true), Sparse::default());
+        Self { upstream, endpoint, up, checks, shards: Sharded::new(workers) }
     }
 
     /// Counts a request given to this endpoint.
@@ -86,6 +89,11 @@ impl EndpointMetrics {
         self.with(worker, |shard| shard.closed.add(1));
     }
 
+    /// Counts a health check. Control side only.
+    pub fn checked(&self, result: CheckResult) {
+        self.checks.add(result);
+    }
+
     /// Says whether the endpoint may be chosen; true from the start.
     pub fn set_up(&self, up: bool) {
         self.up.store(up, Ordering::Relaxed);
@@ -108,6 +116,10 @@ impl EndpointMetrics {
         let labels = [self.upstream.name().as_str(), self.endpoint.as_str()];
         let up = self.up.load(Ordering::Relaxed);
         page.gauge(Family::EndpointUp, &labels, f64::from(u8::from(up)));
+        for (result, count) in self.checks.iter() {
+            let labels = [labels[0], labels[1], result.as_str()];
+            page.counter(Family::HealthChecks, &labels, count as f64);
+        }
         if self.shards.iter().next().is_none() {
             return;
         }

@@ -14,8 +14,8 @@ use super::listener::ListenerShard;
 use super::route::RouteShard;
 use super::upstream::UpstreamShard;
 use super::*;
-use crate::telemetry::Reason;
 use crate::telemetry::families::{DURATION_BOUNDS, Declaration, Kind};
+use crate::telemetry::{CheckResult, EjectionCause, Reason};
 
 const W0: WorkerId = WorkerId(0);
 const W1: WorkerId = WorkerId(1);
@@ -174,6 +174,9 @@ fn every_family_appears_once_it_has_something_to_say() {
     metrics.control().names().keep(["shop.internal".to_owned()]);
     metrics.control().names().looked_up("shop.internal", LookupResult::Answered);
     metrics.control().names().looked_up("shop.internal", LookupResult::Failed);
+    upstream.set_ejected(2);
+    upstream.ejection(EjectionCause::SuccessRate);
+    endpoint.checked(CheckResult::Timeout);
     metrics.control().set_generation(7);
     metrics.control().reload(true);
     metrics.control().reload(false);
@@ -224,6 +227,12 @@ fn every_family_appears_once_it_has_something_to_say() {
             1.0,
         ),
         (r#"portcullis_upstream_retries_total{upstream="shop",reason="connect_failed"}"#, 1.0),
+        (r#"portcullis_upstream_ejected{upstream="shop"}"#, 2.0),
+        (r#"portcullis_upstream_ejections_total{upstream="shop",reason="success_rate"}"#, 1.0),
+        (
+            r#"portcullis_health_checks_total{upstream="shop",endpoint="127.0.0.1:80",result="timeout"}"#,
+            1.0,
+        ),
     ] {
         assert_eq!(scrape.get(series), Some(value), "{series}");
     }

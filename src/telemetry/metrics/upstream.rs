@@ -1,14 +1,15 @@
 //! What is counted per upstream.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::histogram::{Distribution, Histogram};
 use super::page::Page;
 use super::shard::{Count, Sharded, Sparse, WorkerId};
 use crate::ir::Name;
-use crate::telemetry::Reason;
 use crate::telemetry::families::Family;
+use crate::telemetry::{EjectionCause, Reason};
 
 /// The counters of one upstream. Its histograms are filled by its endpoints' handles and are
 /// kept here rather than per endpoint: sixteen series for every pod that ever lived would make
@@ -16,6 +17,9 @@ use crate::telemetry::families::Family;
 #[derive(Debug)]
 pub struct UpstreamMetrics {
     upstream: Name,
+    ejected: AtomicU64,
+    /// Written by the control side, which is one thread.
+    ejections: Sparse<EjectionCause>,
     shards: Sharded<UpstreamShard>,
 }
 
@@ -29,7 +33,18 @@ pub(super) struct UpstreamShard {
 
 impl UpstreamMetrics {
     pub(super) fn new(upstream: Name, workers: usize) -> Self {
-        Self { upstream, shards: Sharded::new(workers) }
+        let (ejected, ejections) = (AtomicU64::new(0), Sparse::default());
+        Self { upstream, ejected, ejections, shards: Sharded::new(workers) }
+    }
+
+    /// Counts an ejection. Control side only.
+    pub fn ejection(&self, cause: EjectionCause) {
+        self.ejections.add(cause);
+    }
+
+    /// Says how many endpoints are ejected.
+    pub fn set_ejected(&self, endpoints: usize) {
+        self.ejected.store(endpoints as u64, Ordering::Relaxed);
     }
 
     /// Counts a further attempt after one that failed for `reason`.
@@ -67,10 +82,16 @@ impl UpstreamMetrics {
     }
 
     pub(super) fn collect(&self, page: &mut Page) {
+        let labels = [self.upstream.as_str()];
+        let ejected = self.ejected.load(Ordering::Relaxed);
+        page.gauge(Family::UpstreamEjected, &labels, ejected as f64);
+        for (cause, count) in self.ejections.iter() {
+            let labels = [labels[0], cause.as_str()];
+            page.counter(Family::UpstreamEjections, &labels, count as f64);
+        }
         if self.shards.iter().next().is_none() {
             return;
         }
-        let labels = [self.upstream.as_str()];
         let connect = Distribution::of(self.shards.iter().map(|shard| &shard.connect));
         page.histogram(Family::UpstreamConnect, &labels, &connect);
         let response = Distribution::of(self.shards.iter().map(|shard| &shard.response));

@@ -3,15 +3,15 @@
 //! Written by the control side and, for ejection, by the worker whose attempt was the last straw;
 //! read when a set is built and by status pages.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crate::util::moment::Moment;
 
 /// The availability of one endpoint. Available to begin with.
 #[derive(Debug)]
 pub struct Availability {
-    /// Health checks found it unhealthy.
-    unhealthy: AtomicBool,
+    /// What health checks say.
+    health: AtomicU8,
     /// When its ejection ends; 0 where it is not ejected.
     ejected_until: AtomicU64,
     /// Since when it has been available without a break.
@@ -20,11 +20,15 @@ pub struct Availability {
     recovered: AtomicBool,
 }
 
+const HEALTHY: u8 = 0;
+const UNHEALTHY: u8 = 1;
+const UNPROVEN: u8 = 2;
+
 impl Availability {
     /// Available since `now`.
     pub fn new(now: Moment) -> Self {
         Self {
-            unhealthy: AtomicBool::new(false),
+            health: AtomicU8::new(HEALTHY),
             ejected_until: AtomicU64::new(0),
             since: AtomicU64::new(now.0),
             recovered: AtomicBool::new(false),
@@ -38,7 +42,12 @@ impl Availability {
 
     /// Whether health checks, if there are any, find it healthy.
     pub fn is_healthy(&self) -> bool {
-        !self.unhealthy.load(Ordering::Relaxed)
+        self.health.load(Ordering::Relaxed) == HEALTHY
+    }
+
+    /// Whether it is new and waits for its first health check to pass.
+    pub fn is_unproven(&self) -> bool {
+        self.health.load(Ordering::Relaxed) == UNPROVEN
     }
 
     /// When its ejection ends.
@@ -61,9 +70,20 @@ impl Availability {
 
     /// Notes what health checks say. Returns whether that changes anything.
     pub fn set_healthy(&self, healthy: bool, now: Moment) -> bool {
-        let before = !self.unhealthy.swap(!healthy, Ordering::Relaxed);
-        self.came_back(healthy && !before, now);
-        before != healthy
+        let after = if healthy { HEALTHY } else { UNHEALTHY };
+        let before = self.health.swap(after, Ordering::Relaxed);
+        match (before, after) {
+            (UNHEALTHY, HEALTHY) => self.came_back(true, now),
+            // It is new all the same.
+            (UNPROVEN, HEALTHY) => self.since.store(now.0, Ordering::Relaxed),
+            _ => {}
+        }
+        before != after
+    }
+
+    /// Says that it is new and has to pass a health check first.
+    pub fn set_unproven(&self) {
+        self.health.store(UNPROVEN, Ordering::Relaxed);
     }
 
     /// Ejects it until `until`. Returns whether it was not ejected before.

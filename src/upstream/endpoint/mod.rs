@@ -1,8 +1,12 @@
 //! One endpoint's live state, shared by all workers.
 
 mod availability;
+mod ejection;
+mod outcomes;
 
 pub use availability::Availability;
+pub use ejection::{Ejection, EjectionReason};
+pub use outcomes::{Outcomes, Window};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,6 +52,9 @@ pub struct Endpoint {
     pub total: Arc<Total>,
     /// Whether it may be picked.
     pub availability: Availability,
+    /// How attempts ended.
+    pub outcomes: Outcomes,
+    ejections: ejection::Ejections,
 }
 
 impl Endpoint {
@@ -70,6 +77,8 @@ impl Endpoint {
             token,
             total,
             availability: Availability::new(now),
+            outcomes: Outcomes::default(),
+            ejections: ejection::Ejections::default(),
         }
     }
 
