@@ -4,12 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, RecvStream, SendStream};
-use http::Request;
+use http::{Method, Request, StatusCode};
 use http_body::{Body, Frame};
 use tokio::task::AbortHandle;
 
@@ -25,6 +25,8 @@ const MAX_SEND_BUFFER: usize = 128 * 1024;
 /// Streams this side resets over a connection's life before it gives up on the peer. The
 /// library's default is meant for servers: cancelled gRPC calls would use it up.
 const MAX_LOCAL_RESETS: usize = 100_000;
+/// How long the end of a stream may come after a response that has no body.
+const END_WAIT: Duration = Duration::from_secs(5);
 
 /// A connection many exchanges share. Cloning shares it.
 #[derive(Clone)]
@@ -147,7 +149,8 @@ impl H2Conn {
             self.shared.closed.set(true);
             ProxyError::upstream(Reason::UpstreamReset).because(error).replay(Replay::Unwritten)
         };
-        let lease = Lease::new(&self.shared);
+        let lease = Rc::new(Lease::new(&self.shared));
+        let method = request.method().clone();
         let mut send = match self.send.clone().ready().await {
             Ok(send) => send,
             Err(error) => return Err((unwritten(error), body)),
@@ -165,7 +168,7 @@ impl H2Conn {
         if task.is_none() {
             upload.done.set(true);
         }
-        Ok(H2Exchange { response: Some(response), body: None, replay, upload, task, _lease: lease })
+        Ok(H2Exchange { response: Some(response), body: None, method, replay, upload, task, lease })
     }
 }
 
@@ -287,10 +290,11 @@ where
 pub struct H2Exchange {
     response: Option<ResponseFuture>,
     body: Option<Incoming>,
+    method: Method,
     replay: Replay,
     upload: Rc<Upload>,
     task: Option<AbortHandle>,
-    _lease: Lease,
+    lease: Rc<Lease>,
 }
 
 struct Incoming {
@@ -312,9 +316,13 @@ impl H2Exchange {
         self.upload.progress.get() + self.body.as_ref().map_or(0, |body| body.progress)
     }
 
-    /// Whether the response is complete.
+    /// Whether the response is complete: one that cannot have a body is as soon as its head is
+    /// there.
     pub fn is_over(&self) -> bool {
-        self.body.as_ref().is_some_and(|body| body.stream.is_end_stream())
+        match &self.body {
+            Some(body) => body.stream.is_end_stream(),
+            None => self.response.is_none(),
+        }
     }
 
     /// Waits for the next response head.
@@ -337,7 +345,11 @@ impl H2Exchange {
             Ok(response) => {
                 let (parts, stream) = response.into_parts();
                 self.response = None;
-                self.body = Some(Incoming { stream, owed: 0, progress: 0, data_over: false });
+                if has_body(&self.method, parts.status) {
+                    self.body = Some(Incoming { stream, owed: 0, progress: 0, data_over: false });
+                } else if !stream.is_end_stream() {
+                    tokio::task::spawn_local(see_end(stream, self.lease.clone()));
+                }
                 let head = ResponseHead { status: parts.status, headers: parts.headers };
                 Poll::Ready(Ok(HeadEvent::Final(head)))
             }
@@ -389,6 +401,21 @@ impl H2Exchange {
     fn body_error(&self, error: h2::Error) -> ProxyError {
         ProxyError::upstream(Reason::UpstreamReset).because(error)
     }
+}
+
+/// Whether a response may have a body (RFC 9110 §6.4.1).
+fn has_body(method: &Method, status: StatusCode) -> bool {
+    match status {
+        StatusCode::NO_CONTENT => *method == Method::CONNECT,
+        StatusCode::NOT_MODIFIED => false,
+        _ => *method != Method::HEAD,
+    }
+}
+
+/// Waits for the end of a stream on which nothing more is to come. Letting go of it at once would
+/// reset it, and servers count resets against their peers.
+async fn see_end(mut stream: RecvStream, _lease: Rc<Lease>) {
+    let _ = tokio::time::timeout(END_WAIT, stream.data()).await;
 }
 
 impl Drop for H2Exchange {

@@ -405,3 +405,50 @@ async fn label_sets_are_as_declared() {
         assert_eq!(metrics.label_names(family), expected, "{family}");
     }
 }
+
+#[tokio::test]
+async fn a_response_without_a_body_is_complete_however_http_2_ends_it() {
+    // Heads of their own, the end in an empty DATA frame behind them, as some servers do.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut connection) = h2::server::handshake(stream).await else { continue };
+            tokio::spawn(async move {
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let status: u16 = request.uri().path()[1..].parse().expect("a status");
+                    let response = http::Response::builder().status(status).body(());
+                    let response = response.expect("a response");
+                    let mut send = respond.send_response(response, false).expect("open");
+                    tokio::spawn(async move {
+                        pass(std::time::Duration::from_millis(50)).await;
+                        let _ = send.send_data(bytes::Bytes::new(), true);
+                    });
+                }
+            });
+        }
+    });
+    let proxy = Proxy::start(
+        &CONFIG
+            .replace("endpoints: [\"@app@\", \"@dead@\"]", "protocol: h2c, endpoints: [\"@app@\"]"),
+        &[("app", &address)],
+    )
+    .await;
+    for (method, path) in [("HEAD", "/200"), ("GET", "/204"), ("GET", "/304")] {
+        let mut client = Client::connect(proxy.web()).await;
+        client.send(format!("{method} {path}?h1 HTTP/1.1\r\nHost: t\r\n\r\n")).await;
+        let response = client.try_response(true).await.expect("a response");
+        assert_eq!(response.status.to_string(), path[1..]);
+        let mut h2 = H2::connect(proxy.web()).await;
+        let request = http::Request::builder().method(method).uri(format!("http://t{path}?h2"));
+        let response = h2.request(request.body(()).expect("a request"), None, None).await;
+        assert_eq!(response.status.to_string(), path[1..]);
+        for client in ["h1", "h2"] {
+            let mark = format!("\"query\":\"{client}\"");
+            let is_it = |line: &str| line.contains(path) && line.contains(&mark);
+            let line = proxy.stdout_line("a line", is_it).await;
+            let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            assert_eq!(entry["reason"], "-", "{method} {entry}");
+        }
+    }
+}
