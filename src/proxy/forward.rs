@@ -43,8 +43,11 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
     request.upstream = Some(upstream.clone());
     let worker = context.worker.id;
     let Some(endpoint) = upstream.pick(worker, &request.tried) else {
-        upstream.metrics.no_endpoint(worker);
-        context.upstream.replace(Some((upstream, None)));
+        // Where some were tried the story is theirs: there was an endpoint.
+        if request.tried.is_empty() {
+            upstream.metrics.no_endpoint(worker);
+            context.upstream.replace(Some((upstream, None)));
+        }
         return Err(ProxyError::proxy(Reason::NoEndpoint).into());
     };
     context.upstream.replace(Some((upstream.clone(), Some(endpoint.clone()))));
