@@ -289,7 +289,7 @@ impl Attempt<'_> {
                 // The 100 a client waits for is sent when its body is first wanted.
                 HeadEvent::Interim(head) if head.status == StatusCode::CONTINUE => {}
                 HeadEvent::Interim(mut head) => {
-                    hop::strip_response(&mut head.headers, false);
+                    hop::strip_interim(&mut head.headers);
                     context.link.send_interim(head.status, &head.headers);
                 }
             }
@@ -339,6 +339,7 @@ impl Attempt<'_> {
         let idle = self.route.timeouts.tunnel_idle;
         let tunnel = Tunnel::new(stream, early, self.context.clone(), idle, self.in_flight);
         hop::strip_response(&mut head.headers, !extended);
+        head.headers.remove(CONTENT_LENGTH);
         let mut response = if extended {
             head.headers.remove("sec-websocket-accept");
             Response::new(Body::tunnel(TunnelBody::new(tunnel, client)))
