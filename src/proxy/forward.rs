@@ -4,14 +4,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE};
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, Version};
 
 use super::exchange::{Exchange, ExchangeBody, HeadDeadline};
-use super::tunnel::{Tunnel, TunnelBody};
-use super::{Body, Context, Request, forwarding, hop};
+use super::tunnel::{Far, Tunnel, TunnelBody};
+use super::{Body, Context, Request, forwarding, hop, websocket};
 use crate::error::{ProxyError, Replay, Side};
+use crate::ir::UpstreamProtocol;
 use crate::snapshot::{Action, CompiledRoute};
 use crate::telemetry::Reason;
 use crate::upstream::h1::{Framing, H1Conn, H1Exchange, HeadEvent, RequestHead, ResponseHead};
@@ -107,7 +108,8 @@ async fn connect(
     let name = server_name.as_ref();
     // A connection that was open when it was last looked at and failed the last attempt is not
     // the one to try again.
-    let h1_only = request.upgrade.as_ref().is_some_and(|upgrade| !upgrade.extended_connect);
+    let h1_only = transport.protocol != UpstreamProtocol::Http2
+        && request.upgrade.as_ref().is_some_and(|upgrade| !upgrade.extended_connect);
     let certain = request.body.is_some() || !request.method.is_idempotent();
     let wish = crate::upstream::pool::Wish { fresh: request.fresh, certain, h1_only };
     let obtain = pools.obtain(endpoint, transport, name, wish, wheel, limit);
@@ -211,31 +213,45 @@ impl Attempt<'_> {
         conn: H2Conn,
         mut request: Box<Request>,
     ) -> Result<Response<Body>, Failed> {
+        // HTTP/2 has a form of its own for WebSocket only.
         if let Some(upgrade) = &request.upgrade
-            && !(upgrade.extended_connect && self.takes_extended_connect(&conn).await?)
+            && !((upgrade.extended_connect || websocket::is_meant(&upgrade.protocol))
+                && self.takes_extended_connect(&conn).await?)
         {
-            let error = ProxyError::upstream(Reason::UpstreamProtocol)
-                .because("the endpoint speaks HTTP/2 and takes no extended CONNECT");
+            let error = ProxyError::upstream(Reason::UpgradeUnsupported)
+                .because("the endpoint speaks HTTP/2 and takes no extended CONNECT for this");
             self.in_flight.endpoint().metrics.failed(self.context.worker.id, error.reason);
             return Err(error.into());
         }
         if std::mem::take(&mut request.owes_forwarding) {
             forwarding::send(&mut request);
         }
-        let Some(head) = h2_head(&request) else {
+        // The key of a client that speaks HTTP/1, which waits for its proof.
+        let from_h1 = request.upgrade.as_ref().is_some_and(|upgrade| !upgrade.extended_connect);
+        let key = request.headers.get(SEC_WEBSOCKET_KEY).filter(|_| from_h1).cloned();
+        let head = h2_head(&request).filter(|_| from_h1 == key.is_some());
+        let Some(head) = head else {
             return Err(ProxyError::client(Reason::BadRequest).into());
         };
         let body = request.body.take();
         let had_body = body.is_some();
-        match conn.start(head, body).await {
+        let started = match key {
+            Some(_) => conn.open(head).await.map_err(|error| (error, None)),
+            None => conn.start(head, body).await,
+        };
+        match started {
             Ok(exchange) => {
                 let mut exchange = Exchange::H2(exchange);
-                match self.wait(&mut exchange, &mut request).await {
-                    Ok(head) => {
+                match (self.wait(&mut exchange, &mut request).await, key) {
+                    (Ok(mut head), Some(key)) if head.status.is_success() => {
+                        websocket::consent(&mut head, &key);
+                        Ok(self.switch(exchange, head, None, false)?)
+                    }
+                    (Ok(head), _) => {
                         let tunnel = request.upgrade.is_some() && head.status.is_success();
                         Ok(self.respond(exchange, head, tunnel))
                     }
-                    Err(error) => Err(self.failed(error, request, had_body)),
+                    (Err(error), _) => Err(self.failed(error, request, had_body)),
                 }
             }
             Err((error, body)) => {
@@ -323,7 +339,7 @@ impl Attempt<'_> {
         response
     }
 
-    /// Answers a 101: the connection becomes a tunnel.
+    /// Answers a 101, or an HTTP/2 endpoint's consent: the connection becomes a tunnel.
     fn switch(
         self,
         exchange: Exchange,
@@ -331,11 +347,8 @@ impl Attempt<'_> {
         client: Option<super::RequestBody>,
         extended: bool,
     ) -> Result<Response<Body>, ProxyError> {
-        let Exchange::H1(exchange) = exchange else {
-            return Err(ProxyError::proxy(Reason::Internal));
-        };
-        let conn = exchange.into_tunnel().ok_or_else(|| ProxyError::proxy(Reason::Internal))?;
-        let (stream, early) = conn.into_stream();
+        let taken = Far::take_over(exchange);
+        let (stream, early) = taken.ok_or_else(|| ProxyError::proxy(Reason::Internal))?;
         let idle = self.route.timeouts.tunnel_idle;
         let tunnel = Tunnel::new(stream, early, self.context.clone(), idle, self.in_flight);
         hop::strip_response(&mut head.headers, !extended);
@@ -387,6 +400,7 @@ fn h2_head(request: &Request) -> Option<http::Request<()>> {
     *head.headers_mut() = request.headers.clone();
     let headers = head.headers_mut();
     headers.remove(HOST);
+    headers.remove(SEC_WEBSOCKET_KEY);
     if request.takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }

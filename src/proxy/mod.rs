@@ -16,6 +16,7 @@ mod request_body;
 mod rescue;
 mod stack;
 mod tunnel;
+mod websocket;
 mod worker;
 
 pub use body::Body;

@@ -11,16 +11,17 @@ use http_body::{Body as HttpBody, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::Finish;
-use super::exchange::Deadline;
+use super::exchange::{Deadline, Exchange};
 use super::{Context, RequestBody};
 use crate::error::ProxyError;
 use crate::telemetry::Reason;
 use crate::upstream::InFlight;
 use crate::upstream::h1::Tunnelled;
+use crate::upstream::h2::H2Stream;
 
-/// The endpoint's half of an upgraded HTTP/1 connection, waiting for the client's half.
+/// The endpoint's half of a connection that switched protocols, waiting for the client's half.
 pub struct Tunnel {
-    stream: Tunnelled,
+    far: Far,
     /// What the endpoint sent right after its 101.
     early: BytesMut,
     context: Rc<Context>,
@@ -31,13 +32,13 @@ pub struct Tunnel {
 
 impl Tunnel {
     pub(super) fn new(
-        stream: Tunnelled,
+        far: Far,
         early: BytesMut,
         context: Rc<Context>,
         idle: Option<Duration>,
         in_flight: InFlight,
     ) -> Self {
-        Self { stream, early, context, idle, _in_flight: in_flight, _finish: None }
+        Self { far, early, context, idle, _in_flight: in_flight, _finish: None }
     }
 
     /// Ends the request's story when the tunnel ends, not when its 101 is out.
@@ -57,9 +58,8 @@ impl Tunnel {
         let mut up = Half::new(BytesMut::from(&received[..]));
         let mut down = Half::new(std::mem::take(&mut self.early));
         let ended = std::future::poll_fn(|cx| {
-            let upstream = self.stream.io();
-            let sent = up.poll_copy(cx, client, upstream)?;
-            let received = down.poll_copy(cx, upstream, client)?;
+            let sent = up.poll_copy(cx, client, &mut self.far)?;
+            let received = down.poll_copy(cx, &mut self.far, client)?;
             context.request_bytes.set(up.moved);
             context.response_bytes.set(down.moved);
             if sent.is_ready() && received.is_ready() {
@@ -78,6 +78,70 @@ impl Tunnel {
         match ended {
             Ok(reason) => context.because(reason),
             Err(error) => tracing::debug!(%error, "tunnel broken"),
+        }
+    }
+}
+
+/// The stream to the endpoint.
+pub(super) enum Far {
+    /// An HTTP/1 connection after its 101.
+    H1(Tunnelled),
+    /// An HTTP/2 stream after the consent to an extended CONNECT.
+    H2(Box<H2Stream>),
+}
+
+impl Far {
+    /// Takes over the stream of an exchange that ended in a switch, and what was read beyond its
+    /// head.
+    pub fn take_over(exchange: Exchange) -> Option<(Self, BytesMut)> {
+        match exchange {
+            Exchange::H1(exchange) => {
+                let (stream, early) = exchange.into_tunnel()?.into_stream();
+                Some((Self::H1(stream), early))
+            }
+            Exchange::H2(exchange) => {
+                Some((Self::H2(Box::new(exchange.into_tunnel()?)), BytesMut::new()))
+            }
+        }
+    }
+}
+
+impl AsyncRead for Far {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::H1(stream) => Pin::new(stream.io()).poll_read(cx, buf),
+            Self::H2(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Far {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::H1(stream) => Pin::new(stream.io()).poll_write(cx, bytes),
+            Self::H2(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::H1(stream) => Pin::new(stream.io()).poll_flush(cx),
+            Self::H2(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::H1(stream) => Pin::new(stream.io()).poll_shutdown(cx),
+            Self::H2(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -194,7 +258,7 @@ impl TunnelBody {
             return Poll::Ready(Some(Ok(Frame::data(early))));
         }
         let mut chunk = BytesMut::new();
-        match poll_read(cx, self.tunnel.stream.io(), &mut chunk) {
+        match poll_read(cx, &mut self.tunnel.far, &mut chunk) {
             Ok(Poll::Ready(0)) => Poll::Ready(None),
             Ok(Poll::Ready(count)) => {
                 self.moved += count as u64;
@@ -216,7 +280,7 @@ impl TunnelBody {
     fn poll_up(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), ProxyError>> {
         let broken = |error| ProxyError::upstream(Reason::UpstreamReset).because(error);
         loop {
-            let mut io = Pin::new(self.tunnel.stream.io());
+            let mut io = Pin::new(&mut self.tunnel.far);
             while !self.up.is_empty() {
                 let wrote = ready!(io.as_mut().poll_write(cx, &self.up)).map_err(broken)?;
                 if wrote == 0 {

@@ -1,5 +1,9 @@
 //! HTTP/2 towards endpoints (RFC 9113): one connection carries many exchanges.
 
+mod stream;
+
+pub use stream::H2Stream;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +15,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, RecvStream, SendStream};
 use http::{Method, Request, StatusCode};
 use http_body::{Body, Frame};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::error::{ProxyError, Replay};
@@ -42,8 +47,10 @@ struct Shared {
     created: Instant,
     server_name: Option<Arc<str>>,
     task: RefCell<Option<AbortHandle>>,
-    /// Until the peer's settings are known to have arrived.
+    /// Until somebody wants to know whether the peer's settings have arrived.
     unsettled: RefCell<Option<PingPong>>,
+    /// Closed once they have.
+    settled: Rc<Semaphore>,
 }
 
 impl H2Conn {
@@ -74,6 +81,7 @@ impl H2Conn {
             server_name,
             task: RefCell::new(None),
             unsettled: RefCell::new(connection.ping_pong()),
+            settled: Rc::new(Semaphore::new(0)),
         });
         let open = Open::new(endpoint, worker);
         let weak = Rc::downgrade(&shared);
@@ -126,9 +134,15 @@ impl H2Conn {
     /// ping (RFC 9113 §3.4).
     pub async fn settled(&self) {
         let unsettled = self.shared.unsettled.borrow_mut().take();
+        // Whoever asks first may go away; the others wait for the same answer.
         if let Some(mut ping) = unsettled {
-            let _ = ping.ping(Ping::opaque()).await;
+            let settled = self.shared.settled.clone();
+            tokio::task::spawn_local(async move {
+                let _ = ping.ping(Ping::opaque()).await;
+                settled.close();
+            });
         }
+        let _ = self.shared.settled.acquire().await;
     }
 
     /// Whether the peer takes extended CONNECT (RFC 8441), as far as it has told.
@@ -145,30 +159,52 @@ impl H2Conn {
     where
         B: Body<Data = Bytes, Error = ProxyError> + Unpin + 'static,
     {
+        let (mut exchange, stream) = match self.send(request, body.is_none()).await {
+            Ok(sent) => sent,
+            Err(error) => return Err((error, body)),
+        };
+        exchange.replay = if body.is_some() { Replay::Never } else { Replay::Unwritten };
+        exchange.task = body.map(|body| {
+            let upload = exchange.upload.clone();
+            tokio::task::spawn_local(async move { upload.run(body, stream).await }).abort_handle()
+        });
+        exchange.upload.done.set(exchange.task.is_none());
+        Ok(exchange)
+    }
+
+    /// Starts an extended CONNECT (RFC 8441 §4) whose two directions are taken over with
+    /// [`H2Exchange::into_tunnel`] once it is answered.
+    pub async fn open(&self, request: Request<()>) -> Result<H2Exchange, ProxyError> {
+        let (mut exchange, stream) = self.send(request, false).await?;
+        exchange.open = Some(stream);
+        exchange.upload.done.set(true);
+        Ok(exchange)
+    }
+
+    async fn send(
+        &self,
+        request: Request<()>,
+        over: bool,
+    ) -> Result<(H2Exchange, SendStream<Bytes>), ProxyError> {
         let unwritten = |error: h2::Error| {
             self.shared.closed.set(true);
             ProxyError::upstream(Reason::UpstreamReset).because(error).replay(Replay::Unwritten)
         };
         let lease = Rc::new(Lease::new(&self.shared));
         let method = request.method().clone();
-        let mut send = match self.send.clone().ready().await {
-            Ok(send) => send,
-            Err(error) => return Err((unwritten(error), body)),
+        let mut send = self.send.clone().ready().await.map_err(unwritten)?;
+        let (response, stream) = send.send_request(request, over).map_err(unwritten)?;
+        let exchange = H2Exchange {
+            response: Some(response),
+            body: None,
+            method,
+            replay: Replay::Unwritten,
+            upload: Rc::default(),
+            task: None,
+            open: None,
+            lease,
         };
-        let (response, stream) = match send.send_request(request, body.is_none()) {
-            Ok(sent) => sent,
-            Err(error) => return Err((unwritten(error), body)),
-        };
-        let replay = if body.is_some() { Replay::Never } else { Replay::Unwritten };
-        let upload = Rc::new(Upload::default());
-        let task = body.map(|body| {
-            let upload = upload.clone();
-            tokio::task::spawn_local(async move { upload.run(body, stream).await }).abort_handle()
-        });
-        if task.is_none() {
-            upload.done.set(true);
-        }
-        Ok(H2Exchange { response: Some(response), body: None, method, replay, upload, task, lease })
+        Ok((exchange, stream))
     }
 }
 
@@ -294,6 +330,8 @@ pub struct H2Exchange {
     replay: Replay,
     upload: Rc<Upload>,
     task: Option<AbortHandle>,
+    /// The way to the endpoint, for a tunnel.
+    open: Option<SendStream<Bytes>>,
     lease: Rc<Lease>,
 }
 
@@ -345,6 +383,11 @@ impl H2Exchange {
             Ok(response) => {
                 let (parts, stream) = response.into_parts();
                 self.response = None;
+                if !parts.status.is_success()
+                    && let Some(mut open) = self.open.take()
+                {
+                    let _ = open.send_data(Bytes::new(), true);
+                }
                 if has_body(&self.method, parts.status) {
                     self.body = Some(Incoming { stream, owed: 0, progress: 0, data_over: false });
                 } else if !stream.is_end_stream() {
@@ -386,6 +429,12 @@ impl H2Exchange {
             Ok(None) => Poll::Ready(None),
             Err(error) => Poll::Ready(Some(Err(self.body_error(error)))),
         }
+    }
+
+    /// The stream as a pipe, after the consent to an extended CONNECT.
+    pub fn into_tunnel(mut self) -> Option<H2Stream> {
+        let body = self.body.take()?;
+        Some(H2Stream::new(self.open.take()?, body.stream, self.lease.clone()))
     }
 
     fn stream_error(&self, error: h2::Error) -> ProxyError {

@@ -13,6 +13,7 @@ use crate::error::ProxyError;
 use crate::filter::RequestTarget;
 use crate::proxy::{
     Body, Context, Host, HttpVersion, Inbound, Request, RequestBody, Upgrade, forwarding, hop,
+    websocket,
 };
 use crate::telemetry::{Reason, Record, RecordText};
 
@@ -78,7 +79,7 @@ fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
     if let Some(upgrade) = &upgrade
         && upgrade.extended_connect
     {
-        add_websocket_key(&context, &mut headers);
+        websocket::add_key(&context.worker, &mut headers);
     }
     Ok(Box::new(Request {
         method: parts.method,
@@ -174,20 +175,4 @@ fn begin_record(
             &text,
         )
     });
-}
-
-/// A WebSocket over HTTP/2 has no key (RFC 8441 §5); an HTTP/1 endpoint wants one.
-fn add_websocket_key(context: &Context, headers: &mut http::HeaderMap) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    // 16 random bytes in base64: 21 full digits, one of two bits, two of padding.
-    let mut key = [b'='; 24];
-    let digits = key.iter_mut().take(22);
-    for (place, digit) in digits.enumerate() {
-        let mask = if place == 21 { 0b11_0000 } else { 0b11_1111 };
-        let index = (context.worker.random() & mask) as usize;
-        *digit = ALPHABET.get(index).copied().unwrap_or(b'A');
-    }
-    if let Ok(key) = HeaderValue::from_bytes(&key) {
-        headers.insert("sec-websocket-key", key);
-    }
 }
