@@ -452,3 +452,46 @@ async fn a_response_without_a_body_is_complete_however_http_2_ends_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn requests_refused_before_they_were_understood_are_logged_with_the_rule_they_broke() {
+    let app = Server::echo().await;
+    let proxy = start(&app).await;
+    for (request, status, path, rule) in [
+        ("GET /one HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "/one", "bad_host"),
+        ("PUT /two?x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "/two", "repeated_host"),
+        ("GET /three HTTP/1.1\r\n\r\n", 400, "/three", "no_host"),
+        ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 405, "-", "connect"),
+        ("BR{KEN\r\n\r\n", 400, "-", "bad_method"),
+    ] {
+        let mut client = Client::connect(proxy.web()).await;
+        client.send(request).await;
+        assert_eq!(client.response().await.status, status, "{request:?}");
+        let local = client.local.to_string();
+        let line = proxy.stdout_line(request, |line| line.contains(&local)).await;
+        let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(entry["status"], status, "{entry}");
+        assert_eq!(entry["reason"], "bad_request", "{entry}");
+        assert_eq!(entry["detail"], rule, "{entry}");
+        assert_eq!(entry["path"].as_str().unwrap_or("-"), path, "{entry}");
+        assert_eq!(entry["listener"], "web");
+        assert!(entry["route"].is_null() && entry["upstream"].is_null(), "{entry}");
+    }
+    // Over HTTP/2 the same: a Host that contradicts the authority.
+    let mut h2 = H2::connect(proxy.web()).await;
+    let request = http::Request::get("http://a.example/four").header("host", "b.example");
+    let response = h2.request(request.body(()).expect("a request"), None, None).await;
+    assert_eq!(response.status, 400);
+    let line = proxy.stdout_line("a line", |line| line.contains("/four")).await;
+    let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((&entry["status"], &entry["reason"]), (&400.into(), &"bad_request".into()));
+    // And a request behind a good one on the same connection is one line of its own.
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send("GET /good HTTP/1.1\r\nHost: t\r\n\r\nGET /bad HTTP/1.1\r\nHost: a b\r\n\r\n")
+        .await;
+    assert_eq!(client.response().await.status, 200);
+    assert_eq!(client.response().await.status, 400);
+    let line = proxy.stdout_line("a line", |line| line.contains("/bad")).await;
+    assert!(line.contains("bad_host") && !line.contains("/good"), "{line}");
+}

@@ -47,9 +47,11 @@ fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
     forwarding::receive(&context, &mut headers);
 
     let uri = parts.uri.into_parts();
-    let host = host(uri.authority.as_ref(), &headers, &context)?;
+    let host = host(uri.authority.as_ref(), &headers, &context);
     let path = uri.path_and_query.unwrap_or(PathAndQuery::from_static("/"));
-    begin_record(&context, &parts.method, parts.version, &host, &path, &headers);
+    // What is refused for its host is logged, too.
+    begin_record(&context, &parts.method, parts.version, host.as_ref().ok(), &path, &headers);
+    let host = host?;
     let extended = parts.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str);
     let mut upgrade = match (&parts.method, extended) {
         (&Method::CONNECT, Some(protocol)) => {
@@ -152,13 +154,13 @@ fn begin_record(
     context: &Context,
     method: &Method,
     version: http::Version,
-    host: &Host,
+    host: Option<&Host>,
     path: &PathAndQuery,
     headers: &http::HeaderMap,
 ) {
     context.begin_record(|| {
         let text = RecordText {
-            host: host.name().as_bytes(),
+            host: host.map_or("", Host::name).as_bytes(),
             path: path.path().as_bytes(),
             query: path.query().map(str::as_bytes),
             request_id: context.request_id().as_bytes(),
