@@ -27,4 +27,4 @@ pub use request_body::{H2Body, IncomingBody, RequestBody};
 pub use rescue::ALLOWED_METHODS;
 pub use stack::{Stack, stack};
 pub use tunnel::Tunnel;
-pub use worker::Worker;
+pub use worker::{Worker, WorkerSnapshot};
