@@ -31,7 +31,7 @@ pub use route::{
     Action, BackendRef, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect, Respond, Retry,
     Route, RouteMatch, Timeouts, ValueMatch,
 };
-pub use secret::SecretBytes;
+pub use secret::{SecretBytes, Text};
 pub use settings::{
     AccessLog, AccessLogFormat, AccessLogTarget, AddressFamily, Admin, Drain, ErrorFormat,
     Forwarding, Limits, ResolverOptions, Settings,
