@@ -191,13 +191,13 @@ impl H2Conn {
             ProxyError::upstream(Reason::UpstreamReset).because(error).replay(Replay::Unwritten)
         };
         let lease = Rc::new(Lease::new(&self.shared));
-        let method = request.method().clone();
+        let asked = Asked::by(request.method());
         let mut send = self.send.clone().ready().await.map_err(unwritten)?;
         let (response, stream) = send.send_request(request, over).map_err(unwritten)?;
         let exchange = H2Exchange {
             response: Some(response),
             body: None,
-            method,
+            asked,
             replay: Replay::Unwritten,
             upload: Rc::default(),
             task: None,
@@ -326,7 +326,7 @@ where
 pub struct H2Exchange {
     response: Option<ResponseFuture>,
     body: Option<Incoming>,
-    method: Method,
+    asked: Asked,
     replay: Replay,
     upload: Rc<Upload>,
     task: Option<AbortHandle>,
@@ -388,7 +388,7 @@ impl H2Exchange {
                 {
                     let _ = open.send_data(Bytes::new(), true);
                 }
-                if has_body(&self.method, parts.status) {
+                if self.asked.has_body(parts.status) {
                     self.body = Some(Incoming { stream, owed: 0, progress: 0, data_over: false });
                 } else if !stream.is_end_stream() {
                     tokio::task::spawn_local(see_end(stream, self.lease.clone()));
@@ -452,12 +452,30 @@ impl H2Exchange {
     }
 }
 
-/// Whether a response may have a body (RFC 9110 §6.4.1).
-fn has_body(method: &Method, status: StatusCode) -> bool {
-    match status {
-        StatusCode::NO_CONTENT => *method == Method::CONNECT,
-        StatusCode::NOT_MODIFIED => false,
-        _ => *method != Method::HEAD,
+/// As much of the method as its response depends on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Connect,
+    Head,
+    Other,
+}
+
+impl Asked {
+    fn by(method: &Method) -> Self {
+        match *method {
+            Method::CONNECT => Self::Connect,
+            Method::HEAD => Self::Head,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the response may have a body (RFC 9110 §6.4.1).
+    fn has_body(self, status: StatusCode) -> bool {
+        match status {
+            StatusCode::NO_CONTENT => self == Self::Connect,
+            StatusCode::NOT_MODIFIED => false,
+            _ => self != Self::Head,
+        }
     }
 }
 
