@@ -94,7 +94,8 @@ impl ProxyError {
             Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Reason::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Reason::NoRoute => StatusCode::NOT_FOUND,
-            Reason::UpstreamIncomplete
+            Reason::UpgradeUnsupported
+            | Reason::UpstreamIncomplete
             | Reason::UpstreamProtocol
             | Reason::UpstreamReset
             | Reason::UpstreamTls => StatusCode::BAD_GATEWAY,

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::offline::Offline;
+use super::output::counted;
 use super::{Failure, output};
 use crate::admin::view::ProblemView;
 use crate::provider::file;
@@ -40,14 +41,10 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
 fn verdict(offline: &Offline, valid: bool) -> String {
     let found = file::summary(&offline.problems);
     let Some(snapshot) = &offline.snapshot else { return format!("invalid: {found}") };
-    let count = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    };
     let extent = [
-        count(snapshot.listeners().count(), "listener"),
-        count(snapshot.routes.len(), "route"),
-        count(snapshot.upstreams.len(), "upstream"),
+        counted(snapshot.listeners().count() as u64, "listener"),
+        counted(snapshot.routes.len() as u64, "route"),
+        counted(snapshot.upstreams.len() as u64, "upstream"),
     ];
     let word = if valid { "valid" } else { "invalid" };
     format!("{word}: {}; {found}", extent.join(", "))

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use super::ask::AdminUrl;
+use super::output::counted;
 use super::source::Running;
 use super::{Failure, output};
 use crate::admin::view::{ListenerView, StatusView};
@@ -35,15 +36,13 @@ fn text(admin: &AdminUrl, status: &StatusView) -> String {
     let StatusView { version, pid, readiness, uptime, workers, connections, .. } = status;
     let _ = writeln!(out, "portcullis {version} at {admin}: {readiness}");
     let up = time(*uptime);
-    let _ = writeln!(
-        out,
-        "  process        {pid}, up {up}, {workers} workers, {connections} connections"
-    );
+    let workers = counted(*workers as u64, "worker");
+    let connections = counted(*connections, "connection");
+    let _ = writeln!(out, "  process        {pid}, up {up}, {workers}, {connections}");
     let StatusView { generation, routes, upstreams, .. } = status;
-    let _ = writeln!(
-        out,
-        "  configuration  generation {generation}, {routes} routes, {upstreams} upstreams"
-    );
+    let (routes, upstreams) =
+        (counted(*routes as u64, "route"), counted(*upstreams as u64, "upstream"));
+    let _ = writeln!(out, "  configuration  generation {generation}, {routes}, {upstreams}");
     for listener in &status.listeners {
         let _ = writeln!(out, "  listener       {}", self::listener(listener));
     }
@@ -72,7 +71,8 @@ fn listener(listener: &ListenerView) -> String {
     }
     let ListenerView { name, address, connections, .. } = listener;
     let refuses = if listener.refuses_all { ", REFUSES every handshake" } else { "" };
-    format!("{name} at {address} ({}), {connections} connections{refuses}", protocols.join(", "))
+    let connections = counted(*connections, "connection");
+    format!("{name} at {address} ({}), {connections}{refuses}", protocols.join(", "))
 }
 
 /// A time in its two largest units.

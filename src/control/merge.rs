@@ -3,11 +3,13 @@
 //! Independent of the order in which providers spoke: fragments are taken by provider name, and
 //! of two things with one name the first wins and the other is reported.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::ir::{Config, Fragment, HostPattern, Listener, Name, Origin, Problem, VirtualHost};
+use crate::ir::{
+    Config, Fragment, HostPattern, Listener, ListenerSelector, Name, Origin, Problem, VirtualHost,
+};
 
 /// Merges `fragments`.
 pub fn merge(fragments: &[Arc<Fragment>]) -> (Config, Vec<Problem>) {
@@ -15,6 +17,7 @@ pub fn merge(fragments: &[Arc<Fragment>]) -> (Config, Vec<Problem>) {
     fragments.sort_by(|a, b| a.provider.cmp(&b.provider));
     let mut config = Config::default();
     let mut problems = Vec::new();
+    let mut places = Places::new();
     for fragment in &fragments {
         for (name, listener) in &fragment.listeners {
             add_listener(&mut config.listeners, name, listener, &mut problems);
@@ -30,9 +33,10 @@ pub fn merge(fragments: &[Arc<Fragment>]) -> (Config, Vec<Problem>) {
             }
         }
         for host in &fragment.hosts {
-            add_host(&mut config.hosts, host);
+            add_host(&mut config.hosts, &mut places, host);
         }
     }
+    config.hosts.sort_by(|a, b| order(a).cmp(&order(b)));
     if let Some(settings) = fragments.iter().find_map(|fragment| fragment.settings.clone()) {
         config.settings = settings;
     }
@@ -65,17 +69,15 @@ fn twice(kind: &str, name: &Name, first: &Origin, second: &Origin) -> Problem {
     Problem::error(message).about(second).hint("rename one of the two")
 }
 
+/// Where in the list a host stands. There may be a hundred thousand.
+type Places<'a> = HashMap<(&'a HostPattern, &'a ListenerSelector), usize>;
+
 /// Routes of one host on the same listeners come together, in order.
-fn add_host(hosts: &mut Vec<VirtualHost>, host: &VirtualHost) {
-    let same = |other: &&mut VirtualHost| {
-        other.pattern == host.pattern && other.listeners == host.listeners
-    };
-    match hosts.iter_mut().find(same) {
+fn add_host<'a>(hosts: &mut Vec<VirtualHost>, places: &mut Places<'a>, host: &'a VirtualHost) {
+    let place = *places.entry((&host.pattern, &host.listeners)).or_insert(hosts.len());
+    match hosts.get_mut(place) {
         Some(first) => first.routes.extend(host.routes.iter().cloned()),
-        None => {
-            hosts.push(host.clone());
-            hosts.sort_by(|a, b| order(a).cmp(&order(b)));
-        }
+        None => hosts.push(host.clone()),
     }
 }
 
@@ -86,8 +88,7 @@ fn order(host: &VirtualHost) -> (&HostPattern, &Origin) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::ListenerSelector;
-
+    use crate::ir::{Action, PathMatch, Route, RouteMatch};
     fn fragment(provider: &str, listener: &str, bind: &str, host: &str) -> Arc<Fragment> {
         let origin = Origin { provider: provider.into(), ..Origin::default() };
         let listener_spec = Listener {
@@ -117,6 +118,65 @@ mod tests {
         let a = fragment("a", "web", "127.0.0.1:1", "x.example");
         let b = fragment("b", "other", "127.0.0.1:2", "y.example");
         assert_eq!(merge(&[a.clone(), b.clone()]).0, merge(&[b, a]).0);
+    }
+
+    #[test]
+    fn a_hundred_thousand_hosts_are_merged_in_no_time_and_in_order() {
+        let mut many = (*fragment("a", "web", "127.0.0.1:1", "x.example")).clone();
+        let host = many.hosts.pop().expect("one");
+        many.hosts = (0..100_000)
+            .map(|number| VirtualHost {
+                pattern: HostPattern::parse(&format!("h{}.example", number * 7 % 100_000))
+                    .expect("a host"),
+                ..host.clone()
+            })
+            .collect();
+        let started = std::time::Instant::now();
+        let (config, _) = merge(&[Arc::new(many)]);
+        let took = started.elapsed();
+        eprintln!("merged in {took:?}");
+        assert!(took < std::time::Duration::from_secs(5), "took {took:?}");
+        assert_eq!(config.hosts.len(), 100_000);
+        assert!(config.hosts.is_sorted_by(|a, b| order(a) <= order(b)));
+    }
+
+    #[test]
+    fn routes_of_one_host_come_together_in_order_unless_their_listeners_differ() {
+        let route = |name: &str| Route {
+            name: name.into(),
+            origin: Origin::default(),
+            matches: RouteMatch {
+                path: PathMatch::Prefix("/".into()),
+                methods: Vec::new(),
+                headers: Vec::new(),
+                query: Vec::new(),
+            },
+            filters: Vec::new(),
+            action: Action::Forward(Vec::new()),
+            timeouts: Default::default(),
+            retry: Default::default(),
+            hedge: None,
+            body_limit: None,
+            access_log: true,
+        };
+        let with = |provider: &str, bind: &str, routes: &[&str], listeners: ListenerSelector| {
+            let mut said = (*fragment(provider, provider, bind, "x.example")).clone();
+            said.hosts[0].routes = routes.iter().map(|name| route(name)).collect();
+            said.hosts[0].listeners = listeners;
+            Arc::new(said)
+        };
+        let named = ListenerSelector::Named(["a".into()].into());
+        let (config, _) = merge(&[
+            with("b", "127.0.0.1:2", &["3"], ListenerSelector::All),
+            with("a", "127.0.0.1:1", &["1", "2"], ListenerSelector::All),
+            with("c", "127.0.0.1:3", &["4"], named),
+        ]);
+        let names: Vec<Vec<_>> = config
+            .hosts
+            .iter()
+            .map(|host| host.routes.iter().map(|route| route.name.as_str()).collect())
+            .collect();
+        assert_eq!(names, [vec!["1", "2", "3"], vec!["4"]]);
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Serialize for HostPattern {
 }
 
 /// Which listeners a virtual host is served on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerSelector {
     /// Every listener.

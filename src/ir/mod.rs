@@ -42,7 +42,7 @@ pub use route::{
     Action, BackendRef, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect, Respond, Route,
     RouteMatch, Timeouts, ValueMatch,
 };
-pub use secret::SecretBytes;
+pub use secret::{SecretBytes, Text};
 pub use settings::{
     AccessLog, AccessLogFormat, AccessLogTarget, AddressFamily, Admin, Drain, ErrorFormat,
     Forwarding, Limits, ResolverOptions, Settings,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
-use super::{Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes};
+use super::{Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text};
 
 /// A rule of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -108,6 +108,9 @@ pub enum ValueMatch {
     Regex(Arc<str>),
     /// Equal, byte for byte, to what came out of a file or variable: an API key, say.
     Secret(SecretBytes),
+    /// A regular expression, in UTF-8, that came out of a file or variable at least in part; it
+    /// must match the whole value.
+    SecretRegex(SecretBytes),
 }
 
 /// What becomes of a matching request.
@@ -181,7 +184,7 @@ pub struct Respond {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<HeaderText>,
     /// The body.
-    pub body: Arc<str>,
+    pub body: Text,
 }
 
 fn status_code<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {

@@ -21,6 +21,42 @@ impl SecretBytes {
     }
 }
 
+/// Text that may have come out of a file or variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Text {
+    /// Shown in dumps.
+    Plain(Arc<str>),
+    /// Never shown.
+    Secret(SecretBytes),
+}
+
+impl Text {
+    /// `text`, kept from being shown where `secret`.
+    pub fn new(text: &str, secret: bool) -> Self {
+        if secret { Self::Secret(SecretBytes::new(text.as_bytes())) } else { Self::from(text) }
+    }
+
+    /// The bytes, for the one who must use them.
+    pub fn expose(&self) -> &[u8] {
+        match self {
+            Self::Plain(text) => text.as_bytes(),
+            Self::Secret(bytes) => bytes.expose(),
+        }
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.expose().is_empty()
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self::Plain(text.into())
+    }
+}
+
 impl fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<redacted>")

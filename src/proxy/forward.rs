@@ -4,15 +4,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE};
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, Version};
 
 use super::exchange::{Exchange, ExchangeBody, HeadDeadline};
-use super::tunnel::{Tunnel, TunnelBody};
+use super::tunnel::{Far, Tunnel, TunnelBody};
 use super::watch::Watch;
-use super::{Body, Context, Request, forwarding, hop};
+use super::{Body, Context, Request, forwarding, hop, websocket};
 use crate::error::{ProxyError, Replay, Side};
+use crate::ir::UpstreamProtocol;
 use crate::snapshot::{Action, CompiledRoute};
 use crate::telemetry::Reason;
 use crate::upstream::balance::Pick;
@@ -55,8 +56,11 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
         random: Random::new(context.worker.random()),
     };
     let Some(endpoint) = upstream.pick(&mut pick) else {
-        upstream.metrics.no_endpoint(worker);
-        context.upstream.replace(Some((upstream, None)));
+        // Where some were tried the story is theirs: there was an endpoint.
+        if request.tried.is_empty() {
+            upstream.metrics.no_endpoint(worker);
+            context.upstream.replace(Some((upstream, None)));
+        }
         return Err(ProxyError::proxy(Reason::NoEndpoint).into());
     };
     context.upstream.replace(Some((upstream.clone(), Some(endpoint.clone()))));
@@ -116,7 +120,8 @@ async fn connect(
     let name = server_name.as_ref();
     // A connection that was open when it was last looked at and failed the last attempt is not
     // the one to try again.
-    let h1_only = request.upgrade.as_ref().is_some_and(|upgrade| !upgrade.extended_connect);
+    let h1_only = transport.protocol != UpstreamProtocol::Http2
+        && request.upgrade.as_ref().is_some_and(|upgrade| !upgrade.extended_connect);
     let certain = request.body.is_some() || !request.method.is_idempotent();
     let wish = crate::upstream::pool::Wish { fresh: request.fresh, certain, h1_only };
     let obtain = pools.obtain(endpoint, transport, name, wish, wheel, limit);
@@ -219,31 +224,45 @@ impl Attempt<'_> {
         conn: H2Conn,
         mut request: Box<Request>,
     ) -> Result<Response<Body>, Failed> {
+        // HTTP/2 has a form of its own for WebSocket only.
         if let Some(upgrade) = &request.upgrade
-            && !(upgrade.extended_connect && self.takes_extended_connect(&conn).await?)
+            && !((upgrade.extended_connect || websocket::is_meant(&upgrade.protocol))
+                && self.takes_extended_connect(&conn).await?)
         {
-            let error = ProxyError::upstream(Reason::UpstreamProtocol)
-                .because("the endpoint speaks HTTP/2 and takes no extended CONNECT");
+            let error = ProxyError::upstream(Reason::UpgradeUnsupported)
+                .because("the endpoint speaks HTTP/2 and takes no extended CONNECT for this");
             self.watch.failed(error.reason);
             return Err(error.into());
         }
         if std::mem::take(&mut request.owes_forwarding) {
             forwarding::send(&mut request);
         }
-        let Some(head) = h2_head(&request) else {
+        // The key of a client that speaks HTTP/1, which waits for its proof.
+        let from_h1 = request.upgrade.as_ref().is_some_and(|upgrade| !upgrade.extended_connect);
+        let key = request.headers.get(SEC_WEBSOCKET_KEY).filter(|_| from_h1).cloned();
+        let head = h2_head(&request).filter(|_| from_h1 == key.is_some());
+        let Some(head) = head else {
             return Err(ProxyError::client(Reason::BadRequest).into());
         };
         let body = request.body.take();
         let had_body = body.is_some();
-        match conn.start(head, body).await {
+        let started = match key {
+            Some(_) => conn.open(head).await.map_err(|error| (error, None)),
+            None => conn.start(head, body).await,
+        };
+        match started {
             Ok(exchange) => {
                 let mut exchange = Exchange::H2(exchange);
-                match self.wait(&mut exchange, &mut request).await {
-                    Ok(head) => {
+                match (self.wait(&mut exchange, &mut request).await, key) {
+                    (Ok(mut head), Some(key)) if head.status.is_success() => {
+                        websocket::consent(&mut head, &key);
+                        Ok(self.switch(exchange, head, None, false)?)
+                    }
+                    (Ok(head), _) => {
                         let tunnel = request.upgrade.is_some() && head.status.is_success();
                         Ok(self.respond(exchange, head, tunnel))
                     }
-                    Err(error) => Err(self.failed(error, request, had_body)),
+                    (Err(error), _) => Err(self.failed(error, request, had_body)),
                 }
             }
             Err((error, body)) => {
@@ -297,7 +316,7 @@ impl Attempt<'_> {
                 // The 100 a client waits for is sent when its body is first wanted.
                 HeadEvent::Interim(head) if head.status == StatusCode::CONTINUE => {}
                 HeadEvent::Interim(mut head) => {
-                    hop::strip_response(&mut head.headers, false);
+                    hop::strip_interim(&mut head.headers);
                     context.link.send_interim(head.status, &head.headers);
                 }
             }
@@ -331,7 +350,7 @@ impl Attempt<'_> {
         response
     }
 
-    /// Answers a 101: the connection becomes a tunnel.
+    /// Answers a 101, or an HTTP/2 endpoint's consent: the connection becomes a tunnel.
     fn switch(
         self,
         exchange: Exchange,
@@ -339,14 +358,12 @@ impl Attempt<'_> {
         client: Option<super::RequestBody>,
         extended: bool,
     ) -> Result<Response<Body>, ProxyError> {
-        let Exchange::H1(exchange) = exchange else {
-            return Err(ProxyError::proxy(Reason::Internal));
-        };
-        let conn = exchange.into_tunnel().ok_or_else(|| ProxyError::proxy(Reason::Internal))?;
-        let (stream, early) = conn.into_stream();
+        let taken = Far::take_over(exchange);
+        let (stream, early) = taken.ok_or_else(|| ProxyError::proxy(Reason::Internal))?;
         let idle = self.route.timeouts.tunnel_idle;
         let tunnel = Tunnel::new(stream, early, self.context.clone(), idle, self.watch);
         hop::strip_response(&mut head.headers, !extended);
+        head.headers.remove(CONTENT_LENGTH);
         let mut response = if extended {
             head.headers.remove("sec-websocket-accept");
             Response::new(Body::tunnel(TunnelBody::new(tunnel, client)))
@@ -396,6 +413,7 @@ fn h2_head(request: &Request) -> Option<http::Request<()>> {
     *head.headers_mut() = request.headers.clone();
     let headers = head.headers_mut();
     headers.remove(HOST);
+    headers.remove(SEC_WEBSOCKET_KEY);
     if request.takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }

@@ -92,6 +92,12 @@ pub fn strip_response(headers: &mut HeaderMap, upgraded: bool) {
     }
 }
 
+/// The same for an interim response, which has no body to speak of (RFC 9110 §8.6, RFC 9112 §6.1).
+pub fn strip_interim(headers: &mut HeaderMap) {
+    strip_response(headers, false);
+    headers.remove(CONTENT_LENGTH);
+}
+
 /// Takes out of a trailer section what only a head may say (RFC 9110 §6.5.1): framing, routing,
 /// authentication, how to read the content. `of_request` takes out what a client must not say,
 /// too: the names that are ours, and aliases with underscores.

@@ -17,6 +17,7 @@ mod rescue;
 mod stack;
 mod tunnel;
 mod watch;
+mod websocket;
 mod worker;
 
 pub use body::Body;
@@ -27,4 +28,4 @@ pub use request_body::{H2Body, IncomingBody, RequestBody};
 pub use rescue::ALLOWED_METHODS;
 pub use stack::{Stack, stack};
 pub use tunnel::Tunnel;
-pub use worker::Worker;
+pub use worker::{Worker, WorkerSnapshot};

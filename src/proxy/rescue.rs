@@ -103,6 +103,7 @@ fn message(reason: Reason) -> &'static str {
         Reason::RequestTimeout => "The request took longer than this route allows.",
         Reason::ResponseTimeout => "The service did not answer in time.",
         Reason::TunnelIdle => "The connection was idle for too long.",
+        Reason::UpgradeUnsupported => "The service takes no such switch of protocols.",
         Reason::UpstreamIdleTimeout => "The service stopped in the middle of its answer.",
         Reason::UpstreamIncomplete => "The service broke off its answer.",
         Reason::UpstreamProtocol => "The service sent an answer that is not valid HTTP.",

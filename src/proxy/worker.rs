@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::snapshot::SnapshotHandle;
+use crate::snapshot::{ListenerId, SnapshotHandle};
 use crate::telemetry::{AccessLogger, WorkerId};
 use crate::upstream::pool::Pools;
 use crate::util::random::Random;
@@ -38,6 +38,8 @@ pub struct Worker {
     pub access_log: AccessLogger,
     handle: Arc<SnapshotHandle>,
     current: RefCell<Option<WorkerSnapshot>>,
+    /// The one before, for a moment.
+    before: RefCell<Option<WorkerSnapshot>>,
     generation: Cell<u64>,
     draining: Cell<bool>,
     random: Cell<Random>,
@@ -53,6 +55,7 @@ impl Worker {
             access_log,
             handle,
             current: RefCell::new(None),
+            before: RefCell::new(None),
             generation: Cell::new(0),
             draining: Cell::new(false),
             random: Cell::new(Random::new(RandomState::new().hash_one(id.0))),
@@ -65,9 +68,24 @@ impl Worker {
         let generation = self.handle.generation();
         if generation != self.generation.get() {
             self.generation.set(generation);
-            *self.current.borrow_mut() = self.handle.load().map(Rc::new);
+            let before = self.current.replace(self.handle.load().map(Rc::new));
+            *self.before.borrow_mut() = before;
         }
         self.current.borrow().clone()
+    }
+
+    /// The newest snapshot that knows `listener`, as far as it is still at hand: a connection
+    /// that waited in the queue of a listener that was taken out is to get an answer.
+    pub fn snapshot_with(&self, listener: ListenerId) -> Option<WorkerSnapshot> {
+        let knows = |snapshot: &WorkerSnapshot| snapshot.listener(listener).is_some();
+        let current = self.snapshot().filter(knows);
+        current.or_else(|| self.before.borrow().clone().filter(knows))
+    }
+
+    /// Lets go of snapshots that are not in use any more; called now and then.
+    pub fn tidy(&self) {
+        self.before.take();
+        let _ = self.snapshot();
     }
 
     /// Whether the process is shutting down: connections are not kept.

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use super::connections::Place;
 use super::link::ClientTimeouts;
 use super::{Transport, WorkerCx, h1, h2, proxy_protocol};
-use crate::proxy::{ClientConn, HttpVersion, Stack};
+use crate::proxy::{ClientConn, HttpVersion, Stack, WorkerSnapshot};
 use crate::snapshot::{CompiledListener, ListenerId};
 use crate::tls::{PeerCertificate, ServerTls, handshake_kind, handshake_version};
 use crate::util::wheel::timeout;
@@ -23,15 +23,15 @@ use crate::util::wheel::timeout;
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves one accepted socket to its end.
+/// Serves one accepted socket to its end; `snapshot` is one that knows the listener.
 pub async fn serve<S: Stack>(
     worker: WorkerCx<S>,
+    snapshot: WorkerSnapshot,
     listener: ListenerId,
     tcp: TcpStream,
     peer: SocketAddr,
     place: Place,
 ) {
-    let Some(snapshot) = worker.proxy.snapshot() else { return };
     let Some(listener) = snapshot.listener(listener).cloned() else { return };
     let limits = snapshot.config.settings.limits.clone();
     drop(snapshot); // a long connection must not keep an old snapshot

@@ -18,6 +18,7 @@ use tokio::io::AsyncWriteExt;
 use super::connections::Place;
 use super::gate::GateLimits;
 use super::link::{ClientTimeouts, GateIo, H1Link, RawIo, Refusal};
+use super::refusal::Refused;
 use super::{Transport, WorkerCx};
 use crate::ir::Limits;
 use crate::proxy::{ALLOWED_METHODS, Body, ClientConn, Context, Inbound, IncomingBody, Stack};
@@ -177,14 +178,16 @@ async fn refuse<S: Stack>(
         Refusal::Gate(reject) => (reject.status(), reject.reason.as_str(), reject.mid_body),
         Refusal::HeadTimeout => (408, "head_timeout", false),
     };
-    let snapshot = worker.proxy.snapshot();
-    if let Some(listener) = snapshot.as_ref().and_then(|s| s.listener(conn.listener)) {
-        listener.metrics.rejected(worker.proxy.id, reason);
-    }
-    tracing::debug!(peer = %conn.peer, status, reason, "request refused");
     if answered {
-        return; // its head had passed: the answer was the request path's
+        // Its head had passed: the answer and the story were the request path's.
+        let snapshot = worker.proxy.snapshot();
+        if let Some(listener) = snapshot.as_ref().and_then(|s| s.listener(conn.listener)) {
+            listener.metrics.rejected(worker.proxy.id, reason);
+        }
+        tracing::debug!(peer = %conn.peer, status, reason, "request body refused");
+        return;
     }
+    Refused::from_line(status, reason, &link.begun_line()).tell(&worker.proxy, conn);
     let phrase = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
     let phrase = phrase.unwrap_or("Bad Request");
     let body = format!("{status} {phrase}\nThe request was refused ({reason}).\n");

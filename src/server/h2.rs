@@ -10,10 +10,12 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, TRANSFER_ENCODING, UPGRADE};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
 use super::connections::Place;
+use super::refusal::Refused;
 use super::{Transport, WorkerCx};
 use crate::ir::{Http2Options, Limits};
 use crate::proxy::{Body, ClientConn, ClientLink, Context, H2Body, Inbound, IncomingBody, Stack};
@@ -175,15 +177,19 @@ impl ServerStream {
         let crumbs = parts.headers.get_all(COOKIE).iter().count();
         if parts.headers.len() - crumbs.min(COOKIE_CRUMBS) > header_count || crumbs > COOKIE_CRUMBS
         {
-            return link.answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            refused(&parts, status, "too_many_headers").tell(&worker.proxy, &conn);
+            return link.answer(status);
         }
         if parts.uri.path_and_query().is_none() && parts.method != Method::CONNECT {
+            refused(&parts, StatusCode::BAD_REQUEST, "bad_target").tell(&worker.proxy, &conn);
             return link.answer(StatusCode::BAD_REQUEST);
         }
         if crumbs > 1 {
             join_cookies(&mut parts.headers);
         }
         let Some(length) = content_length(&parts.headers) else {
+            refused(&parts, StatusCode::BAD_REQUEST, "bad_length").tell(&worker.proxy, &conn);
             return link.answer(StatusCode::BAD_REQUEST);
         };
         let proceed = parts.headers.contains_key(EXPECT).then(|| {
@@ -202,6 +208,16 @@ impl ServerStream {
             tracing::debug!(%error, "HTTP/2 response broken off");
         }
     }
+}
+
+fn refused<'a>(
+    parts: &'a http::request::Parts,
+    status: StatusCode,
+    rule: &'static str,
+) -> Refused<'a> {
+    let target = parts.uri.path_and_query().map_or("-", PathAndQuery::as_str).as_bytes();
+    let method = parts.method.clone();
+    Refused { status: status.as_u16(), rule, method, version: parts.version, target }
 }
 
 /// The one length of a body; `None` where fields are no numbers or differ.

@@ -11,12 +11,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Transport;
-use super::gate::{Gate, GateLimits, Phase, Reject, Then};
+use super::gate::{Gate, GateLimits, Phase, Reject, Then, Verdict};
+use super::refusal::LONGEST_LINE;
 use crate::proxy::ClientLink;
 use crate::util::wheel::{Timer, Wheel};
 
@@ -67,6 +68,8 @@ pub struct H1Link {
     /// Between requests for so long that the parser and its buffers are not worth keeping.
     resting: Cell<bool>,
     refusal: Cell<Option<Refusal>>,
+    /// The first bytes of a head that did not come whole in one read, or was refused.
+    line: RefCell<Bytes>,
     reader: RefCell<Option<Waker>>,
     at_end: Cell<bool>,
     /// hyper has bytes of a response that are not on their way yet.
@@ -94,6 +97,7 @@ impl H1Link {
             idle_since: Cell::new(None),
             resting: Cell::new(false),
             refusal: Cell::new(None),
+            line: RefCell::default(),
             reader: RefCell::new(None),
             at_end: Cell::new(false),
             dirty: Cell::new(false),
@@ -122,6 +126,12 @@ impl H1Link {
     /// Why this side closes with an answer of its own.
     pub fn refusal(&self) -> Option<Refusal> {
         self.refusal.get()
+    }
+
+    /// The first bytes of the head under way, or of the one that was refused; empty where they
+    /// are not known.
+    pub fn begun_line(&self) -> Bytes {
+        self.line.borrow().clone()
     }
 
     /// Whether the client closed its side.
@@ -199,7 +209,7 @@ impl H1Link {
             self.at_end.set(true);
             return Poll::Ready(Ok(()));
         }
-        let verdict = self.gate.borrow_mut().inspect(read);
+        let verdict = self.inspect(read);
         if verdict.pass < read.len() {
             let kept = read.get(verdict.pass..).unwrap_or_default();
             // What follows the held part in the stream comes after it.
@@ -234,6 +244,28 @@ impl H1Link {
             Ok(()) | Err(_) => self.at_end.set(true),
         }
         Poll::Ready(())
+    }
+
+    /// Shows the gate what was read, and remembers how a head begins that may yet be refused.
+    fn inspect(&self, read: &[u8]) -> Verdict {
+        let mut gate = self.gate.borrow_mut();
+        let (between, heads) = (gate.phase() == Phase::Idle, gate.heads());
+        let verdict = gate.inspect(read);
+        let begun = match verdict.then {
+            Then::Reject(reject) if !reject.mid_body => read.get(verdict.pass..),
+            _ => (gate.phase() == Phase::Head && gate.heads() == heads).then_some(read),
+        };
+        if let Some(begun) = begun {
+            let first = between || verdict.pass > 0 && gate.phase() == Phase::Rejected;
+            let length = begun.len().min(LONGEST_LINE);
+            if first {
+                let begun = begun.get(..length).unwrap_or_default();
+                *self.line.borrow_mut() = Bytes::copy_from_slice(begun);
+            }
+        } else if !self.line.borrow().is_empty() {
+            self.line.borrow_mut().clear();
+        }
+        verdict
     }
 
     fn note_phase(&self) {

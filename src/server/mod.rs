@@ -11,6 +11,7 @@ mod h1;
 mod h2;
 mod link;
 pub mod proxy_protocol;
+mod refusal;
 pub mod sockets;
 mod transport;
 mod worker;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::accept;
 use super::calls::Calls;
@@ -101,25 +103,25 @@ async fn sweep(worker: Rc<Worker>) {
         ticks.tick().await;
         worker.pools.sweep(Instant::now());
         // An idle worker lets go of an old snapshot, too.
-        let _ = worker.snapshot();
+        worker.tidy();
     }
 }
 
 async fn obey<S: Stack>(cx: WorkerCx<S>, mut commands: mpsc::UnboundedReceiver<Command>) {
     // A listener accepts for as long as its sender is kept.
-    let mut listeners: HashMap<ListenerId, oneshot::Sender<()>> = HashMap::new();
+    let mut listeners: HashMap<ListenerId, (oneshot::Sender<()>, JoinHandle<()>)> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Adopt(listener, socket, peer) => {
-                if let Ok(socket) = tokio::net::TcpStream::from_std(socket) {
+                if let Ok(socket) = adopt(socket) {
                     start(&cx, listener, socket, peer);
                 }
             }
             Command::Listen(id, socket) => match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
                     let (keep, stop) = oneshot::channel();
-                    tokio::task::spawn_local(listen(cx.clone(), id, socket, stop));
-                    listeners.insert(id, keep);
+                    let task = tokio::task::spawn_local(listen(cx.clone(), id, socket, stop));
+                    listeners.insert(id, (keep, task));
                 }
                 Err(error) => tracing::error!(%error, "a worker cannot use its listener"),
             },
@@ -130,23 +132,25 @@ async fn obey<S: Stack>(cx: WorkerCx<S>, mut commands: mpsc::UnboundedReceiver<C
                 cx.proxy.drain();
                 cx.connections.wake_all();
             }
-            Command::Close => {
-                listeners.clear();
-                // Accepting ends first: what still waits in a queue is served, too.
-                tokio::task::yield_now().await;
-                cx.connections.close();
-                break;
-            }
+            Command::Close => break,
         }
     }
-    // Another worker may have handed a connection over before it was told to close itself.
-    while let Ok(command) = commands.try_recv() {
+    // From here on no hand-over succeeds: whoever tries one keeps the connection. Those that did
+    // succeed are served.
+    commands.close();
+    while let Some(command) = commands.recv().await {
         if let Command::Adopt(listener, socket, peer) = command
-            && let Ok(socket) = tokio::net::TcpStream::from_std(socket)
+            && let Ok(socket) = adopt(socket)
         {
             start(&cx, listener, socket, peer);
         }
     }
+    // Accepting ends first: what still waits in a queue is served, too.
+    for (stop, ended) in std::mem::take(&mut listeners).into_values() {
+        drop(stop);
+        let _ = ended.await;
+    }
+    cx.connections.close();
     std::future::poll_fn(|task| cx.connections.poll_empty(task)).await;
 }
 
@@ -159,9 +163,8 @@ async fn listen<S: Stack>(
     loop {
         let accepted = tokio::select! {
             biased;
+            _ = &mut stop => break,
             accepted = socket.accept() => accepted,
-            // Only once the queue is empty: clients in it believe to be connected.
-            _ = &mut stop => return,
         };
         match accepted {
             Ok((tcp, peer)) => admit(&cx, id, tcp, peer),
@@ -174,6 +177,25 @@ async fn listen<S: Stack>(
             }
         }
     }
+    // Clients in the queue believe to be connected. The runtime may not have heard of them yet:
+    // the socket itself is asked.
+    let Ok(socket) = socket.into_std() else { return };
+    loop {
+        match socket.accept() {
+            Ok((tcp, peer)) => {
+                let tcp = tcp.set_nonblocking(true).and_then(|()| adopt(tcp));
+                if let Ok(tcp) = tcp {
+                    admit(&cx, id, tcp, peer);
+                }
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn adopt(tcp: TcpStream) -> std::io::Result<tokio::net::TcpStream> {
+    tokio::net::TcpStream::from_std(tcp)
 }
 
 fn is_of_one_connection(error: &std::io::Error) -> bool {
@@ -196,17 +218,25 @@ fn admit<S: Stack>(cx: &WorkerCx<S>, id: ListenerId, tcp: tokio::net::TcpStream,
     let own = cx.peers.open.get(cx.proxy.id.0).map_or(0, |open| open.load(Ordering::Relaxed));
     let least = counts.enumerate().min_by_key(|(_, count)| *count);
     let other = least.filter(|(_, count)| own > count + count / 4 + 8);
-    match other.and_then(|(least, _)| cx.peers.commands.get(least)) {
-        None => start(cx, id, tcp, peer),
-        Some(commands) => {
-            if let Ok(socket) = tcp.into_std() {
-                let _ = commands.send(Command::Adopt(id, socket, peer));
-            }
-        }
+    let Some(commands) = other.and_then(|(least, _)| cx.peers.commands.get(least)) else {
+        return start(cx, id, tcp, peer);
+    };
+    let Ok(socket) = tcp.into_std() else { return };
+    // A worker that is about to end takes nothing more.
+    if let Err(SendError(Command::Adopt(id, socket, peer))) =
+        commands.send(Command::Adopt(id, socket, peer))
+        && let Ok(tcp) = adopt(socket)
+    {
+        start(cx, id, tcp, peer);
     }
 }
 
 fn start<S: Stack>(cx: &WorkerCx<S>, id: ListenerId, tcp: tokio::net::TcpStream, peer: SocketAddr) {
+    // Looked up before anything is awaited: a listener on its way out is known for a moment only.
+    let Some(snapshot) = cx.proxy.snapshot_with(id) else { return };
     let place = cx.connections.enter();
-    tokio::task::spawn_local(accept::serve(cx.clone(), id, tcp, peer, place));
+    tokio::task::spawn_local(accept::serve(cx.clone(), snapshot, id, tcp, peer, place));
 }
+
+#[cfg(test)]
+mod tests;

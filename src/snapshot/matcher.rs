@@ -175,7 +175,7 @@ impl HeaderCondition {
         match &self.value {
             Value::Exact(wanted) => equals_joined(wanted.as_bytes(), first, rest, separator),
             Value::Secret(wanted) => equals_joined(wanted.expose(), first, rest, separator),
-            Value::Pattern(pattern) => {
+            Value::Pattern(pattern) | Value::SecretPattern(pattern) => {
                 let mut rest = rest.peekable();
                 if rest.peek().is_none() {
                     return pattern.matches(first);
@@ -225,7 +225,9 @@ impl QueryCondition {
         match &self.value {
             Value::Exact(wanted) => value.equals(wanted.as_bytes()),
             Value::Secret(wanted) => value.equals(wanted.expose()),
-            Value::Pattern(pattern) => value.test(|value| pattern.matches(value)),
+            Value::Pattern(pattern) | Value::SecretPattern(pattern) => {
+                value.test(|value| pattern.matches(value))
+            }
             Value::Present => true,
         }
     }
@@ -237,6 +239,7 @@ enum Value {
     Pattern(Arc<Pattern>),
     Present,
     Secret(SecretBytes),
+    SecretPattern(Arc<Pattern>),
 }
 
 impl Value {
@@ -246,6 +249,7 @@ impl Value {
             ValueMatch::Present => Self::Present,
             ValueMatch::Regex(text) => Self::Pattern(patterns.obtain(text)?),
             ValueMatch::Secret(wanted) => Self::Secret(wanted.clone()),
+            ValueMatch::SecretRegex(text) => Self::SecretPattern(patterns.obtain_secret(text)?),
         })
     }
 }
@@ -258,6 +262,7 @@ impl fmt::Display for Value {
             Self::Pattern(pattern) => write!(f, "does not match \"{}\"", pattern.as_str()),
             Self::Present => f.write_str("is absent"),
             Self::Secret(_) => f.write_str("is not the secret value"),
+            Self::SecretPattern(_) => f.write_str("does not match the secret expression"),
         }
     }
 }

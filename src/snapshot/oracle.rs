@@ -68,6 +68,9 @@ fn value(wanted: &ValueMatch, found: &[u8]) -> bool {
         ValueMatch::Present => true,
         ValueMatch::Secret(wanted) => wanted.expose() == found,
         ValueMatch::Regex(text) => full_match(text, found),
+        ValueMatch::SecretRegex(text) => {
+            std::str::from_utf8(text.expose()).is_ok_and(|text| full_match(text, found))
+        }
     }
 }
 

@@ -7,15 +7,23 @@ use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use crate::ir::SecretBytes;
+
 /// The largest compiled expression in bytes. The crate's own 10 MiB would let one configuration of
 /// a few hundred expressions take gigabytes.
 const SIZE_LIMIT: usize = 1 << 20;
 
 /// An expression that matches a value only as a whole.
-#[derive(Debug)]
 pub(super) struct Pattern {
     text: Box<str>,
     regex: Regex,
+}
+
+impl std::fmt::Debug for Pattern {
+    /// Without the expression, which may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pattern").finish_non_exhaustive()
+    }
 }
 
 impl Pattern {
@@ -50,7 +58,7 @@ fn build(text: &str) -> Result<Regex, String> {
 }
 
 /// The expressions of one host while it is compiled: equal texts share one automaton.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Patterns(HashMap<Box<str>, Result<Arc<Pattern>, String>>);
 
 impl Patterns {
@@ -62,6 +70,14 @@ impl Patterns {
         let pattern = Pattern::compile(text).map(Arc::new);
         self.0.insert(text.into(), pattern.clone());
         pattern
+    }
+
+    /// The same for an expression that neither an error nor `Debug` may show.
+    pub(super) fn obtain_secret(&mut self, text: &SecretBytes) -> Result<Arc<Pattern>, String> {
+        let unusable = || "the secret regular expression is not usable".to_owned();
+        let text = std::str::from_utf8(text.expose()).map_err(|_| unusable())?;
+        let pattern = self.obtain(text).map_err(|_| unusable())?;
+        Ok(pattern)
     }
 }
 

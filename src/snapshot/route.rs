@@ -97,7 +97,6 @@ impl std::fmt::Debug for Targets {
 }
 
 /// A fixed response.
-#[derive(Debug)]
 pub struct FixedResponse {
     /// The status.
     pub status: StatusCode,
@@ -105,6 +104,17 @@ pub struct FixedResponse {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+impl std::fmt::Debug for FixedResponse {
+    /// Without the body, which may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FixedResponse")
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            .field("body_bytes", &self.body.len())
+            .finish()
+    }
 }
 
 impl FixedResponse {
@@ -118,7 +128,7 @@ impl FixedResponse {
             let text = HeaderValue::from_static("text/plain; charset=utf-8");
             headers.insert(http::header::CONTENT_TYPE, text);
         }
-        let body = Bytes::copy_from_slice(respond.body.as_bytes());
+        let body = Bytes::copy_from_slice(respond.body.expose());
         Self { status: respond.status, headers, body }
     }
 }

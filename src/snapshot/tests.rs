@@ -90,7 +90,7 @@ impl Request {
 fn sample(value: &ValueMatch) -> &[u8] {
     match value {
         ValueMatch::Exact(text) => text.as_bytes(),
-        ValueMatch::Present | ValueMatch::Regex(_) => b"2",
+        ValueMatch::Present | ValueMatch::Regex(_) | ValueMatch::SecretRegex(_) => b"2",
         ValueMatch::Secret(secret) => secret.expose(),
     }
 }

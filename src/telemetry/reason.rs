@@ -52,6 +52,8 @@ pub enum Reason {
     ResponseTimeout,
     /// The upgraded connection was idle for too long.
     TunnelIdle,
+    /// The upstream speaks a protocol in which this upgrade does not exist.
+    UpgradeUnsupported,
     /// The upstream sent nothing for too long in the middle of a body.
     UpstreamIdleTimeout,
     /// The upstream ended its response early.
@@ -66,7 +68,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order of its discriminant.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::None,
         Self::BadRequest,
         Self::BodyTooLarge,
@@ -89,6 +91,7 @@ impl Reason {
         Self::Respond,
         Self::ResponseTimeout,
         Self::TunnelIdle,
+        Self::UpgradeUnsupported,
         Self::UpstreamIdleTimeout,
         Self::UpstreamIncomplete,
         Self::UpstreamProtocol,
@@ -121,6 +124,7 @@ impl Reason {
             Self::Respond => "respond",
             Self::ResponseTimeout => "response_timeout",
             Self::TunnelIdle => "tunnel_idle",
+            Self::UpgradeUnsupported => "upgrade_unsupported",
             Self::UpstreamIdleTimeout => "upstream_idle_timeout",
             Self::UpstreamIncomplete => "upstream_incomplete",
             Self::UpstreamProtocol => "upstream_protocol",

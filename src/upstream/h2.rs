@@ -1,16 +1,21 @@
 //! HTTP/2 towards endpoints (RFC 9113): one connection carries many exchanges.
 
+mod stream;
+
+pub use stream::H2Stream;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, RecvStream, SendStream};
-use http::Request;
+use http::{Method, Request, StatusCode};
 use http_body::{Body, Frame};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::error::{ProxyError, Replay};
@@ -25,6 +30,8 @@ const MAX_SEND_BUFFER: usize = 128 * 1024;
 /// Streams this side resets over a connection's life before it gives up on the peer. The
 /// library's default is meant for servers: cancelled gRPC calls would use it up.
 const MAX_LOCAL_RESETS: usize = 100_000;
+/// How long the end of a stream may come after a response that has no body.
+const END_WAIT: Duration = Duration::from_secs(5);
 
 /// A connection many exchanges share. Cloning shares it.
 #[derive(Clone)]
@@ -40,8 +47,10 @@ struct Shared {
     created: Instant,
     server_name: Option<Arc<str>>,
     task: RefCell<Option<AbortHandle>>,
-    /// Until the peer's settings are known to have arrived.
+    /// Until somebody wants to know whether the peer's settings have arrived.
     unsettled: RefCell<Option<PingPong>>,
+    /// Closed once they have.
+    settled: Rc<Semaphore>,
 }
 
 impl H2Conn {
@@ -72,6 +81,7 @@ impl H2Conn {
             server_name,
             task: RefCell::new(None),
             unsettled: RefCell::new(connection.ping_pong()),
+            settled: Rc::new(Semaphore::new(0)),
         });
         let open = Open::new(endpoint, worker);
         let weak = Rc::downgrade(&shared);
@@ -124,9 +134,15 @@ impl H2Conn {
     /// ping (RFC 9113 §3.4).
     pub async fn settled(&self) {
         let unsettled = self.shared.unsettled.borrow_mut().take();
+        // Whoever asks first may go away; the others wait for the same answer.
         if let Some(mut ping) = unsettled {
-            let _ = ping.ping(Ping::opaque()).await;
+            let settled = self.shared.settled.clone();
+            tokio::task::spawn_local(async move {
+                let _ = ping.ping(Ping::opaque()).await;
+                settled.close();
+            });
         }
+        let _ = self.shared.settled.acquire().await;
     }
 
     /// Whether the peer takes extended CONNECT (RFC 8441), as far as it has told.
@@ -143,29 +159,52 @@ impl H2Conn {
     where
         B: Body<Data = Bytes, Error = ProxyError> + Unpin + 'static,
     {
+        let (mut exchange, stream) = match self.send(request, body.is_none()).await {
+            Ok(sent) => sent,
+            Err(error) => return Err((error, body)),
+        };
+        exchange.replay = if body.is_some() { Replay::Never } else { Replay::Unwritten };
+        exchange.task = body.map(|body| {
+            let upload = exchange.upload.clone();
+            tokio::task::spawn_local(async move { upload.run(body, stream).await }).abort_handle()
+        });
+        exchange.upload.done.set(exchange.task.is_none());
+        Ok(exchange)
+    }
+
+    /// Starts an extended CONNECT (RFC 8441 §4) whose two directions are taken over with
+    /// [`H2Exchange::into_tunnel`] once it is answered.
+    pub async fn open(&self, request: Request<()>) -> Result<H2Exchange, ProxyError> {
+        let (mut exchange, stream) = self.send(request, false).await?;
+        exchange.open = Some(stream);
+        exchange.upload.done.set(true);
+        Ok(exchange)
+    }
+
+    async fn send(
+        &self,
+        request: Request<()>,
+        over: bool,
+    ) -> Result<(H2Exchange, SendStream<Bytes>), ProxyError> {
         let unwritten = |error: h2::Error| {
             self.shared.closed.set(true);
             ProxyError::upstream(Reason::UpstreamReset).because(error).replay(Replay::Unwritten)
         };
-        let lease = Lease::new(&self.shared);
-        let mut send = match self.send.clone().ready().await {
-            Ok(send) => send,
-            Err(error) => return Err((unwritten(error), body)),
+        let lease = Rc::new(Lease::new(&self.shared));
+        let asked = Asked::by(request.method());
+        let mut send = self.send.clone().ready().await.map_err(unwritten)?;
+        let (response, stream) = send.send_request(request, over).map_err(unwritten)?;
+        let exchange = H2Exchange {
+            response: Some(response),
+            body: None,
+            asked,
+            replay: Replay::Unwritten,
+            upload: Rc::default(),
+            task: None,
+            open: None,
+            lease,
         };
-        let (response, stream) = match send.send_request(request, body.is_none()) {
-            Ok(sent) => sent,
-            Err(error) => return Err((unwritten(error), body)),
-        };
-        let replay = if body.is_some() { Replay::Never } else { Replay::Unwritten };
-        let upload = Rc::new(Upload::default());
-        let task = body.map(|body| {
-            let upload = upload.clone();
-            tokio::task::spawn_local(async move { upload.run(body, stream).await }).abort_handle()
-        });
-        if task.is_none() {
-            upload.done.set(true);
-        }
-        Ok(H2Exchange { response: Some(response), body: None, replay, upload, task, _lease: lease })
+        Ok((exchange, stream))
     }
 }
 
@@ -287,10 +326,13 @@ where
 pub struct H2Exchange {
     response: Option<ResponseFuture>,
     body: Option<Incoming>,
+    asked: Asked,
     replay: Replay,
     upload: Rc<Upload>,
     task: Option<AbortHandle>,
-    _lease: Lease,
+    /// The way to the endpoint, for a tunnel.
+    open: Option<SendStream<Bytes>>,
+    lease: Rc<Lease>,
 }
 
 struct Incoming {
@@ -312,9 +354,13 @@ impl H2Exchange {
         self.upload.progress.get() + self.body.as_ref().map_or(0, |body| body.progress)
     }
 
-    /// Whether the response is complete.
+    /// Whether the response is complete: one that cannot have a body is as soon as its head is
+    /// there.
     pub fn is_over(&self) -> bool {
-        self.body.as_ref().is_some_and(|body| body.stream.is_end_stream())
+        match &self.body {
+            Some(body) => body.stream.is_end_stream(),
+            None => self.response.is_none(),
+        }
     }
 
     /// Waits for the next response head.
@@ -337,7 +383,16 @@ impl H2Exchange {
             Ok(response) => {
                 let (parts, stream) = response.into_parts();
                 self.response = None;
-                self.body = Some(Incoming { stream, owed: 0, progress: 0, data_over: false });
+                if !parts.status.is_success()
+                    && let Some(mut open) = self.open.take()
+                {
+                    let _ = open.send_data(Bytes::new(), true);
+                }
+                if self.asked.has_body(parts.status) {
+                    self.body = Some(Incoming { stream, owed: 0, progress: 0, data_over: false });
+                } else if !stream.is_end_stream() {
+                    tokio::task::spawn_local(see_end(stream, self.lease.clone()));
+                }
                 let head = ResponseHead { status: parts.status, headers: parts.headers };
                 Poll::Ready(Ok(HeadEvent::Final(head)))
             }
@@ -376,6 +431,12 @@ impl H2Exchange {
         }
     }
 
+    /// The stream as a pipe, after the consent to an extended CONNECT.
+    pub fn into_tunnel(mut self) -> Option<H2Stream> {
+        let body = self.body.take()?;
+        Some(H2Stream::new(self.open.take()?, body.stream, self.lease.clone()))
+    }
+
     fn stream_error(&self, error: h2::Error) -> ProxyError {
         // RFC 9113 §8.7: a refused stream, or one above a GOAWAY's last, was not acted upon.
         let refused = error.is_remote()
@@ -389,6 +450,39 @@ impl H2Exchange {
     fn body_error(&self, error: h2::Error) -> ProxyError {
         ProxyError::upstream(Reason::UpstreamReset).because(error)
     }
+}
+
+/// As much of the method as its response depends on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Connect,
+    Head,
+    Other,
+}
+
+impl Asked {
+    fn by(method: &Method) -> Self {
+        match *method {
+            Method::CONNECT => Self::Connect,
+            Method::HEAD => Self::Head,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the response may have a body (RFC 9110 §6.4.1).
+    fn has_body(self, status: StatusCode) -> bool {
+        match status {
+            StatusCode::NO_CONTENT => self == Self::Connect,
+            StatusCode::NOT_MODIFIED => false,
+            _ => self != Self::Head,
+        }
+    }
+}
+
+/// Waits for the end of a stream on which nothing more is to come. Letting go of it at once would
+/// reset it, and servers count resets against their peers.
+async fn see_end(mut stream: RecvStream, _lease: Rc<Lease>) {
+    let _ = tokio::time::timeout(END_WAIT, stream.data()).await;
 }
 
 impl Drop for H2Exchange {

@@ -122,6 +122,9 @@ async fn a_running_proxy_tells_its_status_routes_explanations_and_traffic() {
     let status = asked(&proxy, &["status"]).await;
     assert_eq!(status.status.code(), Some(0), "{}", err(&status));
     assert!(out(&status).contains(": ready") && out(&status).contains("listener       web"));
+    for text in [", 1 upstream\n", ", 0 connections\n"] {
+        assert!(out(&status).contains(text), "no {text:?}: {}", out(&status));
+    }
     let routes = asked(&proxy, &["routes"]).await;
     assert!(out(&routes).contains("fixed") && out(&routes).contains("respond 418"));
     let web = proxy.web();

@@ -573,3 +573,22 @@ hosts: { "*": { routes: [ { path: /only, respond: {} } ] } }
     assert_eq!((head.status, head.body.len()), (404, 0));
     assert_eq!(client.request("GET", "t", "/only").await.status, 200, "the connection goes on");
 }
+
+#[tokio::test]
+async fn the_log_of_a_request_that_every_endpoint_refused_names_the_last_one_and_why() {
+    let (dead, gone) = (reserve(), reserve());
+    let config = format!("access_log: true\n{}", one(r#""@dead@", "@gone@""#, ""));
+    let proxy = Proxy::start(&config, &[("dead", &dead), ("gone", &gone)]).await;
+    get(proxy.web(), "t", "/lost").await.assert_refused(503, "connect_failed");
+    let line = proxy.stdout_line("a line", |line| line.contains("/lost")).await;
+    let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((&entry["status"], &entry["reason"]), (&503.into(), &"connect_failed".into()));
+    assert_eq!((&entry["upstream"], &entry["attempts"]), (&"app".into(), &2.into()));
+    let endpoint = entry["endpoint"].as_str().unwrap_or_default();
+    assert!([dead.to_string(), gone.to_string()].contains(&endpoint.to_owned()), "{entry}");
+    let metrics = proxy.metrics().await;
+    let none = metrics.sum("portcullis_upstream_no_endpoint_total", &[("upstream", "app")]);
+    assert_eq!(none, 0.0, "there were endpoints");
+    let retries = metrics.sum("portcullis_upstream_retries_total", &[("upstream", "app")]);
+    assert_eq!(retries, 1.0, "an attempt that was not made is no retry");
+}

@@ -487,3 +487,28 @@ upstreams: { app: { endpoints: ["@app@"] } }
     assert_eq!(seen.joined("x-forwarded-for"), "::1");
     assert_eq!(seen.joined("x-forwarded-host"), web.to_string());
 }
+
+#[tokio::test]
+async fn interim_responses_say_nothing_of_a_body() {
+    let app = Backend::answering(
+        "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nContent-Length: 5\r\n\r\n\
+         HTTP/1.1 103 Early Hints\r\nLink: </b.css>\r\nTransfer-Encoding: chunked\r\n\r\n\
+         HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    )
+    .await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut client = Client::connect(proxy.web()).await;
+    let response = client.request("GET", "t", "/").await;
+    assert_eq!((response.text().as_str(), response.interim.len()), ("ok", 2));
+    for (_, headers) in &response.interim {
+        assert!(headers.has("link"), "{headers:?}");
+        assert!(!headers.has("content-length"), "{headers:?}");
+        assert!(!headers.has("transfer-encoding"), "{headers:?}");
+    }
+    let mut h2 = H2::connect(proxy.web()).await;
+    let response = h2.get("t", "/").await;
+    assert_eq!((response.text().as_str(), response.interim.len()), ("ok", 2));
+    for interim in &response.interim {
+        assert!(!interim.headers().contains_key("content-length"), "{interim:?}");
+    }
+}

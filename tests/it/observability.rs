@@ -405,3 +405,141 @@ async fn label_sets_are_as_declared() {
         assert_eq!(metrics.label_names(family), expected, "{family}");
     }
 }
+
+#[tokio::test]
+async fn requests_refused_before_they_were_understood_are_logged_with_the_rule_they_broke() {
+    let app = Server::echo().await;
+    let proxy = start(&app).await;
+    for (request, status, path, rule) in [
+        ("GET /one HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "/one", "bad_host"),
+        ("PUT /two?x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "/two", "repeated_host"),
+        ("GET /three HTTP/1.1\r\n\r\n", 400, "/three", "no_host"),
+        ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 405, "-", "connect"),
+        ("BR{KEN\r\n\r\n", 400, "-", "bad_method"),
+    ] {
+        let mut client = Client::connect(proxy.web()).await;
+        client.send(request).await;
+        assert_eq!(client.response().await.status, status, "{request:?}");
+        let local = client.local.to_string();
+        let line = proxy.stdout_line(request, |line| line.contains(&local)).await;
+        let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(entry["status"], status, "{entry}");
+        assert_eq!(entry["reason"], "bad_request", "{entry}");
+        assert_eq!(entry["detail"], rule, "{entry}");
+        assert_eq!(entry["path"].as_str().unwrap_or("-"), path, "{entry}");
+        assert_eq!(entry["listener"], "web");
+        assert!(entry["route"].is_null() && entry["upstream"].is_null(), "{entry}");
+    }
+    // Over HTTP/2 the same: a Host that contradicts the authority.
+    let mut h2 = H2::connect(proxy.web()).await;
+    let request = http::Request::get("http://a.example/four").header("host", "b.example");
+    let response = h2.request(request.body(()).expect("a request"), None, None).await;
+    assert_eq!(response.status, 400);
+    let line = proxy.stdout_line("a line", |line| line.contains("/four")).await;
+    let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((&entry["status"], &entry["reason"]), (&400.into(), &"bad_request".into()));
+    // And a request behind a good one on the same connection is one line of its own.
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send("GET /good HTTP/1.1\r\nHost: t\r\n\r\nGET /bad HTTP/1.1\r\nHost: a b\r\n\r\n")
+        .await;
+    assert_eq!(client.response().await.status, 200);
+    assert_eq!(client.response().await.status, 400);
+    let line = proxy.stdout_line("a line", |line| line.contains("/bad")).await;
+    assert!(line.contains("bad_host") && !line.contains("/good"), "{line}");
+}
+
+#[tokio::test]
+async fn a_response_without_a_body_is_complete_however_http_2_ends_it() {
+    // Heads of their own, the end in an empty DATA frame behind them, as some servers do.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut connection) = h2::server::handshake(stream).await else { continue };
+            tokio::spawn(async move {
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let status: u16 = request.uri().path()[1..].parse().expect("a status");
+                    let response = http::Response::builder().status(status).body(());
+                    let response = response.expect("a response");
+                    let mut send = respond.send_response(response, false).expect("open");
+                    tokio::spawn(async move {
+                        pass(std::time::Duration::from_millis(50)).await;
+                        let _ = send.send_data(bytes::Bytes::new(), true);
+                    });
+                }
+            });
+        }
+    });
+    let proxy = Proxy::start(
+        &CONFIG
+            .replace("endpoints: [\"@app@\", \"@dead@\"]", "protocol: h2c, endpoints: [\"@app@\"]"),
+        &[("app", &address)],
+    )
+    .await;
+    for (method, path) in [("HEAD", "/200"), ("GET", "/204"), ("GET", "/304")] {
+        let mut client = Client::connect(proxy.web()).await;
+        client.send(format!("{method} {path}?h1 HTTP/1.1\r\nHost: t\r\n\r\n")).await;
+        let response = client.try_response(true).await.expect("a response");
+        assert_eq!(response.status.to_string(), path[1..]);
+        let mut h2 = H2::connect(proxy.web()).await;
+        let request = http::Request::builder().method(method).uri(format!("http://t{path}?h2"));
+        let response = h2.request(request.body(()).expect("a request"), None, None).await;
+        assert_eq!(response.status.to_string(), path[1..]);
+        for client in ["h1", "h2"] {
+            let mark = format!("\"query\":\"{client}\"");
+            let is_it = |line: &str| line.contains(path) && line.contains(&mark);
+            let line = proxy.stdout_line("a line", is_it).await;
+            let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            assert_eq!(entry["reason"], "-", "{method} {entry}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_came_out_of_a_secret_file_shows_in_no_dump_but_works() {
+    let setup = Setup::new(
+        r#"
+listeners: { web: { bind: "@web@" } }
+hosts:
+  "*":
+    routes:
+      - { name: key, path: /key, headers: { x-key: { regex: "${file:token}[0-9]" } }, respond: { body: in } }
+      - { name: ask, path: /ask, query: { key: { regex: "${file:token}[0-9]" } }, respond: { body: in } }
+      - { name: text, path: /text, respond: { body: "this is ${file:token}" } }
+      - { name: json, path: /json, respond: { json: { a: [ "${file:token}" ] } } }
+      - { name: open, path: /open, respond: { body: public } }
+"#,
+    );
+    let proxy = setup.file("token", "s3cr3t-t0ken").start().await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("GET /key HTTP/1.1\r\nHost: t\r\nX-Key: s3cr3t-t0ken7\r\n\r\n").await;
+    assert_eq!(client.response().await.text(), "in");
+    assert_eq!(client.request("GET", "t", "/key").await.status, 404);
+    assert_eq!(client.request("GET", "t", "/ask?key=s3cr3t-t0ken7").await.text(), "in");
+    assert_eq!(client.request("GET", "t", "/text").await.text(), "this is s3cr3t-t0ken");
+    let json = client.request("GET", "t", "/json").await;
+    assert_eq!(json.json()["a"][0], "s3cr3t-t0ken");
+    for path in [
+        "/api/config",
+        "/api/routes",
+        "/api/explain?url=http://t/key",
+        "/api/explain?url=http://t/ask%3Fkey=1",
+        "/api/explain?url=http://t/text",
+    ] {
+        let response = proxy.admin(path).await;
+        assert_eq!(response.status, 200, "{path}: {response}");
+        assert!(!response.text().contains("s3cr3t"), "{path} shows a secret: {response}");
+    }
+    assert!(proxy.admin("/api/config").await.text().contains("public"), "the others are shown");
+    let output = tokio::task::spawn_blocking({
+        let admin = proxy.addr("admin").to_string();
+        move || {
+            let mut command = std::process::Command::new(portcullis());
+            command.args(["explain", "http://t/key", "--admin", &admin]).output()
+        }
+    });
+    let output = output.await.expect("no panic").expect("the binary starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("key") && !text.contains("s3cr3t"), "{text}");
+}

@@ -1,10 +1,13 @@
 //! WebSocket and other upgrades, over HTTP/1 and by extended CONNECT over HTTP/2.
 
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use h2::ext::Protocol;
 use http::{Method, Request};
+use tokio::net::TcpListener;
 
 use crate::harness::*;
 
@@ -235,4 +238,147 @@ upstreams: { app: { endpoints: ["@app@"] } }
     assert_eq!(socket.next().await, None, "silence ends it");
     assert!(last.elapsed() >= Duration::from_secs(1), "not before its time");
     assert!(last.elapsed() <= Duration::from_millis(3000), "nor much later");
+}
+
+/// A back end that speaks only HTTP/2, and sends back every WebSocket frame of an extended
+/// CONNECT where `takes_connect`; the heads it saw go into the list.
+async fn http2_backend(takes_connect: bool) -> (SocketAddr, Arc<Mutex<Vec<Request<()>>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let heads = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut builder = h2::server::Builder::new();
+            if takes_connect {
+                builder.enable_connect_protocol();
+            }
+            let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { continue };
+            let heads = Arc::clone(&heads);
+            tokio::spawn(async move {
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    let (parts, body) = request.into_parts();
+                    let head = Request::from_parts(parts, ());
+                    heads.lock().expect("no holder panics").push(head.clone());
+                    tokio::spawn(serve_http2(head, body, respond));
+                }
+            });
+        }
+    });
+    (address, seen)
+}
+
+async fn serve_http2(
+    head: Request<()>,
+    mut body: h2::RecvStream,
+    mut respond: h2::server::SendResponse<Bytes>,
+) {
+    let mut response = http::Response::builder().header("sec-websocket-protocol", "chat");
+    if head.uri().path() == "/closed" {
+        response = response.status(403);
+    }
+    let response = response.body(()).expect("a response");
+    let Ok(mut send) = respond.send_response(response, head.uri().path() == "/closed") else {
+        return;
+    };
+    if head.method() != Method::CONNECT {
+        let _ = send.send_data(Bytes::from_static(b"plain"), true);
+        return;
+    }
+    let mut buffer = BytesMut::new();
+    while let Some(Ok(data)) = body.data().await {
+        let _ = body.flow_control().release_capacity(data.len());
+        buffer.extend_from_slice(&data);
+        while let Some(frame) = parse(&mut buffer) {
+            let opcode = if frame.opcode == 8 { Opcode::Close } else { Opcode::Text };
+            let back = self::frame(opcode, &frame.payload, false);
+            let _ = send.send_data(back.into(), false);
+        }
+    }
+    let _ = send.send_data(frame(Opcode::Text, b"bye", false).into(), true);
+}
+
+fn to_http2(address: SocketAddr) -> String {
+    format!(
+        r#"
+access_log: true
+listeners: {{ web: {{ bind: "@web@" }} }}
+hosts: {{ "*": {{ routes: [ {{ path: /, upstream: app }} ] }} }}
+upstreams: {{ app: {{ protocol: h2c, endpoints: ["{address}"] }} }}
+"#
+    )
+}
+
+#[tokio::test]
+async fn a_websocket_of_an_http_1_client_reaches_a_back_end_that_speaks_only_http_2() {
+    let (address, seen) = http2_backend(true).await;
+    let proxy = Proxy::start(&to_http2(address), &[]).await;
+    let mut client = Client::connect(proxy.web()).await;
+    // Sent right behind the handshake: must neither get lost nor be taken for a request.
+    let early = frame(Opcode::Text, b"early", true);
+    client.send([handshake("chat.example", "/room?id=3").into_bytes(), early].concat()).await;
+    let head = client.head().await;
+    assert_eq!(head.status, 101, "{head}");
+    assert_eq!(head.headers.get("upgrade"), Some("websocket"));
+    assert_eq!(head.headers.get("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(head.headers.get("sec-websocket-protocol"), Some("chat"));
+    assert!(!head.headers.has("transfer-encoding") && !head.headers.has("content-length"));
+    let mut socket = WebSocket::opened(client);
+    assert_eq!(socket.next().await.expect("a frame").payload, b"early");
+    socket.round_trip("hello").await;
+    socket.round_trip(&"z".repeat(300_000)).await;
+    {
+        let seen = seen.lock().expect("no holder panics");
+        let head = seen.last().expect("it saw the request");
+        assert_eq!(head.method(), Method::CONNECT);
+        assert_eq!(head.extensions().get::<Protocol>().map(Protocol::as_str), Some("websocket"));
+        assert_eq!(head.uri().path_and_query().map(|target| target.as_str()), Some("/room?id=3"));
+        assert_eq!(head.uri().authority().map(|host| host.as_str()), Some("chat.example"));
+        assert_eq!(
+            head.headers().get("sec-websocket-version").map(|v| v.as_bytes()),
+            Some(&b"13"[..])
+        );
+        assert!(!head.headers().contains_key("sec-websocket-key"), "HTTP/2 does without one");
+        assert!(head.headers().contains_key("x-forwarded-for"));
+    }
+    // Each direction ends on its own: what follows the client's end still arrives.
+    socket.half_close().await;
+    assert_eq!(socket.next().await.expect("a frame").payload, b"bye");
+    assert_eq!(socket.next().await, None);
+    let line = proxy.stdout_line("a line", |line| line.contains("/room")).await;
+    let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((&entry["status"], &entry["reason"]), (&101.into(), &"-".into()), "{entry}");
+}
+
+#[tokio::test]
+async fn a_websocket_that_an_http_2_back_end_refuses_stays_http() {
+    let (address, _) = http2_backend(true).await;
+    let proxy = Proxy::start(&to_http2(address), &[]).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send(handshake("t", "/closed") + "GET /next HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 403);
+    assert_eq!(client.response().await.text(), "plain");
+}
+
+#[tokio::test]
+async fn an_upgrade_an_http_2_back_end_cannot_take_is_a_502_with_its_reason() {
+    let (address, seen) = http2_backend(false).await;
+    let proxy = Proxy::start(&to_http2(address), &[]).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send(handshake("t", "/")).await;
+    client.response().await.assert_refused(502, "upgrade_unsupported");
+    // Only WebSocket has a form of its own in HTTP/2.
+    let (address, others) = http2_backend(true).await;
+    let proxy = Proxy::start(&to_http2(address), &[]).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("GET / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n").await;
+    client.response().await.assert_refused(502, "upgrade_unsupported");
+    // A handshake without its key could not be answered.
+    client
+        .send("GET / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await;
+    client.response().await.assert_refused(400, "bad_request");
+    for seen in [seen, others] {
+        assert!(seen.lock().expect("no holder panics").is_empty(), "nothing was forwarded");
+    }
 }

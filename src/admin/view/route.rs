@@ -46,7 +46,8 @@ pub struct RouteView {
 pub struct Condition {
     /// The name.
     pub name: String,
-    /// What is asked of the value: `exact`, `present`, `regex` or `secret`.
+    /// What is asked of the value: `exact`, `present`, `regex`, `secret` or
+    /// `secret_regex`.
     #[serde(rename = "match")]
     pub value_match: String,
     /// The value or expression; never that of a secret.
@@ -208,6 +209,7 @@ impl Condition {
             ValueMatch::Present => ("present", None),
             ValueMatch::Regex(text) => ("regex", Some(text.to_string())),
             ValueMatch::Secret(_) => ("secret", None),
+            ValueMatch::SecretRegex(_) => ("secret_regex", None),
         };
         Self { name: name.to_owned(), value_match: value_match.to_owned(), value }
     }
@@ -220,6 +222,7 @@ impl fmt::Display for Condition {
             "exact" => write!(f, "{}={value}", self.name),
             "regex" => write!(f, "{}~{value}", self.name),
             "secret" => write!(f, "{}=<redacted>", self.name),
+            "secret_regex" => write!(f, "{}~<redacted>", self.name),
             _ => write!(f, "{} present", self.name),
         }
     }

@@ -43,7 +43,7 @@ pub(super) fn not_yet(structure: &str, key: &str) -> Option<Problem> {
 pub(super) struct At<T> {
     pub value: T,
     pub place: Place,
-    /// Whether a variable or file was substituted in it.
+    /// Whether a variable or file was substituted in it or below it.
     pub substituted: bool,
 }
 

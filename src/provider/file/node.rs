@@ -49,6 +49,18 @@ impl Node {
         }
     }
 
+    /// Whether anything was substituted in it or below it.
+    pub fn is_substituted(&self) -> bool {
+        match &self.value {
+            Value::Broken | Value::Null => false,
+            Value::List(items) => items.iter().any(Self::is_substituted),
+            Value::Map(entries) => {
+                entries.iter().any(|(key, value)| key.is_substituted() || value.is_substituted())
+            }
+            Value::Scalar(scalar) => scalar.substituted,
+        }
+    }
+
     /// What the node is, for messages.
     pub fn describe(&self) -> String {
         match &self.value {

@@ -13,6 +13,7 @@ use crate::error::ProxyError;
 use crate::filter::RequestTarget;
 use crate::proxy::{
     Body, Context, Host, HttpVersion, Inbound, Request, RequestBody, Upgrade, forwarding, hop,
+    websocket,
 };
 use crate::telemetry::{Reason, Record, RecordText};
 
@@ -46,9 +47,11 @@ fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
     forwarding::receive(&context, &mut headers);
 
     let uri = parts.uri.into_parts();
-    let host = host(uri.authority.as_ref(), &headers, &context)?;
+    let host = host(uri.authority.as_ref(), &headers, &context);
     let path = uri.path_and_query.unwrap_or(PathAndQuery::from_static("/"));
-    begin_record(&context, &parts.method, parts.version, &host, &path, &headers);
+    // What is refused for its host is logged, too.
+    begin_record(&context, &parts.method, parts.version, host.as_ref().ok(), &path, &headers);
+    let host = host?;
     let extended = parts.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str);
     let mut upgrade = match (&parts.method, extended) {
         (&Method::CONNECT, Some(protocol)) => {
@@ -78,7 +81,7 @@ fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
     if let Some(upgrade) = &upgrade
         && upgrade.extended_connect
     {
-        add_websocket_key(&context, &mut headers);
+        websocket::add_key(&context.worker, &mut headers);
     }
     Ok(Box::new(Request {
         method: parts.method,
@@ -151,13 +154,13 @@ fn begin_record(
     context: &Context,
     method: &Method,
     version: http::Version,
-    host: &Host,
+    host: Option<&Host>,
     path: &PathAndQuery,
     headers: &http::HeaderMap,
 ) {
     context.begin_record(|| {
         let text = RecordText {
-            host: host.name().as_bytes(),
+            host: host.map_or("", Host::name).as_bytes(),
             path: path.path().as_bytes(),
             query: path.query().map(str::as_bytes),
             request_id: context.request_id().as_bytes(),
@@ -174,20 +177,4 @@ fn begin_record(
             &text,
         )
     });
-}
-
-/// A WebSocket over HTTP/2 has no key (RFC 8441 §5); an HTTP/1 endpoint wants one.
-fn add_websocket_key(context: &Context, headers: &mut http::HeaderMap) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    // 16 random bytes in base64: 21 full digits, one of two bits, two of padding.
-    let mut key = [b'='; 24];
-    let digits = key.iter_mut().take(22);
-    for (place, digit) in digits.enumerate() {
-        let mask = if place == 21 { 0b11_0000 } else { 0b11_1111 };
-        let index = (context.worker.random() & mask) as usize;
-        *digit = ALPHABET.get(index).copied().unwrap_or(b'A');
-    }
-    if let Ok(key) = HeaderValue::from_bytes(&key) {
-        headers.insert("sec-websocket-key", key);
-    }
 }

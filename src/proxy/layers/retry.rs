@@ -22,24 +22,30 @@ where
             let context = request.context.clone();
             let most = context.route().map_or(0, |route| route.retry.attempts);
             let mut repeats = 0;
-            let mut first = None;
+            let mut last: Option<ProxyError> = None;
             loop {
-                let failed = match inner.call(request).await {
+                let outcome = inner.call(request).await;
+                let none_left = |failed: &Failed| failed.error.reason == Reason::NoEndpoint;
+                // "No endpoint left" says less than why the last one was left, and is no repeat.
+                if let Some(error) = last.take() {
+                    if outcome.as_ref().is_err_and(none_left) {
+                        return Err(error);
+                    }
+                    if let Some((upstream, _)) = &*context.upstream.borrow() {
+                        upstream.metrics.retry(context.worker.id, error.reason);
+                    }
+                }
+                let failed = match outcome {
                     Ok(response) => return Ok(response),
                     Err(failed) => failed,
                 };
                 let Some(again) = failed.request.filter(|_| repeats < most) else {
-                    // "No endpoint left" says less than why the endpoints were left.
-                    let left = failed.error.reason == Reason::NoEndpoint;
-                    return Err(first.filter(|_| left).unwrap_or(failed.error));
+                    return Err(failed.error);
                 };
                 repeats += 1;
                 request = again;
                 request.fresh = failed.error.replay == Replay::Stale || request.tried.is_empty();
-                if let Some(upstream) = &request.upstream {
-                    upstream.metrics.retry(context.worker.id, failed.error.reason);
-                }
-                first.get_or_insert(failed.error);
+                last = Some(failed.error);
             }
         }
     })

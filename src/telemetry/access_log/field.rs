@@ -39,6 +39,8 @@ pub enum Field {
     Status,
     /// The reason flag.
     Reason,
+    /// The rule that was broken.
+    Detail,
     /// Request body bytes.
     RequestBytes,
     /// Response body bytes.
@@ -69,7 +71,7 @@ pub enum Field {
 
 impl Field {
     /// Every field, in the order of the JSON form.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Time,
         Self::Client,
         Self::Peer,
@@ -83,6 +85,7 @@ impl Field {
         Self::Version,
         Self::Status,
         Self::Reason,
+        Self::Detail,
         Self::RequestBytes,
         Self::ResponseBytes,
         Self::DurationMs,
@@ -128,6 +131,7 @@ impl Field {
             Self::Version => ("version", "protocol version: HTTP/1.0, HTTP/1.1, HTTP/2.0"),
             Self::Status => ("status", "status sent to the client; 0 if none was"),
             Self::Reason => ("reason", "why the proxy itself answered or broke off"),
+            Self::Detail => ("detail", "which rule a request broke that never reached a route"),
             Self::RequestBytes => ("request_bytes", "bytes of the request body received"),
             Self::ResponseBytes => ("response_bytes", "bytes of the response body sent"),
             Self::DurationMs => {
@@ -168,6 +172,7 @@ impl Field {
             Self::Version => sink.text(version(record.version).as_bytes()),
             Self::Status => sink.number(record.status),
             Self::Reason => sink.text(record.reason.as_str().as_bytes()),
+            Self::Detail => sink.optional(record.detail.map(str::as_bytes)),
             Self::RequestBytes => sink.number(record.request_bytes),
             Self::ResponseBytes => sink.number(record.response_bytes),
             Self::DurationMs => sink.millis(Some(record.duration)),

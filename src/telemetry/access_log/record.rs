@@ -51,6 +51,8 @@ pub struct Record {
     pub status: u16,
     /// Why the proxy itself answered or broke off.
     pub reason: Reason,
+    /// Which rule a request broke that was refused before it was understood.
+    pub detail: Option<&'static str>,
     /// Bytes of the request body received.
     pub request_bytes: u64,
     /// Bytes of the response body sent.
@@ -97,6 +99,7 @@ impl Record {
             version,
             status: 0,
             reason: Reason::None,
+            detail: None,
             request_bytes: 0,
             response_bytes: 0,
             duration: Duration::ZERO,

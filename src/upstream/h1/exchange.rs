@@ -267,6 +267,11 @@ where
                 return Err(ProxyError::upstream(Reason::UpstreamProtocol)
                     .because("101 to a request without an upgrade"));
             }
+            // What is left of the request would be taken for the first bytes of the new protocol.
+            if !self.tx.done {
+                return Err(ProxyError::upstream(Reason::UpstreamProtocol)
+                    .because("101 before the request was sent"));
+            }
             self.rx = Rx::Over;
             return Ok(HeadEvent::Final(parsed.head));
         }

@@ -396,6 +396,37 @@ async fn a_switch_of_protocols_nobody_asked_for_is_refused() {
 }
 
 #[tokio::test]
+async fn a_switch_of_protocols_before_the_whole_request_was_sent_is_refused() {
+    struct Never;
+    impl Body for Never {
+        type Data = Bytes;
+        type Error = ProxyError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+            Poll::Pending
+        }
+    }
+    let mut peer = connect().await;
+    let headers = HeaderMap::new();
+    let head = RequestHead {
+        method: &Method::GET,
+        target: "/",
+        host: b"h",
+        headers: &headers,
+        framing: Framing::Length(5),
+        connection: Some("upgrade"),
+    };
+    let mut exchange = H1Exchange::new(peer.conn, &head, |_| {}, Some(Never), true);
+    peer.socket.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await.expect("written");
+    let mut spare = HeaderMap::new();
+    let event = std::future::poll_fn(|cx| exchange.poll_head(cx, &mut spare)).await;
+    assert_eq!(event.err().map(|error| error.reason), Some(Reason::UpstreamProtocol));
+}
+
+#[tokio::test]
 async fn interim_responses_are_capped() {
     let mut peer = connect().await;
     let mut exchange = exchange(peer.conn, Framing::None, None);

@@ -26,7 +26,7 @@ pub use self::metrics::Metrics;
 pub use self::proxy::{Proxy, Setup, admin_of, portcullis, reserve};
 pub use self::server::{Echoed, Server, answer, body_pattern, fingerprint};
 pub use self::tls::{Ca, Pair, TlsClient, server_config};
-pub use self::ws::{Opcode, WebSocket, accept_websocket, echo_frames, frame, parse};
+pub use self::ws::{Opcode, WebSocket, accept_websocket, echo_frames, frame, handshake, parse};
 
 /// What a single step of a test may take. Generous, because test machines are slow and shared;
 /// nothing waits for it unless it fails.

@@ -98,7 +98,17 @@ impl WebSocket {
         assert_eq!(response.status, 101, "{response}");
         assert_eq!(response.headers.get("sec-websocket-accept"), Some(ACCEPT));
         assert_eq!(response.headers.get("upgrade"), Some("websocket"));
+        Self::opened(client)
+    }
+
+    /// A connection on which the upgrade has been granted.
+    pub fn opened(client: Client) -> Self {
         Self { client, buffer: BytesMut::new() }
+    }
+
+    /// Ends the sending direction.
+    pub async fn half_close(&mut self) {
+        self.client.half_close().await;
     }
 
     /// Sends a text message.

@@ -68,9 +68,7 @@ impl<'de> SeqAccess<'de> for Parts<'de> {
             2 => file,
             3 => line,
             4 => column,
-            _ => u32::from(
-                matches!(&self.decoder.node.value, Value::Scalar(scalar) if scalar.substituted),
-            ),
+            _ => u32::from(self.decoder.node.is_substituted()),
         };
         seed.deserialize(number.into_deserializer()).map(Some)
     }

@@ -158,7 +158,7 @@ proptest! {
         else {
             return Err(TestCaseError::fail("no response"));
         };
-        respond.body = value.clone().into();
+        respond.body = crate::ir::Text::new(&value, true);
         if value.is_empty() {
             respond.headers.clear();
         }

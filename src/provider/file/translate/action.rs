@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
-use ir::{Action, BackendRef, HeaderText, Name, Redirect, Respond};
+use ir::{Action, BackendRef, HeaderText, Name, Redirect, Respond, Text};
 
 use super::context::{Context, shown};
 use super::host::Names;
@@ -122,14 +122,14 @@ fn respond(context: &mut Context<'_>, at: &At<raw::Respond>) -> Option<Respond> 
         context.error(at.place, "the response has more than one body", Some(hint));
         return None;
     }
-    let (body, kind): (Arc<str>, _) = if let Some(text) = raw.body.get() {
-        (Arc::from(&**text), "text/plain; charset=utf-8")
+    let (body, kind) = if let Some(text) = raw.body.given() {
+        (Text::new(&text.value, text.substituted), "text/plain; charset=utf-8")
     } else if let Some(path) = raw.body_file.given() {
         (body_file(context, path)?, content_type(&path.value))
-    } else if let Some(json) = raw.json.get() {
-        (json.0.to_string().into(), "application/json")
+    } else if let Some(json) = raw.json.given() {
+        (Text::new(&json.value.0.to_string(), json.substituted), "application/json")
     } else {
-        (Arc::from(""), "")
+        (Text::from(""), "")
     };
     let status = raw.status.get().map_or(StatusCode::OK, |status| status.0.0);
     if matches!(status.as_u16(), 204 | 205 | 304) && !body.is_empty() {
@@ -146,7 +146,7 @@ fn respond(context: &mut Context<'_>, at: &At<raw::Respond>) -> Option<Respond> 
 
 /// The text of a response's file. Without it there is nothing to answer, so this error concerns
 /// the whole configuration.
-fn body_file(context: &mut Context<'_>, path: &At<String>) -> Option<Arc<str>> {
+fn body_file(context: &mut Context<'_>, path: &At<String>) -> Option<Text> {
     let (bytes, error) = context.read(path.place, Path::new(&path.value));
     if let Some(error) = error {
         let message = format!("cannot read the body from {}: {error}", shown(path));

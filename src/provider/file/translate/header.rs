@@ -141,6 +141,9 @@ fn condition(
     };
     match (&raw.present, &raw.regex) {
         (Field::Given(present), Field::Absent) if present.value => Some(ValueMatch::Present),
+        (Field::Absent, Field::Given(regex)) if regex.substituted => {
+            Some(ValueMatch::SecretRegex(SecretBytes::new(regex.value.0.0.as_bytes())))
+        }
         (Field::Absent, Field::Given(regex)) => Some(ValueMatch::Regex(regex.value.0.0.clone())),
         (Field::Bad, _) | (_, Field::Bad) => None,
         _ => {
