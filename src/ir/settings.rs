@@ -37,6 +37,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "dump::is_default")]
     pub errors: ErrorFormat,
     /// How endpoint names are looked up.
+    #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub resolver: ResolverOptions,
 }
 
@@ -169,11 +170,13 @@ pub struct ResolverOptions {
     /// Which addresses of a name are endpoints.
     pub family: AddressFamily,
     /// How long a name server may take; `None` is 5 s, or what `/etc/resolv.conf` says.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "dump::some_span", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// The shortest time between two look-ups of a name, whatever its TTL. Default 1 s.
+    #[serde(serialize_with = "dump::span")]
     pub min_ttl: Duration,
     /// The longest time an answer is used without asking again, whatever its TTL. Default 5 min.
+    #[serde(serialize_with = "dump::span")]
     pub max_ttl: Duration,
 }
 
