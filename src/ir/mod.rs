@@ -7,7 +7,6 @@
 
 mod backend;
 mod balance;
-mod dump;
 mod filter;
 mod host;
 mod listener;
@@ -27,7 +26,6 @@ pub use balance::{
     HashPolicy, HashTable, LeastRequest, OrcaPolicy, PeakEwma, Permille, PrequalPolicy, SameSite,
     SlowStart, WeightedByLoad,
 };
-pub use dump::Span;
 pub use filter::{Filter, HeaderEdit, HeaderText};
 pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
 pub use listener::{

@@ -10,7 +10,7 @@ use crate::filter::{FilterChain, RedirectPlan};
 use crate::ir::{self, HostPattern, Name, Origin};
 use crate::telemetry::WorkerId;
 use crate::upstream::Upstream;
-use crate::upstream::balance::Sequence;
+use crate::upstream::balance::Stride;
 
 /// A compiled route.
 #[derive(Debug)]
@@ -63,15 +63,15 @@ pub enum Action {
 pub struct Targets {
     upstreams: Box<[Arc<Upstream>]>,
     weights: Box<[u32]>,
-    sequence: Sequence,
+    turns: Stride,
 }
 
 impl Targets {
     /// Upstreams by weight.
     pub fn new(backends: Vec<(Arc<Upstream>, u32)>, workers: usize) -> Self {
         let (upstreams, weights): (Vec<_>, Vec<_>) = backends.into_iter().unzip();
-        let sequence = Sequence::new(&weights, workers);
-        Self { upstreams: upstreams.into(), weights: weights.into(), sequence }
+        let turns = Stride::new(&weights, workers, 0);
+        Self { upstreams: upstreams.into(), weights: weights.into(), turns }
     }
 
     /// The upstream whose turn it is; `None` when every weight is 0.
@@ -81,7 +81,7 @@ impl Targets {
         {
             return Some(only);
         }
-        self.upstreams.get(self.sequence.next(worker)?)
+        self.upstreams.get(self.turns.next(worker)?)
     }
 
     /// The upstreams and their weights.

@@ -8,8 +8,8 @@ use arc_swap::{ArcSwap, Guard};
 use super::balance::Pick;
 use super::outlier::{Change, Detector};
 use super::registry::Environment;
-use super::{Circumstances, Endpoint, EndpointSet, Member, Observation};
-use crate::ir::{self, Name, PoolOptions, UpstreamProtocol};
+use super::{Circumstances, Endpoint, EndpointSet, LatencyRule, Member, Observation};
+use crate::ir::{self, Balance, Name, PeakEwma, PoolOptions, UpstreamProtocol};
 use crate::telemetry::UpstreamMetrics;
 use crate::tls::ClientTls;
 use crate::util::moment::Moment;
@@ -25,6 +25,8 @@ pub struct Upstream {
     /// Its counters.
     pub metrics: Arc<UpstreamMetrics>,
     environment: Arc<Environment>,
+    /// What samples of latency count for.
+    latency: LatencyRule,
     set: ArcSwap<EndpointSet>,
     outliers: Detector,
     /// Held while a set is built and put in place, so that none overtakes another. Control side
@@ -58,9 +60,21 @@ impl Upstream {
     ) -> Self {
         let around = environment.circumstances(now);
         let set = Arc::new(EndpointSet::build(&spec.balance, members, around));
+        let latency = latency_rule(&spec.balance.algorithm);
         let (set, building, stale) = (ArcSwap::new(set), Mutex::default(), AtomicBool::new(false));
         let outliers = Detector::new(spec.outlier.as_ref(), now);
-        Self { name, spec, transport, metrics, environment, set, outliers, building, stale }
+        Self {
+            name,
+            spec,
+            transport,
+            metrics,
+            environment,
+            latency,
+            set,
+            outliers,
+            building,
+            stale,
+        }
     }
 
     /// The endpoints of this moment.
@@ -76,7 +90,7 @@ impl Upstream {
 
     /// Takes in how an attempt went. Called by workers.
     pub fn observe(&self, endpoint: &Endpoint, observation: Observation, now: Moment) {
-        let _ = now;
+        endpoint.latency.observe(&self.latency, observation, now);
         if let Some(policy) = &self.spec.outlier
             && self.outliers.observe(policy, endpoint, observation.verdict)
         {
@@ -108,7 +122,8 @@ impl Upstream {
             self.outliers.attend();
         }
         let set = self.set.load_full();
-        if self.judge(set.members(), now) || stale {
+        let due = set.refresh_at().is_some_and(|at| at <= now);
+        if self.judge(set.members(), now) || stale || due {
             self.rebuild(set.members().to_vec(), now);
         }
     }
@@ -141,7 +156,16 @@ impl Upstream {
             endpoint.metrics.set_up(endpoint.availability.is_available());
         }
         let around: Circumstances<'_> = self.environment.circumstances(now);
+        members.iter().for_each(|member| member.endpoint.forget_before_recovery());
         self.set.store(Arc::new(EndpointSet::build(&self.spec.balance, members, around)));
+    }
+}
+
+/// Latencies are kept whatever the algorithm: they are shown, and another algorithm may come.
+fn latency_rule(algorithm: &Balance) -> LatencyRule {
+    match algorithm {
+        Balance::PeakEwma(policy) => LatencyRule::new(policy),
+        _ => LatencyRule::new(&PeakEwma::default()),
     }
 }
 

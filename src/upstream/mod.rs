@@ -19,7 +19,8 @@ mod set;
 
 pub use affinity::{Affinity, SessionCookie};
 pub use endpoint::{
-    Availability, Ejection, EjectionReason, Endpoint, EndpointId, InFlight, Outcomes,
+    Availability, Ejection, EjectionReason, Endpoint, EndpointId, InFlight, Latency, LatencyRule,
+    Outcomes,
 };
 pub use live::{Transport, Upstream};
 pub use observation::{Observation, Verdict};

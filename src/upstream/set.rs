@@ -1,9 +1,17 @@
 //! The endpoints of an upstream at one moment, with everything a pick needs precomputed.
 //!
 //! Whether an endpoint is available, and at which weight, is settled when a set is built. When
-//! that changes the upkeep builds another set; a pick never looks for itself.
+//! that changes the upkeep builds another set; a pick never looks for itself. What narrows a pick
+//! makes groups, and a balancer balances over one group: draining, then priority levels and
+//! panic, then the subset, then zones, then slow start.
+
+mod levels;
+mod slow_start;
+mod subset;
+mod zones;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Endpoint;
 use super::balance::{Balancer, Pick};
@@ -42,31 +50,83 @@ pub struct Circumstances<'a> {
 /// An immutable set of endpoints and the balancers over it.
 pub struct EndpointSet {
     members: Box<[Member]>,
-    group: Group,
+    /// In the order in which they stand in for each other.
+    groups: Box<[Group]>,
+    /// When weights have changed by themselves.
+    refresh_at: Option<Moment>,
 }
 
+/// Endpoints that are balanced over together.
 struct Group {
     members: Box<[Member]>,
     balancer: Balancer,
+    /// The picks up to this number, of all 2⁶⁴, are this group's and those before it.
+    up_to: u64,
 }
 
 impl EndpointSet {
     /// A set over `members`, each available or not at this moment.
     pub fn build(policy: &BalancePolicy, members: Vec<Member>, around: Circumstances<'_>) -> Self {
-        let members: Box<[Member]> = members.into();
-        let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
-        let balancer = Balancer::new(&policy.algorithm, &weights, around);
-        Self { group: Group { members: members.clone(), balancer }, members }
+        let mut groups = Vec::new();
+        let mut refresh: Option<Duration> = None;
+        let (mut sum, all) = (0.0, 2f64.powi(64));
+        for mut level in levels::levels(policy, &members) {
+            let usable = std::mem::take(&mut level.members);
+            let chosen = subset::subset(policy.subset, usable, around.seed);
+            for (part, members) in zones::zones(policy, &level, chosen, around.zone) {
+                let slow = slow_start::weights(&policy.slow_start, &members, around.now);
+                refresh = refresh.into_iter().chain(slow.refresh).min();
+                let balancer = Balancer::new(&policy.algorithm, &members, &slow.weights, around);
+                sum += level.share * part;
+                // Saturates at the greatest number.
+                let up_to = (sum * all) as u64;
+                groups.push(Group { members: members.into(), balancer, up_to });
+            }
+        }
+        let refresh_at = refresh.map(|after| around.now.after(after));
+        Self { members: members.into(), groups: groups.into(), refresh_at }
     }
 
-    /// Picks an endpoint that is not among those tried; `None` where there is none.
+    /// Picks an endpoint that is not among those tried; `None` where there is none that may be
+    /// picked.
+    #[inline]
     pub fn pick(&self, pick: &mut Pick<'_>) -> Option<&Arc<Endpoint>> {
-        let index = self.group.balancer.pick(&self.group.members, pick)?;
-        self.group.members.get(index).map(|member| &member.endpoint)
+        match &*self.groups {
+            [] => None,
+            [only] => only.pick(pick),
+            several => pick_of(several, pick),
+        }
     }
 
     /// All endpoints in declaration order, available or not.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
+
+    /// When the set should be built anew although nothing else happens: weights change by
+    /// themselves while endpoints start slowly.
+    pub fn refresh_at(&self) -> Option<Moment> {
+        self.refresh_at
+    }
 }
+
+impl Group {
+    #[inline]
+    fn pick(&self, pick: &mut Pick<'_>) -> Option<&Arc<Endpoint>> {
+        let index = self.balancer.pick(&self.members, pick)?;
+        self.members.get(index).map(|member| &member.endpoint)
+    }
+}
+
+/// From the group that is drawn; where all of that was tried, from whichever comes first.
+fn pick_of<'a>(groups: &'a [Group], pick: &mut Pick<'_>) -> Option<&'a Arc<Endpoint>> {
+    let number = pick.random.draw();
+    let drawn = groups.iter().find(|group| number < group.up_to);
+    if let Some(endpoint) = drawn.and_then(|group| group.pick(pick)) {
+        return Some(endpoint);
+    }
+    groups.iter().find_map(|group| group.pick(pick))
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ hosts:
     routes:
       - {{ path: /, upstream: app }}
       - {{ path: /said, respond: {{ body: "something" }} }}
-upstreams: {{ app: {{ endpoints: ["{endpoint}"] }} }}
+upstreams: {{ app: {{ balance: round_robin, endpoints: ["{endpoint}"] }} }}
 "#
     )
 }

@@ -5,7 +5,6 @@
 //! everything that is wrong with the shape of a document.
 
 mod access;
-mod elsewhere;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -245,11 +244,6 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
         match (name, &self.node.value) {
             (field::FIELD, Value::Null) => visitor.visit_unit(),
             (field::LIST, _) => self.deserialize_seq(visitor),
-            (field::ONE_OR_MANY, Value::List(_)) => self.deserialize_seq(visitor),
-            (field::ONE_OR_MANY, _) => {
-                let items = std::slice::from_ref(self.node).iter();
-                visitor.visit_seq(Items { decoder: self, items, free: false })
-            }
             (field::FIELD, _) => visitor.visit_seq(Parts { decoder: self, next: 0 }),
             _ => visitor.visit_newtype_struct(self),
         }
@@ -309,13 +303,10 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
                     "{} is none of: {}{}",
                     scalar.shown(),
                     variants.join(", "),
-                    match elsewhere::hint(name, &scalar.text) {
+                    match closest(&scalar.text, variants.iter().copied()) {
                         _ if scalar.substituted => format!("\n{SUBSTITUTED}"),
-                        Some(hint) => format!("\n{hint}"),
-                        None => match closest(&scalar.text, variants.iter().copied()) {
-                            Some(candidate) => format!("\ndid you mean `{candidate}`?"),
-                            None => String::new(),
-                        },
+                        Some(candidate) => format!("\ndid you mean `{candidate}`?"),
+                        None => String::new(),
                     }
                 ),
                 place: Some(self.node.place),

@@ -21,7 +21,8 @@ fn snapshots(address: SocketAddr) -> (Arc<SnapshotHandle>, Arc<Snapshot>, Arc<Sn
         http2: Default::default(),
     };
     let metrics = Metrics::new(2);
-    let registry = Arc::new(Registry::new(metrics.clone(), crate::upstream::Environment::new(2, 0)));
+    let registry =
+        Arc::new(Registry::new(metrics.clone(), crate::upstream::Environment::new(2, 0)));
     let mut compiler = Compiler::new(metrics, registry, TlsShared::new().expect("a provider"), 2);
     let config = Config { listeners: [("web".into(), listener)].into(), ..Config::default() };
     let with = compiler.compile(Arc::new(config), None, |_, _| Vec::new());

@@ -1,17 +1,27 @@
 //! How an endpoint is picked. A pick takes `&self`, no lock and no allocation.
 
+mod chance;
+mod choices;
 mod hash;
-mod sequence;
+mod least_request;
+mod peak_ewma;
 mod sessions;
+mod shares;
+mod stride;
 #[cfg(test)]
 pub(super) mod test_support;
 
+pub use chance::Chance;
+pub use choices::{Cheapest, Choices};
 pub use hash::{ConsistentHash, Total};
-pub use sequence::Sequence;
+pub use least_request::LeastRequest;
+pub use peak_ewma::PeakEwma;
 pub use sessions::{Session, Sessions};
+pub use shares::Shares;
+pub use stride::Stride;
 
 use super::{Circumstances, EndpointId, Member};
-use crate::ir::Balance;
+use crate::ir::{self, Balance};
 use crate::telemetry::WorkerId;
 use crate::util::moment::Moment;
 use crate::util::random::Random;
@@ -43,30 +53,76 @@ impl Pick<'_> {
 
 /// An algorithm prepared for one group of endpoints.
 pub enum Balancer {
-    /// In turn, by weight.
-    RoundRobin(Sequence),
+    /// The lowest load of a few.
+    LeastRequest(LeastRequest),
+    /// The lowest load times latency of a few.
+    PeakEwma(PeakEwma),
+    /// By chance.
+    Random(Chance),
+    /// In turn.
+    RoundRobin(Stride),
 }
 
 impl Balancer {
-    /// Prepares `balance` for endpoints of these weights.
-    pub fn new(balance: &Balance, weights: &[u32], around: Circumstances<'_>) -> Self {
-        let _ = balance;
-        Self::RoundRobin(Sequence::new(weights, around.workers))
+    /// Prepares `balance` for `members`. `weights` are theirs of this moment, slow start
+    /// included; they may be scaled.
+    pub fn new(
+        balance: &Balance,
+        members: &[Member],
+        weights: &[u32],
+        around: Circumstances<'_>,
+    ) -> Self {
+        debug_assert_eq!(members.len(), weights.len());
+        match balance {
+            Balance::PeakEwma(policy) => Self::PeakEwma(PeakEwma::new(policy, weights)),
+            Balance::LeastRequest(policy) => Self::LeastRequest(LeastRequest::new(policy, weights)),
+            Balance::Random => Self::Random(Chance::new(weights)),
+            // Sets are built anew while weights change: a turn that always began at the same
+            // endpoint would favour it.
+            Balance::RoundRobin => {
+                Self::RoundRobin(Stride::new(weights, around.workers, around.seed ^ around.now.0))
+            }
+            _ => Self::LeastRequest(LeastRequest::new(&ir::LeastRequest::default(), weights)),
+        }
     }
 
     /// The index of an endpoint that was not tried; `None` where there is none. `members` are
     /// those it was prepared for.
+    #[inline]
     pub fn pick(&self, members: &[Member], pick: &mut Pick<'_>) -> Option<usize> {
-        // As many turns as there are endpoints tried and one more, then whichever is left: a
-        // weighted sequence may come back to a tried endpoint several times in a row.
-        for _ in 0..=pick.tried.len() {
-            let index = match self {
-                Self::RoundRobin(sequence) => sequence.next(pick.worker)?,
-            };
-            if members.get(index).is_some_and(|member| !pick.has_tried(member)) {
-                return Some(index);
-            }
+        if let [only] = members {
+            return (!pick.has_tried(only)).then_some(0);
         }
-        members.iter().position(|member| !pick.has_tried(member))
+        match self {
+            Self::LeastRequest(balancer) => balancer.pick(members, pick),
+            Self::PeakEwma(balancer) => balancer.pick(members, pick),
+            Self::Random(balancer) => balancer.pick(members, pick),
+            Self::RoundRobin(stride) => in_turn(stride, members, pick),
+        }
     }
 }
+
+/// The next in turn that was not tried.
+#[inline]
+fn in_turn(stride: &Stride, members: &[Member], pick: &Pick<'_>) -> Option<usize> {
+    // As many turns as there are endpoints tried and one more, then whichever is left: a heavy
+    // endpoint that was tried may come round several times.
+    for _ in 0..=pick.tried.len() {
+        let index = stride.next(pick.worker)?;
+        if members.get(index).is_some_and(|member| !pick.has_tried(member)) {
+            return Some(index);
+        }
+    }
+    members.iter().position(|member| !pick.has_tried(member))
+}
+
+/// 1 / weight of each; empty where all weights are equal.
+fn reciprocals(weights: &[u32]) -> Box<[f32]> {
+    if weights.iter().all(|weight| Some(weight) == weights.first()) {
+        return Box::default();
+    }
+    weights.iter().map(|weight| 1.0 / *weight as f32).collect()
+}
+
+#[cfg(test)]
+mod tests;

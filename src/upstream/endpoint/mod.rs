@@ -2,10 +2,12 @@
 
 mod availability;
 mod ejection;
+mod latency;
 mod outcomes;
 
 pub use availability::Availability;
 pub use ejection::{Ejection, EjectionReason};
+pub use latency::{Latency, LatencyRule};
 pub use outcomes::{Outcomes, Window};
 
 use std::net::SocketAddr;
@@ -37,6 +39,8 @@ impl EndpointId {
 #[repr(align(128))]
 pub struct Endpoint {
     in_flight: AtomicU32,
+    /// How long it takes to answer.
+    pub latency: Latency,
     retired: AtomicBool,
     /// Its identity.
     pub id: EndpointId,
@@ -69,6 +73,7 @@ impl Endpoint {
         let token = token(address, host.as_deref());
         Self {
             in_flight: AtomicU32::new(0),
+            latency: Latency::new(),
             retired: AtomicBool::new(false),
             id: EndpointId::next(),
             address,
@@ -85,6 +90,14 @@ impl Endpoint {
     /// Requests on their way to it, over all workers.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Forgets the latency it had before it became unavailable: it comes back as another one, and
+    /// what made it unavailable would keep it from ever being asked again.
+    pub fn forget_before_recovery(&self) {
+        if self.availability.is_recovered() {
+            self.latency.forget_before(self.availability.since());
+        }
     }
 
     /// Whether no configuration names it any more: its connections are closed after use.

@@ -1,0 +1,62 @@
+//! Peak EWMA: requests in flight times what the endpoint's latency has been lately.
+//!
+//! After Finagle's balancer of that name: `latency × (in flight + 1) / weight`, in which the
+//! latency is an average that jumps to every peak at once and comes down slowly
+//! (`endpoint::Latency`). Of two endpoints drawn by weight the cheaper is picked; small groups
+//! are compared as a whole.
+
+use super::choices::{Cheapest, Choices};
+use super::{Member, Pick, reciprocals};
+use crate::ir;
+use crate::upstream::endpoint::LatencyRule;
+
+/// Peak EWMA over one group of endpoints.
+#[derive(Debug)]
+pub struct PeakEwma {
+    choices: Choices,
+    rule: LatencyRule,
+    /// 1 / weight; empty where all are equal.
+    reciprocals: Box<[f32]>,
+}
+
+/// How many are compared, and up to how many endpoints all are.
+const CHOICES: usize = 2;
+const FULL_SCAN: usize = 4;
+
+impl PeakEwma {
+    /// Picks by `weights`.
+    pub fn new(policy: &ir::PeakEwma, weights: &[u32]) -> Self {
+        let choices = Choices::new(weights, CHOICES, FULL_SCAN);
+        Self { choices, rule: LatencyRule::new(policy), reciprocals: reciprocals(weights) }
+    }
+
+    /// The member of the lowest cost among those compared that were not tried.
+    #[inline]
+    pub fn pick(&self, members: &[Member], pick: &mut Pick<'_>) -> Option<usize> {
+        // Of an endpoint nothing is known of one request at a time finds out; it is taken for as
+        // fast as the fastest it is compared with, or as the default where that is faster.
+        let (mut known, mut new, mut probed) = (Cheapest::NONE, Cheapest::NONE, Cheapest::NONE);
+        let mut fastest = f32::INFINITY;
+        let (now, all) = (pick.now, self.choices.is_all());
+        self.choices.each(members, pick, |index, member, random| {
+            let endpoint = &member.endpoint;
+            let in_flight = endpoint.in_flight();
+            let reciprocal = self.reciprocals.get(index).copied().unwrap_or(1.0);
+            let weight = if all { 1.0 / reciprocal } else { 0.0 };
+            let load = (in_flight + 1) as f32 * reciprocal;
+            match (endpoint.latency.expected(&self.rule, now), in_flight) {
+                (Some(latency), _) => {
+                    fastest = fastest.min(latency);
+                    known.offer(index, latency * load, weight, random);
+                }
+                (None, 0) => new.offer(index, load, weight, random),
+                (None, _) => probed.offer(index, load, weight, random),
+            }
+        });
+        let new_cost = new.cost * self.rule.default_latency().min(fastest);
+        if new.index.is_some() && new_cost <= known.cost {
+            return new.index;
+        }
+        known.index.or(new.index).or(probed.index)
+    }
+}
