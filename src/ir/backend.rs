@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{BalancePolicy, HealthCheck, Origin, Outlier, SecretBytes, UpstreamLimits};
+use super::{BalancePolicy, HealthCheck, Origin, Outlier, SecretBytes, UpstreamLimits, dump};
 
 /// A group of endpoints that requests are balanced over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,21 +17,28 @@ pub struct Upstream {
     /// Its endpoints as declared; names are resolved by `control`.
     pub endpoints: Vec<EndpointSpec>,
     /// How an endpoint is picked.
+    #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub balance: BalancePolicy,
     /// Active health checks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthCheck>,
     /// Passive outlier ejection; `None` is off. On by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "dump::some_differing",
+        skip_serializing_if = "dump::is_on_by_default"
+    )]
     pub outlier: Option<Outlier>,
     /// Circuit breakers, queue and budgets.
+    #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub limits: UpstreamLimits,
     /// The protocol spoken to the endpoints.
+    #[serde(skip_serializing_if = "dump::is_default")]
     pub protocol: UpstreamProtocol,
     /// TLS towards the endpoints; `None` is plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
     /// Connection reuse.
+    #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub pool: PoolOptions,
 }
 
@@ -43,6 +50,7 @@ pub struct EndpointSpec {
     /// Its share relative to the others; at least 1.
     pub weight: u32,
     /// Its priority level, 0 first: a level is used as the levels before it fail.
+    #[serde(skip_serializing_if = "dump::is_default")]
     pub priority: u32,
     /// The zone it stands in.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,10 +146,12 @@ pub struct ClientCertificate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PoolOptions {
     /// How long an unused connection is kept. Default 15 s.
+    #[serde(serialize_with = "dump::span")]
     pub idle_timeout: Duration,
     /// How many unused connections are kept. Default 128.
     pub max_idle: u32,
     /// The age after which a connection is not used again. Default 10 min.
+    #[serde(serialize_with = "dump::span")]
     pub max_age: Duration,
 }
 

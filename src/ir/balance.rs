@@ -1,22 +1,38 @@
 //! How an endpoint is picked: the choice of algorithm, its parameters, and what narrows it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::SecretBytes;
 use super::route::header_name;
+use super::{SecretBytes, dump};
 
-/// A share in thousandths: 50 is 5 %.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+/// A share or factor in thousandths: 50 is 5 %, shown as `5%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Permille(pub u32);
 
 impl Permille {
     /// The share as a factor: 50 is 0.05.
     pub fn factor(self) -> f64 {
         f64::from(self.0) / 1000.0
+    }
+}
+
+impl fmt::Display for Permille {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 10, self.0 % 10) {
+            (percent, 0) => write!(f, "{percent}%"),
+            (percent, tenth) => write!(f, "{percent}.{tenth}%"),
+        }
+    }
+}
+
+impl Serialize for Permille {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -106,11 +122,14 @@ impl Default for LeastRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PeakEwma {
     /// The time constant with which old latencies are forgotten. Default 10 s.
+    #[serde(serialize_with = "dump::span")]
     pub decay: Duration,
     /// The latency assumed of an endpoint nothing is known of. Default 30 ms.
+    #[serde(serialize_with = "dump::span")]
     pub default_latency: Duration,
     /// The latency a failure counts as: a fast error must not look like a fast endpoint.
     /// Default 5 s.
+    #[serde(serialize_with = "dump::span")]
     pub failure_penalty: Duration,
 }
 
@@ -185,6 +204,7 @@ pub struct OrcaPolicy {
     pub poll: Option<Arc<str>>,
     /// How often reports are expected and polled. A report older than three of these counts as
     /// none. Default 10 s.
+    #[serde(serialize_with = "dump::span")]
     pub interval: Duration,
     /// Named metrics that count as utilisation where the application reports none of its own.
     pub metrics: Vec<Arc<str>>,
@@ -202,10 +222,13 @@ pub struct WeightedByLoad {
     /// Where reports come from.
     pub orca: OrcaPolicy,
     /// How long after an endpoint's first report its weight is not used yet. Default 10 s.
+    #[serde(serialize_with = "dump::span")]
     pub blackout: Duration,
     /// How long a report holds. Default 3 min.
+    #[serde(serialize_with = "dump::span")]
     pub expiration: Duration,
     /// How often weights are computed; at least 100 ms. Default 1 s.
+    #[serde(serialize_with = "dump::span")]
     pub update: Duration,
     /// How much errors count: the utilisation grows by this times the share of errors.
     /// Default 1000.
@@ -234,6 +257,7 @@ pub struct PrequalPolicy {
     /// The most probes kept. Default 16.
     pub pool: u32,
     /// The age at which a probe is worthless. Default 1 s.
+    #[serde(serialize_with = "dump::span")]
     pub max_age: Duration,
     /// A path that answers GET with a report of load as JSON (`rif`, `latency_ms`), for
     /// endpoints shared by many proxies; `None` takes what this process sees itself.
@@ -294,7 +318,7 @@ pub struct AffinityCookie {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<Arc<str>>,
     /// `Max-Age`; `None` is a session cookie.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "dump::some_span", skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
     /// `Secure`: `None` follows the scheme of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -348,6 +372,7 @@ pub enum SameSite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SlowStart {
     /// How long it takes; zero is off, the default for new endpoints.
+    #[serde(serialize_with = "dump::span")]
     pub window: Duration,
     /// 1000 is linear; more is faster at first.
     pub aggression: Permille,
@@ -355,6 +380,7 @@ pub struct SlowStart {
     pub least: Permille,
     /// The window for endpoints that come back from ejection or failed health checks.
     /// Default 10 s.
+    #[serde(serialize_with = "dump::span")]
     pub recovery: Duration,
 }
 

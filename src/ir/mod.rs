@@ -7,6 +7,7 @@
 
 mod backend;
 mod balance;
+mod dump;
 mod filter;
 mod host;
 mod listener;
@@ -26,6 +27,7 @@ pub use balance::{
     HashPolicy, HashTable, LeastRequest, OrcaPolicy, PeakEwma, Permille, PrequalPolicy, SameSite,
     SlowStart, WeightedByLoad,
 };
+pub use dump::Span;
 pub use filter::{Filter, HeaderEdit, HeaderText};
 pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
 pub use listener::{

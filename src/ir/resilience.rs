@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{HeaderText, Permille};
+use super::{HeaderText, Permille, dump};
 
 /// Active health checks: one per endpoint, whatever the number of routes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -13,11 +13,13 @@ pub struct HealthCheck {
     /// What is asked.
     pub probe: Probe,
     /// From one check to the next. Default 5 s.
+    #[serde(serialize_with = "dump::span")]
     pub interval: Duration,
     /// The interval while the endpoint is not healthy; `None` is the same. Default 1 s.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "dump::some_span", skip_serializing_if = "Option::is_none")]
     pub unhealthy_interval: Option<Duration>,
     /// The most a check may take, connecting included. Default 2 s.
+    #[serde(serialize_with = "dump::span")]
     pub timeout: Duration,
     /// Successes in a row that make an endpoint healthy; the very first check alone decides.
     /// Default 2.
@@ -105,10 +107,13 @@ pub struct Outlier {
     /// Connect failures, timeouts and resets in a row; 0 is off. Default 5.
     pub consecutive_local: u32,
     /// How often success rate and failure share are looked at. Default 10 s.
+    #[serde(serialize_with = "dump::span")]
     pub interval: Duration,
     /// The first ejection's length; the n-th in a row lasts n times as long. Default 30 s.
+    #[serde(serialize_with = "dump::span")]
     pub ejection: Duration,
     /// The longest ejection. Default 300 s.
+    #[serde(serialize_with = "dump::span")]
     pub max_ejection: Duration,
     /// The most endpoints ejected at once; at least one may be, and one always stays.
     /// Default 500.
@@ -187,6 +192,7 @@ pub struct UpstreamLimits {
     /// Requests that wait for a place among those in flight. Default 1024.
     pub pending: u32,
     /// How long a request waits for its place. Default 1 s.
+    #[serde(serialize_with = "dump::span")]
     pub pending_timeout: Duration,
     /// Retries in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -244,6 +250,7 @@ pub struct AdaptiveConcurrency {
     /// How much of a new limit counts. Default 200.
     pub smoothing: Permille,
     /// How often the limit is computed. Default 100 ms.
+    #[serde(serialize_with = "dump::span")]
     pub interval: Duration,
 }
 
@@ -270,14 +277,17 @@ pub struct Retry {
     /// What is repeated besides connect failures and requests of which nothing was written.
     pub on: RetryOn,
     /// The most one attempt may take until its response head; `None` is the route's own limits.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "dump::some_span", skip_serializing_if = "Option::is_none")]
     pub per_try: Option<Duration>,
     /// The pause before the first repeat; each further one doubles it, and a random half of it
     /// is left out. Connect failures do not wait. Default 25 ms.
+    #[serde(serialize_with = "dump::span")]
     pub backoff: Duration,
     /// The longest pause. Default 250 ms.
+    #[serde(serialize_with = "dump::span")]
     pub max_backoff: Duration,
     /// The longest `Retry-After` that is waited for rather than passed on. Default 1 s.
+    #[serde(serialize_with = "dump::span")]
     pub max_retry_after: Duration,
     /// Whether requests that are not idempotent are repeated after they were written.
     pub non_idempotent: bool,
@@ -337,7 +347,7 @@ pub struct Hedge {
 #[serde(rename_all = "snake_case")]
 pub enum HedgeAfter {
     /// So long.
-    Delay(Duration),
+    Delay(#[serde(serialize_with = "dump::span")] Duration),
     /// As long as this share of the route's recent requests took. Default 950.
     Quantile(Permille),
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
-use super::{Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text};
+use super::{Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump};
 
 /// A rule of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,8 +23,10 @@ pub struct Route {
     /// What becomes of a matching request.
     pub action: Action,
     /// Deadlines of the exchange.
+    #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub timeouts: Timeouts,
     /// When an attempt is repeated.
+    #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub retry: Retry,
     /// Whether a slow request is sent a second time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -195,14 +197,19 @@ fn status_code<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::O
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Timeouts {
     /// From the complete request head to the last response byte.
+    #[serde(serialize_with = "dump::some_span")]
     pub request: Option<Duration>,
     /// One connection attempt, TLS included. Default 2 s.
+    #[serde(serialize_with = "dump::some_span")]
     pub connect: Option<Duration>,
     /// From the request's last byte to the response head. Default 60 s.
+    #[serde(serialize_with = "dump::some_span")]
     pub response: Option<Duration>,
     /// Between two pieces of a body in either direction. Default 60 s.
+    #[serde(serialize_with = "dump::some_span")]
     pub idle: Option<Duration>,
     /// An upgraded connection in which nothing moves. Default 1 h.
+    #[serde(serialize_with = "dump::some_span")]
     pub tunnel_idle: Option<Duration>,
 }
 

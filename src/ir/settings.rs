@@ -7,6 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::dump;
+
 /// Process-wide settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Settings {
@@ -14,22 +16,28 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
     /// The admin listener; fixed at start.
+    #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub admin: Admin,
     /// Peers whose forwarding headers are believed, on every listener.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<IpNet>,
     /// What upstreams are told about the client.
+    #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub forwarding: Forwarding,
     /// The access log; `None` writes none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_log: Option<AccessLog>,
     /// Limits on client connections and heads.
+    #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub limits: Limits,
     /// How a shutdown proceeds.
+    #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub drain: Drain,
     /// The form of the proxy's own error bodies.
+    #[serde(skip_serializing_if = "dump::is_default")]
     pub errors: ErrorFormat,
     /// How endpoint names are looked up.
+    #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub resolver: ResolverOptions,
 }
 
@@ -94,8 +102,10 @@ pub enum AccessLogFormat {
 pub struct Limits {
     /// From accept, or from the first byte of a later request, to a complete head: PROXY
     /// protocol and TLS included. Default 10 s.
+    #[serde(serialize_with = "dump::span")]
     pub head_timeout: Duration,
     /// A kept-alive connection without a request. Default 60 s.
+    #[serde(serialize_with = "dump::span")]
     pub keep_alive: Duration,
     /// The largest request head, bytes. Default 32 KiB.
     pub head_size: usize,
@@ -127,8 +137,10 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Drain {
     /// How long new connections are still accepted. Default 10 s.
+    #[serde(serialize_with = "dump::span")]
     pub grace: Duration,
     /// How long in-flight requests may take after that. Default 60 s.
+    #[serde(serialize_with = "dump::span")]
     pub deadline: Duration,
 }
 
@@ -158,11 +170,13 @@ pub struct ResolverOptions {
     /// Which addresses of a name are endpoints.
     pub family: AddressFamily,
     /// How long a name server may take; `None` is 5 s, or what `/etc/resolv.conf` says.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "dump::some_span", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// The shortest time between two look-ups of a name, whatever its TTL. Default 1 s.
+    #[serde(serialize_with = "dump::span")]
     pub min_ttl: Duration,
     /// The longest time an answer is used without asking again, whatever its TTL. Default 5 min.
+    #[serde(serialize_with = "dump::span")]
     pub max_ttl: Duration,
 }
 

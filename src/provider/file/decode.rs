@@ -5,6 +5,7 @@
 //! everything that is wrong with the shape of a document.
 
 mod access;
+mod elsewhere;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -244,6 +245,11 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
         match (name, &self.node.value) {
             (field::FIELD, Value::Null) => visitor.visit_unit(),
             (field::LIST, _) => self.deserialize_seq(visitor),
+            (field::ONE_OR_MANY, Value::List(_)) => self.deserialize_seq(visitor),
+            (field::ONE_OR_MANY, _) => {
+                let items = std::slice::from_ref(self.node).iter();
+                visitor.visit_seq(Items { decoder: self, items, free: false })
+            }
             (field::FIELD, _) => visitor.visit_seq(Parts { decoder: self, next: 0 }),
             _ => visitor.visit_newtype_struct(self),
         }
@@ -303,10 +309,13 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
                     "{} is none of: {}{}",
                     scalar.shown(),
                     variants.join(", "),
-                    match closest(&scalar.text, variants.iter().copied()) {
+                    match elsewhere::hint(name, &scalar.text) {
                         _ if scalar.substituted => format!("\n{SUBSTITUTED}"),
-                        Some(candidate) => format!("\ndid you mean `{candidate}`?"),
-                        None => String::new(),
+                        Some(hint) => format!("\n{hint}"),
+                        None => match closest(&scalar.text, variants.iter().copied()) {
+                            Some(candidate) => format!("\ndid you mean `{candidate}`?"),
+                            None => String::new(),
+                        },
                     }
                 ),
                 place: Some(self.node.place),

@@ -5,14 +5,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use ir::Problem;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{
     Deserialize, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
 use super::node::Place;
-use crate::ir;
 
 /// How a `Field` asks the decoder for itself.
 pub(super) const FIELD: &str = "$field";
@@ -20,24 +18,14 @@ pub(super) const FIELD: &str = "$field";
 pub(super) const ONE_OF: &str = "$one_of";
 /// How a `List` asks the decoder for itself.
 pub(super) const LIST: &str = "$list";
+/// How a `OneOrMany` asks the decoder for itself.
+pub(super) const ONE_OR_MANY: &str = "$one_or_many";
 /// The shape of text, numbers and truth values.
 pub(super) const SCALAR: &str = "scalar";
 /// The shape of mappings.
 pub(super) const MAP: &str = "map";
 /// The raw struct of a whole document.
 pub(super) const DOCUMENT: &str = "Document";
-
-/// Keys that the language keeps for policies this version does not have. They are warned about
-/// rather than refused, so that one file serves several versions.
-pub(super) fn not_yet(structure: &str, key: &str) -> Option<Problem> {
-    match (structure, key) {
-        ("Upstream", "health" | "outlier") => Some(
-            Problem::warning(format!("`{key}` has no effect in this version"))
-                .hint("endpoints are only left out while connecting to them fails"),
-        ),
-        _ => None,
-    }
-}
 
 /// A value and where it stands.
 pub(super) struct At<T> {
@@ -138,6 +126,16 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
             }
         }
         Ok(List(list, left_out))
+    }
+}
+
+/// A list, or its only entry without brackets.
+pub(super) struct OneOrMany<T>(pub List<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let visitor = ListVisitor(PhantomData);
+        deserializer.deserialize_newtype_struct(ONE_OR_MANY, visitor).map(Self)
     }
 }
 
@@ -277,6 +275,21 @@ impl<T: JsonSchema> JsonSchema for List<T> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "array", "items": generator.subschema_for::<T>() })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("one or more {}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
     }
 }
 

@@ -1,6 +1,8 @@
 //! The configuration language as it is written. Doc comments here are the descriptions in the
 //! JSON Schema, so they speak to the one who writes a configuration.
 
+mod balance;
+mod resilience;
 mod route;
 mod settings;
 mod upstream;
@@ -10,6 +12,8 @@ use serde::Deserialize;
 
 use super::field::{Field, List, Named, OneOf, Text};
 use super::scalar::{Bind, Network, Size};
+pub(super) use balance::*;
+pub(super) use resilience::*;
 pub(super) use route::*;
 pub(super) use settings::*;
 pub(super) use upstream::*;

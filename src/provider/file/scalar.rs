@@ -1,5 +1,7 @@
 //! Small values with a text form: durations, sizes, addresses, patterns.
 
+mod policy;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use schemars::{Schema, json_schema};
 
 use super::field::Scalar;
 use crate::ir;
+pub(super) use policy::*;
 
 /// A length of time: `5s`, `500ms`, `1m30s`, `1h`.
 pub(super) struct Period(pub Duration);
@@ -47,14 +50,6 @@ pub(super) struct Verb(pub Method);
 
 /// A header field name.
 pub(super) struct FieldName(pub HeaderName);
-
-/// How an endpoint is picked.
-#[derive(Clone, Copy)]
-pub(super) enum Strategy {
-    /// Kept by the language for a later version.
-    LeastRequest,
-    RoundRobin,
-}
 
 /// Where an endpoint is.
 pub(super) struct Endpoint {
@@ -349,21 +344,6 @@ impl Scalar for FieldName {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string" })
-    }
-}
-
-impl Scalar for Strategy {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "least_request" => Ok(Self::LeastRequest),
-            "round_robin" => Ok(Self::RoundRobin),
-            _ => Err("is no way to balance\nuse `least_request` or `round_robin`, or leave it out"
-                .to_owned()),
-        }
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "enum": ["least_request", "round_robin"] })
     }
 }
 

@@ -7,7 +7,7 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use super::{Decoder, Error, suggestion};
+use super::{Decoder, Error, elsewhere, suggestion};
 use crate::ir;
 use crate::provider::file::field;
 use crate::provider::file::node::{Node, Place, Value};
@@ -103,11 +103,11 @@ impl<'a> Entries<'a> {
         if keys.structure == field::DOCUMENT && text.starts_with("x-") {
             return false;
         }
-        let problem = match field::not_yet(keys.structure, text) {
-            Some(problem) => problem,
-            None => Problem::error(format!("unknown key {}", scalar.shown()))
-                .hint(suggestion(text, keys.fields)),
+        let hint = match elsewhere::hint(keys.structure, text) {
+            Some(hint) => hint.to_owned(),
+            None => suggestion(text, keys.fields),
         };
+        let problem = Problem::error(format!("unknown key {}", scalar.shown())).hint(hint);
         self.decoder.sink.borrow_mut().push((key.place, problem));
         false
     }

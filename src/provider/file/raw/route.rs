@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::{Hedge, Retry};
 use crate::provider::file::field::{Any, Field, List, Named, OneOf, Text};
 use crate::provider::file::scalar::{
-    Deadline, FieldName, Pattern, RedirectStatus, SizeLimit, Status, Verb,
+    Deadline, FieldName, HedgeWord, Pattern, RedirectStatus, SizeLimit, Status, Switch, Verb,
 };
 
 /// The routes of one host.
@@ -28,6 +29,9 @@ pub(in crate::provider::file) struct Route {
     pub body_limit: Field<Text<SizeLimit>>,
     /// Header conditions by name; all must hold.
     pub headers: Field<Named<OneOf<String, Condition>>>,
+    /// Sends a second request where the first is slow: `on`, `off`, a time, a quantile as `p95`, or
+    /// a mapping. Default: `off`.
+    pub hedge: Field<OneOf<Text<HedgeWord>, Hedge>>,
     /// How `path` is compared. Default: `prefix`, by whole segments.
     #[serde(rename = "match")]
     pub kind: Field<MatchKind>,
@@ -47,8 +51,8 @@ pub(in crate::provider::file) struct Route {
     pub respond: Field<Respond>,
     /// Changes to the response's headers.
     pub response_headers: Field<HeaderEdit>,
-    /// When an attempt is repeated on another endpoint.
-    pub retry: Field<Retry>,
+    /// When an attempt is repeated on another endpoint, or `off`.
+    pub retry: Field<OneOf<Text<Switch>, Retry>>,
     /// Changes host or path on the way to the upstream.
     pub rewrite: Field<Rewrite>,
     /// From the complete request head to the last response byte, or `off`: short for
@@ -176,15 +180,6 @@ pub(in crate::provider::file) struct Timeouts {
     pub tunnel_idle: Field<Text<Deadline>>,
 }
 
-/// When an attempt is repeated on another endpoint: after a failure to connect, or when nothing of
-/// the request was written.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(in crate::provider::file) struct Retry {
-    /// Repeats after the first attempt; 0 turns them off. Default: 2.
-    pub attempts: Field<u32>,
-}
-
 /// What holds for every route that does not say otherwise.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -193,12 +188,15 @@ pub(in crate::provider::file) struct Defaults {
     pub access_log: Field<bool>,
     /// The largest request body, or `off`. Default: `off`.
     pub body_limit: Field<Text<SizeLimit>>,
+    /// Sends a second request where the first is slow: `on`, `off`, a time, a quantile as `p95`, or
+    /// a mapping. Default: `off`.
+    pub hedge: Field<OneOf<Text<HedgeWord>, Hedge>>,
     /// Changes to every request's headers, before those of the route.
     pub request_headers: Field<HeaderEdit>,
     /// Changes to every response's headers, before those of the route.
     pub response_headers: Field<HeaderEdit>,
-    /// When an attempt is repeated on another endpoint.
-    pub retry: Field<Retry>,
+    /// When an attempt is repeated on another endpoint, or `off`.
+    pub retry: Field<OneOf<Text<Switch>, Retry>>,
     /// Short for `timeouts.request`.
     pub timeout: Field<Text<Deadline>>,
     /// Deadlines of the exchange.

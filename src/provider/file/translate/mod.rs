@@ -1,10 +1,14 @@
 //! Documents to a fragment: a pure function of its inputs.
 
 mod action;
+mod affinity;
+mod balance;
 mod context;
 mod header;
 mod host;
 mod listener;
+mod range;
+mod resilience;
 mod route;
 mod settings;
 mod upstream;

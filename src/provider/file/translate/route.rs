@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use ir::{
-    Action, Filter, HostPattern, Name, Origin, PathMatch, PathRewrite, Retry, Route, RouteMatch,
-    Timeouts,
+    Action, Filter, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite, Retry, Route,
+    RouteMatch, Timeouts,
 };
 
 use super::context::{Context, shown};
 use super::host::Names;
-use super::{action, header, or};
+use super::{action, header, or, resilience};
 use crate::ir;
 use crate::provider::file::field::{At, Field, Text};
 use crate::provider::file::raw::{self, MatchKind};
@@ -21,6 +21,7 @@ pub(super) struct Defaults {
     access_log: bool,
     body_limit: Option<u64>,
     filters: Vec<Filter>,
+    hedge: Option<Hedge>,
     retry: Retry,
     timeouts: Timeouts,
 }
@@ -31,7 +32,8 @@ impl Defaults {
         let Some(raw) = raw else { return defaults };
         defaults.access_log = or(&raw.access_log, true);
         defaults.body_limit = raw.body_limit.get().and_then(|text| text.0.0);
-        defaults.retry = retry(&raw.retry, &Retry::default());
+        defaults.retry = resilience::retry(context, &raw.retry, &Retry::default());
+        defaults.hedge = resilience::hedge(context, &raw.hedge, &None);
         defaults.timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &Timeouts::default());
         let request = header::edit(context, &raw.request_headers).map(Filter::RequestHeaders);
         let response = header::edit(context, &raw.response_headers).map(Filter::ResponseHeaders);
@@ -47,6 +49,7 @@ pub(super) struct Parts {
     action: Action,
     timeouts: Timeouts,
     retry: Retry,
+    hedge: Option<Hedge>,
     body_limit: Option<u64>,
     access_log: bool,
 }
@@ -61,7 +64,7 @@ impl Parts {
             action: self.action,
             timeouts: self.timeouts,
             retry: self.retry,
-            hedge: None,
+            hedge: self.hedge,
             body_limit: self.body_limit,
             access_log: self.access_log,
         }
@@ -91,7 +94,8 @@ pub(super) fn route(
         filters,
         action: action?,
         timeouts,
-        retry: retry(&raw.retry, &defaults.retry),
+        retry: resilience::retry(context, &raw.retry, &defaults.retry),
+        hedge: resilience::hedge(context, &raw.hedge, &defaults.hedge),
         body_limit: raw.body_limit.get().map_or(defaults.body_limit, |text| text.0.0),
         access_log: or(&raw.access_log, defaults.access_log),
     })
@@ -284,9 +288,4 @@ fn timeouts(
     take(&raw.idle, &mut timeouts.idle);
     take(&raw.tunnel_idle, &mut timeouts.tunnel_idle);
     timeouts
-}
-
-fn retry(field: &Field<raw::Retry>, defaults: &Retry) -> Retry {
-    let attempts = field.get().and_then(|raw| raw.attempts.get().copied());
-    Retry { attempts: attempts.unwrap_or(defaults.attempts), ..defaults.clone() }
 }

@@ -5,19 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ir::{
-    Balance, BalancePolicy, ClientCertificate, EndpointAddress, EndpointSpec, HostPattern,
-    LeastRequest, Name, Outlier, PoolOptions, TrustAnchors, Upstream, UpstreamLimits,
-    UpstreamProtocol, UpstreamTls,
+    ClientCertificate, EndpointAddress, EndpointSpec, HostPattern, Name, PoolOptions, TrustAnchors,
+    Upstream, UpstreamProtocol, UpstreamTls,
 };
 
 use super::context::{Context, shown};
+use super::range::count;
 use super::settings::period;
-use super::{listener, or};
+use super::{balance, listener, or, resilience};
 use crate::ir;
 use crate::provider::file::field::{At, Field, OneOf, Text};
 use crate::provider::file::node::Place;
 use crate::provider::file::raw;
-use crate::provider::file::scalar::{Endpoint, Strategy};
+use crate::provider::file::scalar::Endpoint;
 
 type Entry<'d> = (&'d At<String>, Option<&'d raw::Upstream>);
 
@@ -40,23 +40,14 @@ fn upstream(context: &mut Context<'_>, name: &At<String>, raw: &raw::Upstream) -
     Upstream {
         origin: context.origin("upstream", &name.value, name.place),
         endpoints: endpoints.into_iter().map(|endpoint| endpoint.spec).collect(),
-        balance: balance(&raw.balance),
-        health: None,
-        outlier: Some(Outlier::default()),
-        limits: UpstreamLimits::default(),
+        balance: balance::policy(context, raw),
+        health: resilience::health(context, &raw.health),
+        outlier: resilience::outlier(context, &raw.outlier),
+        limits: resilience::limits(context, raw),
         protocol,
         tls,
         pool: raw.pool.get().map(|raw| pool(context, raw)).unwrap_or_default(),
     }
-}
-
-fn balance(field: &Field<Text<Strategy>>) -> BalancePolicy {
-    let algorithm = match field.given().map(|at| &at.value.0) {
-        Some(Strategy::LeastRequest) => Balance::LeastRequest(LeastRequest::default()),
-        Some(Strategy::RoundRobin) => Balance::RoundRobin,
-        None => Balance::default(),
-    };
-    BalancePolicy { algorithm, ..BalancePolicy::default() }
 }
 
 /// An endpoint with what its URL scheme says of TLS.
@@ -81,38 +72,63 @@ fn endpoints(context: &mut Context<'_>, name: &At<String>, raw: &raw::Upstream) 
     let mut seen: HashMap<EndpointAddress, Place> = HashMap::new();
     let mut endpoints = Vec::with_capacity(list.value.0.len());
     for at in &list.value.0 {
-        let Some((endpoint, weight)) = endpoint(context, at) else { continue };
-        let address = endpoint.address.clone();
+        let Some((spec, tls)) = endpoint(context, at) else { continue };
+        let address = spec.address.clone();
         if let Some(first) = seen.insert(address.clone(), at.place) {
             let message = format!("the endpoint `{address}` is listed twice");
             let hint = format!("it stands in line {}; give it a `weight` instead", first.line);
             context.error(at.place, message, Some(&hint));
             continue;
         }
-        let spec = EndpointSpec { address, weight, priority: 0, zone: None, draining: false };
-        endpoints.push(Declared { spec, tls: endpoint.tls, place: at.place });
+        endpoints.push(Declared { spec, tls, place: at.place });
     }
     endpoints
 }
 
-fn endpoint<'d>(
+/// The endpoint and what its URL scheme says of TLS.
+fn endpoint(
     context: &mut Context<'_>,
-    at: &'d At<OneOf<Text<Endpoint>, raw::WeightedEndpoint>>,
-) -> Option<(&'d Endpoint, u32)> {
+    at: &At<OneOf<Text<Endpoint>, raw::DetailedEndpoint>>,
+) -> Option<(EndpointSpec, Option<bool>)> {
+    /// More levels, or a longer name of a zone, is a slip.
+    const LAST_PRIORITY: u32 = 127;
+    const LONGEST_ZONE: usize = 100;
+    let plain = |endpoint: &Endpoint| EndpointSpec {
+        address: endpoint.address.clone(),
+        weight: 1,
+        priority: 0,
+        zone: None,
+        draining: false,
+    };
     let raw = match &at.value {
-        OneOf::Scalar(text) => return Some((&text.0, 1)),
+        OneOf::Scalar(text) => return Some((plain(&text.0), text.0.tls)),
         OneOf::Map(raw) => raw,
     };
     if raw.address.is_absent() {
         let hint = "for example `{ address: \"10.0.0.5:80\", weight: 3 }`";
         context.error(at.place, "the endpoint has no `address`", Some(hint));
     }
-    let weight = or(&raw.weight, 1);
-    if weight == 0 {
-        let hint = "leave the endpoint out to send it nothing";
-        context.error(raw.weight.place().unwrap_or(at.place), "`weight` is 0", Some(hint));
+    if let Some(weight) = raw.weight.given().filter(|weight| weight.value == 0) {
+        let hint = "write `draining: true`, or leave the endpoint out, to send it nothing";
+        context.error(weight.place, "`weight` is 0", Some(hint));
     }
-    Some((&raw.address.get()?.0, weight))
+    let mut priority = 0;
+    count(context, "priority", &raw.priority, 0..=LAST_PRIORITY, &mut priority);
+    if let Some(zone) = raw.zone.given()
+        && (zone.value.is_empty() || zone.value.len() > LONGEST_ZONE)
+    {
+        let message = format!("`zone` must have 1 to {LONGEST_ZONE} characters");
+        context.error(zone.place, message, None);
+    }
+    let endpoint = &raw.address.get()?.0;
+    let spec = EndpointSpec {
+        weight: or(&raw.weight, 1),
+        priority,
+        zone: raw.zone.get().map(|zone| Arc::from(&**zone)),
+        draining: or(&raw.draining, false),
+        ..plain(endpoint)
+    };
+    Some((spec, endpoint.tls))
 }
 
 fn protocol(

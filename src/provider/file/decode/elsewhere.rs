@@ -1,0 +1,75 @@
+//! What other proxies call things: hints for those who come from there.
+
+/// The hint for a key of the raw struct `structure`, or a word of that enum, which this language
+/// does not have.
+pub(super) fn hint(structure: &str, word: &str) -> Option<&'static str> {
+    Some(match (structure, word) {
+        ("Algorithm", word) => algorithm(word)?,
+        ("Balance", "client_ip" | "random" | "round_robin") => {
+            "it has no parameters: write it without braces, as in `balance: random`"
+        }
+        ("Balance", "least_connections") => "its parameters go under `least_request`",
+        ("Balance", "client_side_weighted_round_robin") => {
+            "its parameters go under `weighted_by_load`"
+        }
+        ("Balance" | "SlowStart", "affinity" | "health" | "outlier" | "slow_start") => {
+            "it stands in the upstream, beside `balance`"
+        }
+        ("HashPart", "client_ip" | "host" | "path" | "uri") => {
+            "write it without braces, as in `hash: path` or `hash: [path, { header: x-user }]`"
+        }
+        ("Upstream", word) => upstream(word)?,
+        ("HealthCheck", "expect_status" | "expected_status" | "statuses") => {
+            "did you mean `status`?"
+        }
+        ("HealthCheck", "expect_body") => "did you mean `body`?",
+        ("HealthCheck", "healthy_threshold" | "passes") => "did you mean `rise`?",
+        ("HealthCheck", "unhealthy_threshold" | "fails") => "did you mean `fall`?",
+        ("HealthCheck", "uri" | "url") => "did you mean `path`?",
+        ("Outlier", "base_ejection_time" | "fail_timeout") => "did you mean `ejection`?",
+        ("Outlier", "consecutive_gateway_failure") => "did you mean `consecutive_gateway`?",
+        ("Outlier", "consecutive_local_origin_failure") => "did you mean `consecutive_local`?",
+        ("Outlier", "max_ejection_percent") => "did you mean `max_ejected`?",
+        ("Outlier", "max_ejection_time") => "did you mean `max_ejection`?",
+        ("Outlier", "max_fails") => "did you mean `consecutive_5xx`?",
+        ("UpstreamLimits", "max_connections") => "did you mean `connections`?",
+        ("UpstreamLimits", "max_pending_requests" | "queue") => "did you mean `pending`?",
+        ("UpstreamLimits", "max_requests") => "did you mean `requests`?",
+        ("UpstreamLimits", "max_retries") => "did you mean `retries`?",
+        ("UpstreamLimits", "retry_budget") => "it stands in the upstream, beside `limits`",
+        ("Retry", "num_retries" | "retries" | "tries") => "did you mean `attempts`?",
+        ("Retry", "per_try_timeout" | "timeout") => "did you mean `per_try`?",
+        ("Retry", "conditions" | "retry_on") => "did you mean `on`?",
+        _ => return None,
+    })
+}
+
+fn algorithm(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "least_conn" | "leastconn" | "least_connection" => "did you mean `least_connections`?",
+        "rr" | "roundrobin" | "static-rr" | "weighted_round_robin" | "wrr" => {
+            "did you mean `round_robin`? it goes by weight where endpoints have one"
+        }
+        "ip_hash" | "source" | "source_ip" => "did you mean `client_ip`?",
+        "consistent_hash" | "hash" | "maglev" | "ring" | "ring_hash" | "uri" => {
+            "say what is hashed, as in `balance: { hash: { header: x-user }, table: maglev }`"
+        }
+        "ewma" | "p2c" | "least_time" | "peak-ewma" => "did you mean `peak_ewma`?",
+        "cookie" | "sticky" => "write `affinity: cookie`; `balance` places new sessions",
+        _ => return None,
+    })
+}
+
+fn upstream(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "algorithm" | "lb_policy" | "load_balancer" | "load_balancing" => "did you mean `balance`?",
+        "health_check" | "health_checks" | "healthcheck" => "did you mean `health`?",
+        "outlier_detection" => "did you mean `outlier`?",
+        "circuit_breaker" | "circuit_breakers" | "max_connections" => "did you mean `limits`?",
+        "session_affinity" | "sticky" => "did you mean `affinity`?",
+        "servers" => "did you mean `endpoints`?",
+        "retry" => "retries belong to routes; here stands their `retry_budget`",
+        "timeout" | "timeouts" => "timeouts belong to routes and `defaults`",
+        _ => return None,
+    })
+}
