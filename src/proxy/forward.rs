@@ -9,6 +9,7 @@ use http::uri::Scheme;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, Version};
 
 use super::exchange::{Exchange, ExchangeBody, HeadDeadline};
+use super::selection::Selection;
 use super::tunnel::{Far, Tunnel, TunnelBody};
 use super::watch::Watch;
 use super::{Body, Context, Request, forwarding, hop, websocket};
@@ -47,12 +48,17 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
     };
     request.upstream = Some(upstream.clone());
     let worker = context.worker.id;
+    let selection = match request.selection {
+        Some(selection) => selection,
+        None => Selection::of(&upstream, &request),
+    };
+    request.selection = Some(selection);
     let mut pick = Pick {
         worker,
         now: Moment::of(context.started),
         tried: &request.tried,
-        key: None,
-        session: None,
+        key: selection.key,
+        session: selection.session,
         random: Random::new(context.worker.random()),
     };
     let Some(endpoint) = upstream.pick(&mut pick) else {
@@ -81,10 +87,14 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
         }
     };
     let attempt = Attempt { context: &context, route, watch };
-    match connection {
+    let mut outcome = match connection {
         Connection::H1(conn) => attempt.over_h1(conn, request).await,
         Connection::H2(conn) => attempt.over_h2(conn, request).await,
+    };
+    if let Ok(response) = &mut outcome {
+        selection.remember(&upstream, &endpoint, &context, response.headers_mut());
     }
+    outcome
 }
 
 fn destination<'a>(

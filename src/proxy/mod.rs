@@ -14,6 +14,7 @@ mod layers;
 mod request;
 mod request_body;
 mod rescue;
+mod selection;
 mod stack;
 mod tunnel;
 mod watch;

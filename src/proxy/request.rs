@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method};
 
+use super::selection::Selection;
 use super::{Context, RequestBody};
 use crate::filter::RequestTarget;
 use crate::upstream::{EndpointId, Upstream};
@@ -44,6 +45,8 @@ pub struct Request {
     pub tried: Vec<EndpointId>,
     /// The upstream drawn by the first attempt.
     pub upstream: Option<Arc<Upstream>>,
+    /// What decides its endpoint; settled by the first attempt.
+    pub selection: Option<Selection>,
     /// Whether the next attempt must not use a pooled connection.
     pub fresh: bool,
     /// Whether the fields of `forwarding` are still to be added: straight into the bytes of an

@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 use super::balance::Pick;
 use super::outlier::{Change, Detector};
 use super::registry::Environment;
-use super::{Circumstances, Endpoint, EndpointSet, LatencyRule, Member, Observation};
+use super::{Affinity, Circumstances, Endpoint, EndpointSet, LatencyRule, Member, Observation};
 use crate::ir::{self, Balance, Name, PeakEwma, PoolOptions, UpstreamProtocol};
 use crate::telemetry::UpstreamMetrics;
 use crate::tls::ClientTls;
@@ -24,6 +24,8 @@ pub struct Upstream {
     pub transport: Transport,
     /// Its counters.
     pub metrics: Arc<UpstreamMetrics>,
+    /// How its clients show their sessions.
+    pub affinity: Option<Affinity>,
     environment: Arc<Environment>,
     /// What samples of latency count for.
     latency: LatencyRule,
@@ -62,12 +64,14 @@ impl Upstream {
         let set = Arc::new(EndpointSet::build(&spec.balance, members, around));
         let latency = latency_rule(&spec.balance.algorithm);
         let (set, building, stale) = (ArcSwap::new(set), Mutex::default(), AtomicBool::new(false));
+        let affinity = spec.balance.affinity.as_ref().map(Affinity::new);
         let outliers = Detector::new(spec.outlier.as_ref(), now);
         Self {
             name,
             spec,
             transport,
             metrics,
+            affinity,
             environment,
             latency,
             set,

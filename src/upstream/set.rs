@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Endpoint;
-use super::balance::{Balancer, Pick};
+use super::balance::{Balancer, Pick, Session, Sessions, stable};
 use crate::ir::BalancePolicy;
 use crate::util::moment::Moment;
+use crate::util::random::Random;
 
 /// An endpoint in a set.
 #[derive(Clone, Debug)]
@@ -52,6 +53,7 @@ pub struct EndpointSet {
     members: Box<[Member]>,
     /// In the order in which they stand in for each other.
     groups: Box<[Group]>,
+    sessions: Option<Box<Sessions>>,
     /// When weights have changed by themselves.
     refresh_at: Option<Moment>,
 }
@@ -84,18 +86,35 @@ impl EndpointSet {
             }
         }
         let refresh_at = refresh.map(|after| around.now.after(after));
-        Self { members: members.into(), groups: groups.into(), refresh_at }
+        let affinity = policy.affinity.as_ref();
+        let sessions = affinity.map(|affinity| Box::new(Sessions::new(affinity.mode, &members)));
+        Self { members: members.into(), groups: groups.into(), sessions, refresh_at }
     }
 
     /// Picks an endpoint that is not among those tried; `None` where there is none that may be
     /// picked.
     #[inline]
     pub fn pick(&self, pick: &mut Pick<'_>) -> Option<&Arc<Endpoint>> {
+        if let Some(sessions) = &self.sessions
+            && let Some(endpoint) = sessions.find(pick)
+        {
+            return Some(endpoint);
+        }
         match &*self.groups {
             [] => None,
             [only] => only.pick(pick),
             several => pick_of(several, pick),
         }
+    }
+
+    /// Whether a session that is not bound belongs to `endpoint`, as far as that is settled here.
+    pub fn is_home(&self, session: &Session, endpoint: &Endpoint) -> bool {
+        self.sessions.as_ref().is_none_or(|sessions| sessions.is_home(session, endpoint))
+    }
+
+    /// A key for a session that is to stay with `endpoint`; `None` where none was found.
+    pub fn key_for(&self, endpoint: &Endpoint, random: Random) -> Option<u64> {
+        self.sessions.as_ref()?.key_for(endpoint, random)
     }
 
     /// All endpoints in declaration order, available or not.
@@ -120,7 +139,11 @@ impl Group {
 
 /// From the group that is drawn; where all of that was tried, from whichever comes first.
 fn pick_of<'a>(groups: &'a [Group], pick: &mut Pick<'_>) -> Option<&'a Arc<Endpoint>> {
-    let number = pick.random.draw();
+    // Requests that belong together go to one group, too.
+    let number = match pick.key {
+        Some(key) => stable(key, 0x6009),
+        None => pick.random.draw(),
+    };
     let drawn = groups.iter().find(|group| number < group.up_to);
     if let Some(endpoint) = drawn.and_then(|group| group.pick(pick)) {
         return Some(endpoint);

@@ -96,6 +96,7 @@ fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
         tried: Vec::new(),
         upstream: None,
         fresh: false,
+        selection: None,
         owes_forwarding: false,
     }))
 }

@@ -13,6 +13,7 @@ pub(super) mod test_support;
 
 pub use chance::Chance;
 pub use choices::{Cheapest, Choices};
+pub(super) use hash::stable;
 pub use hash::{ConsistentHash, Total};
 pub use least_request::LeastRequest;
 pub use peak_ewma::PeakEwma;
@@ -53,6 +54,8 @@ impl Pick<'_> {
 
 /// An algorithm prepared for one group of endpoints.
 pub enum Balancer {
+    /// By the hash of something of the request; requests without it by the lowest load.
+    Hash(ConsistentHash, LeastRequest),
     /// The lowest load of a few.
     LeastRequest(LeastRequest),
     /// The lowest load times latency of a few.
@@ -73,6 +76,7 @@ impl Balancer {
         around: Circumstances<'_>,
     ) -> Self {
         debug_assert_eq!(members.len(), weights.len());
+        let fallback = || LeastRequest::new(&ir::LeastRequest::default(), weights);
         match balance {
             Balance::PeakEwma(policy) => Self::PeakEwma(PeakEwma::new(policy, weights)),
             Balance::LeastRequest(policy) => Self::LeastRequest(LeastRequest::new(policy, weights)),
@@ -82,7 +86,9 @@ impl Balancer {
             Balance::RoundRobin => {
                 Self::RoundRobin(Stride::new(weights, around.workers, around.seed ^ around.now.0))
             }
-            _ => Self::LeastRequest(LeastRequest::new(&ir::LeastRequest::default(), weights)),
+            // A key's place does not depend on what changes by itself: no slow start here.
+            Balance::Hash(policy) => Self::Hash(ConsistentHash::new(policy, members), fallback()),
+            _ => Self::LeastRequest(fallback()),
         }
     }
 
@@ -94,6 +100,9 @@ impl Balancer {
             return (!pick.has_tried(only)).then_some(0);
         }
         match self {
+            Self::Hash(balancer, otherwise) => {
+                balancer.pick(members, pick).or_else(|| otherwise.pick(members, pick))
+            }
             Self::LeastRequest(balancer) => balancer.pick(members, pick),
             Self::PeakEwma(balancer) => balancer.pick(members, pick),
             Self::Random(balancer) => balancer.pick(members, pick),

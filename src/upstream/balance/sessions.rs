@@ -12,7 +12,7 @@ use foldhash::fast::FixedState;
 
 use super::{ConsistentHash, Member, Pick};
 use crate::ir::{AffinityMode, HashPolicy, HashTable};
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, EndpointId};
 use crate::util::random::Random;
 
 /// What a client shows of its session.
@@ -70,11 +70,18 @@ impl Sessions {
 
     /// A key that leads to `endpoint` in this set; `None` where none was found.
     pub fn key_for(&self, endpoint: &Endpoint, mut random: Random) -> Option<u64> {
-        (0..DRAWS).map(|_| random.draw()).find(|key| {
-            let index = self.table.owner(*key);
-            let member = index.and_then(|index| self.open.get(index));
-            member.is_some_and(|member| member.endpoint.id == endpoint.id)
-        })
+        (0..DRAWS).map(|_| random.draw()).find(|key| self.owner(*key) == Some(endpoint.id))
+    }
+
+    /// Whether `endpoint` is where the session belongs by its key; a persistent one belongs
+    /// wherever it is.
+    pub fn is_home(&self, session: &Session, endpoint: &Endpoint) -> bool {
+        self.mode == AffinityMode::Persistent || self.owner(session.key) == Some(endpoint.id)
+    }
+
+    fn owner(&self, key: u64) -> Option<EndpointId> {
+        let member = self.table.owner(key).and_then(|index| self.open.get(index));
+        member.map(|member| member.endpoint.id)
     }
 }
 
@@ -82,7 +89,6 @@ impl Sessions {
 mod tests {
     use super::*;
     use crate::telemetry::WorkerId;
-    use crate::upstream::EndpointId;
     use crate::upstream::balance::test_support::members;
     use crate::util::moment::Moment;
 

@@ -18,7 +18,7 @@ use crate::ir::{HashPolicy, HashTable};
 
 /// A hash that never changes between versions: mixes `salt` into `value` (the finalizer of
 /// MurmurHash3 over both).
-pub(super) fn stable(value: u64, salt: u64) -> u64 {
+pub(in crate::upstream) fn stable(value: u64, salt: u64) -> u64 {
     let mut z = value ^ salt.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     z = (z ^ (z >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
@@ -85,6 +85,9 @@ impl ConsistentHash {
             HashTable::Ring(points) => Table::Ring(Ring::new(&placed, points)),
         };
         let sum: f64 = placed.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        if policy.bounded_load.is_some() {
+            members.iter().for_each(|member| member.endpoint.total.want());
+        }
         let bound = policy.bounded_load.map(|factor| (factor.factor().max(1.0), sum));
         Self { table, bound }
     }
