@@ -1,6 +1,7 @@
 //! The integration tests: the real binary between clients that control every byte and back ends
 //! that follow a script.
 
+mod affinity;
 mod attack;
 mod attack_stream;
 mod cli;
