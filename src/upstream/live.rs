@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 
 use super::balance::Pick;
+use super::limits::Limits;
 use super::outlier::{Change, Detector};
 use super::registry::Environment;
 use super::{Affinity, Circumstances, Endpoint, EndpointSet, LatencyRule, Member, Observation};
@@ -26,6 +27,8 @@ pub struct Upstream {
     pub metrics: Arc<UpstreamMetrics>,
     /// How its clients show their sessions.
     pub affinity: Option<Affinity>,
+    /// What it bears.
+    pub limits: Arc<Limits>,
     environment: Arc<Environment>,
     /// What samples of latency count for.
     latency: LatencyRule,
@@ -60,6 +63,8 @@ impl Upstream {
         members: Vec<Member>,
         now: Moment,
     ) -> Self {
+        let limits = Arc::new(Limits::new(&spec.limits, environment.workers));
+        limits.set_endpoints(available(&members));
         let around = environment.circumstances(now);
         let set = Arc::new(EndpointSet::build(&spec.balance, members, around));
         let latency = latency_rule(&spec.balance.algorithm);
@@ -72,6 +77,7 @@ impl Upstream {
             transport,
             metrics,
             affinity,
+            limits,
             environment,
             latency,
             set,
@@ -79,6 +85,17 @@ impl Upstream {
             building,
             stale,
         }
+    }
+
+    /// The same with the limits of `before` where they are no others: what is on its way and what
+    /// was spent counts on.
+    #[must_use]
+    pub fn keep_limits(mut self, before: &Self) -> Self {
+        if before.limits.spec == self.limits.spec {
+            self.limits = before.limits.clone();
+            self.limits.set_endpoints(available(self.endpoints().members()));
+        }
+        self
     }
 
     /// The endpoints of this moment.
@@ -95,6 +112,7 @@ impl Upstream {
     /// Takes in how an attempt went. Called by workers.
     pub fn observe(&self, endpoint: &Endpoint, observation: Observation, now: Moment) {
         endpoint.latency.observe(&self.latency, observation, now);
+        self.limits.observe(observation, now);
         if let Some(policy) = &self.spec.outlier
             && self.outliers.observe(policy, endpoint, observation.verdict)
         {
@@ -156,6 +174,7 @@ impl Upstream {
     }
 
     fn rebuild(&self, members: Vec<Member>, now: Moment) {
+        self.limits.set_endpoints(available(&members));
         for Member { endpoint, .. } in &members {
             endpoint.metrics.set_up(endpoint.availability.is_available());
         }
@@ -171,6 +190,11 @@ fn latency_rule(algorithm: &Balance) -> LatencyRule {
         Balance::PeakEwma(policy) => LatencyRule::new(policy),
         _ => LatencyRule::new(&PeakEwma::default()),
     }
+}
+
+/// How many of `members` may be picked.
+fn available(members: &[Member]) -> usize {
+    members.iter().filter(|member| member.endpoint.availability.is_available()).count()
 }
 
 impl std::fmt::Debug for Upstream {

@@ -5,11 +5,14 @@
 //! route. Connections belong to one worker. This module knows nothing of routes, filters or
 //! clients.
 
+mod adaptive;
 mod affinity;
 pub mod balance;
+pub mod budget;
 mod endpoint;
 pub mod h1;
 pub mod h2;
+pub mod limits;
 mod live;
 mod observation;
 pub mod outlier;

@@ -118,10 +118,10 @@ impl Registry {
             return upstream.clone();
         }
         let members = self.members(&mut known, name, &transport, targets, now);
-        if let Some(before) = before {
+        if let Some(before) = &before {
             retire_missing(before.endpoints().members(), &members);
         }
-        let upstream = Arc::new(Upstream::new(
+        let upstream = Upstream::new(
             name.clone(),
             Arc::new(spec.clone()),
             transport,
@@ -129,7 +129,11 @@ impl Registry {
             self.environment.clone(),
             members,
             now,
-        ));
+        );
+        let upstream = Arc::new(match &before {
+            Some(before) => upstream.keep_limits(before),
+            None => upstream,
+        });
         known.upstreams.insert(name.clone(), Arc::downgrade(&upstream));
         upstream
     }
