@@ -26,6 +26,9 @@ pub enum Replay {
     /// It was written to a reused connection that closed without a response byte: most likely
     /// the endpoint closed it while idle. Safe for idempotent requests (RFC 9110 §9.2.2).
     Stale,
+    /// It was written, and no response came of it: the endpoint reset it, or its time was up.
+    /// Safe for idempotent requests.
+    Unanswered,
     /// Nothing of it was written: safe for every request.
     Unwritten,
 }
@@ -72,6 +75,12 @@ impl ProxyError {
         self
     }
 
+    /// Whether there was no connection to send the request on.
+    pub fn is_connect_failure(&self) -> bool {
+        let lost = self.reason == Reason::UpstreamReset; // a pooled one
+        self.side == Side::Upstream && self.replay == Replay::Unwritten && !lost
+    }
+
     /// The status a client sees. 499 is nginx's code for a client that went away: it is only
     /// ever logged.
     pub fn status(&self) -> StatusCode {
@@ -82,9 +91,11 @@ impl ProxyError {
             Reason::ClientClosed | Reason::ClientWriteTimeout => {
                 StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
             }
-            Reason::ConnectFailed | Reason::NoEndpoint | Reason::Draining | Reason::Overloaded => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Reason::ConnectFailed
+            | Reason::Draining
+            | Reason::NoEndpoint
+            | Reason::Overloaded
+            | Reason::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Reason::ConnectTimeout
             | Reason::RequestTimeout
             | Reason::ResponseTimeout

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::kept_body::{Kept, Reader};
 use super::{Context, hop};
 use crate::error::ProxyError;
 use crate::telemetry::Reason;
@@ -72,48 +73,150 @@ impl H2Body {
 
 /// A request body with the route's limits on it.
 pub struct RequestBody {
-    inner: IncomingBody,
+    source: Source,
     /// A piece taken out by an attempt that wrote nothing.
     front: Bytes,
+    length: Option<u64>,
+}
+
+/// The large variant is the common one.
+#[expect(clippy::large_enum_variant, reason = "boxing the common variant would allocate more")]
+enum Source {
+    /// What was read and can be read again.
+    Kept(Reader),
+    /// Straight from the client.
+    Live(LiveBody),
+}
+
+impl RequestBody {
+    /// The body, or `None` when it is empty.
+    pub fn new(inner: IncomingBody, context: Rc<Context>) -> Option<Self> {
+        let (empty, length) = match &inner {
+            IncomingBody::Empty => (true, None),
+            IncomingBody::H1(body) => (body.is_end_stream(), body.size_hint().exact()),
+            IncomingBody::H2(body) => (body.stream.is_end_stream(), body.length),
+        };
+        let live = LiveBody { inner, context, limit: u64::MAX, idle: None, timer: None };
+        (!empty).then_some(Self { source: Source::Live(live), front: Bytes::new(), length })
+    }
+
+    /// Its length, where the client said it.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Allows no more than `limit` bytes, and no pause longer than `idle`.
+    pub fn restrict(&mut self, limit: Option<u64>, idle: Option<Duration>) {
+        if let Source::Live(live) = &mut self.source {
+            live.limit = limit.unwrap_or(u64::MAX);
+            live.idle = idle;
+        }
+    }
+
+    /// Puts back a piece that was taken out and not used.
+    pub fn put_back(&mut self, piece: Bytes) {
+        self.front = piece;
+    }
+
+    /// The same body, of which up to `limit` bytes are kept while it is sent, so that it can be
+    /// sent again. One that says it is longer is left as it is.
+    pub fn kept(self, limit: u64) -> Self {
+        let Self { source, front, length } = self;
+        let source = match source {
+            Source::Live(live) if length.is_none_or(|length| length <= limit) => {
+                Source::Kept(Kept::reader(live, limit))
+            }
+            source => source,
+        };
+        Self { source, front, length }
+    }
+
+    /// The whole body once more; `None` where it is not kept.
+    pub fn again(&self) -> Option<Self> {
+        let Source::Kept(reader) = &self.source else { return None };
+        let source = Source::Kept(reader.again()?);
+        Some(Self { source, front: Bytes::new(), length: self.length })
+    }
+
+    /// Whether all of it is kept, to its end.
+    pub fn is_whole(&self) -> bool {
+        matches!(&self.source, Source::Kept(reader) if reader.is_whole())
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = ProxyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        if !self.front.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.front)))));
+        }
+        match &mut self.source {
+            Source::Kept(reader) => reader.poll_frame(cx),
+            Source::Live(live) => live.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Kept(_) => false,
+            Source::Live(live) => self.front.is_empty() && live.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::new, SizeHint::with_exact)
+    }
+}
+
+/// A body as it comes from the client, held to its limits.
+pub(super) struct LiveBody {
+    inner: IncomingBody,
     context: Rc<Context>,
     limit: u64,
     idle: Option<Duration>,
     timer: Option<Timer>,
 }
 
-impl RequestBody {
-    /// The body, or `None` when it is empty.
-    pub fn new(inner: IncomingBody, context: Rc<Context>) -> Option<Self> {
-        let empty = match &inner {
+impl LiveBody {
+    /// The request's story.
+    pub fn context(&self) -> &Rc<Context> {
+        &self.context
+    }
+
+    pub fn poll_frame(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let Poll::Ready(frame) = self.poll_inner(cx) else {
+            ready!(self.poll_idle(cx));
+            return Poll::Ready(Some(Err(ProxyError::client(Reason::ClientBodyTimeout))));
+        };
+        if let Some(timer) = &mut self.timer {
+            timer.disarm();
+        }
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            let total = self.context.request_bytes.get() + data.len() as u64;
+            self.context.request_bytes.set(total);
+            if total > self.limit {
+                return Poll::Ready(Some(Err(ProxyError::client(Reason::BodyTooLarge))));
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
             IncomingBody::Empty => true,
             IncomingBody::H1(body) => body.is_end_stream(),
             IncomingBody::H2(body) => body.stream.is_end_stream(),
-        };
-        let (front, timer) = (Bytes::new(), None);
-        (!empty).then_some(Self { inner, front, context, limit: u64::MAX, idle: None, timer })
-    }
-
-    /// Its length, where the client said it.
-    pub fn length(&self) -> Option<u64> {
-        match &self.inner {
-            IncomingBody::Empty => Some(0),
-            // What was taken out and put back is no longer in the hint.
-            IncomingBody::H1(body) => {
-                body.size_hint().exact().map(|left| left + self.front.len() as u64)
-            }
-            IncomingBody::H2(body) => body.length,
         }
-    }
-
-    /// Allows no more than `limit` bytes, and no pause longer than `idle`.
-    pub fn restrict(&mut self, limit: Option<u64>, idle: Option<Duration>) {
-        self.limit = limit.unwrap_or(u64::MAX);
-        self.idle = idle;
-    }
-
-    /// Puts back a piece that was taken out and not used.
-    pub fn put_back(&mut self, piece: Bytes) {
-        self.front = piece;
     }
 
     fn poll_inner(
@@ -145,48 +248,5 @@ impl RequestBody {
             timer.arm(idle);
         }
         timer.poll_due(cx)
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = ProxyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
-        if !self.front.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.front)))));
-        }
-        let Poll::Ready(frame) = self.poll_inner(cx) else {
-            ready!(self.poll_idle(cx));
-            return Poll::Ready(Some(Err(ProxyError::client(Reason::ClientBodyTimeout))));
-        };
-        if let Some(timer) = &mut self.timer {
-            timer.disarm();
-        }
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            let total = self.context.request_bytes.get() + data.len() as u64;
-            self.context.request_bytes.set(total);
-            if total > self.limit {
-                return Poll::Ready(Some(Err(ProxyError::client(Reason::BodyTooLarge))));
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.inner {
-            IncomingBody::Empty => self.front.is_empty(),
-            IncomingBody::H1(body) => self.front.is_empty() && body.is_end_stream(),
-            IncomingBody::H2(body) => self.front.is_empty() && body.stream.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.length().map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }

@@ -100,6 +100,7 @@ fn message(reason: Reason) -> &'static str {
         Reason::NoEndpoint => "The service has no endpoint right now.",
         Reason::NoRoute => "No route matches this host and path.",
         Reason::Overloaded => "Too many requests at once.",
+        Reason::QueueTimeout => "Too many requests at once; this one waited for too long.",
         Reason::RequestTimeout => "The request took longer than this route allows.",
         Reason::ResponseTimeout => "The service did not answer in time.",
         Reason::TunnelIdle => "The connection was idle for too long.",

@@ -42,6 +42,8 @@ pub enum Reason {
     NoRoute,
     /// A limit on connections or requests was reached.
     Overloaded,
+    /// The request waited for its turn for too long.
+    QueueTimeout,
     /// The route redirects.
     Redirect,
     /// The request took longer than the route allows.
@@ -86,6 +88,7 @@ impl Reason {
         Self::NoEndpoint,
         Self::NoRoute,
         Self::Overloaded,
+        Self::QueueTimeout,
         Self::Redirect,
         Self::RequestTimeout,
         Self::Respond,
@@ -119,6 +122,7 @@ impl Reason {
             Self::NoEndpoint => "no_endpoint",
             Self::NoRoute => "no_route",
             Self::Overloaded => "overloaded",
+            Self::QueueTimeout => "queue_timeout",
             Self::Redirect => "redirect",
             Self::RequestTimeout => "request_timeout",
             Self::Respond => "respond",

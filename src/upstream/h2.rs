@@ -163,7 +163,6 @@ impl H2Conn {
             Ok(sent) => sent,
             Err(error) => return Err((error, body)),
         };
-        exchange.replay = if body.is_some() { Replay::Never } else { Replay::Unwritten };
         exchange.task = body.map(|body| {
             let upload = exchange.upload.clone();
             tokio::task::spawn_local(async move { upload.run(body, stream).await }).abort_handle()
@@ -198,7 +197,6 @@ impl H2Conn {
             response: Some(response),
             body: None,
             asked,
-            replay: Replay::Unwritten,
             upload: Rc::default(),
             task: None,
             open: None,
@@ -327,7 +325,6 @@ pub struct H2Exchange {
     response: Option<ResponseFuture>,
     body: Option<Incoming>,
     asked: Asked,
-    replay: Replay,
     upload: Rc<Upload>,
     task: Option<AbortHandle>,
     /// The way to the endpoint, for a tunnel.
@@ -441,7 +438,11 @@ impl H2Exchange {
         // RFC 9113 §8.7: a refused stream, or one above a GOAWAY's last, was not acted upon.
         let refused = error.is_remote()
             && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
-        let replay = if refused { self.replay } else { Replay::Never };
+        let replay = match refused {
+            true => Replay::Unwritten,
+            false if error.is_library() => Replay::Never,
+            false => Replay::Unanswered,
+        };
         let reason =
             if error.is_library() { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
         ProxyError::upstream(reason).because(error).replay(replay)

@@ -294,6 +294,8 @@ where
             Replay::Unwritten
         } else if reused && !self.read_any {
             Replay::Stale
+        } else if !self.read_any {
+            Replay::Unanswered
         } else {
             Replay::Never
         };

@@ -349,7 +349,7 @@ async fn a_closed_connection_says_whether_the_request_may_go_elsewhere() {
     let mut fresh = exchange(peer.conn, Framing::None, None);
     drop(peer.socket);
     let error = head_of(&mut fresh).await.expect_err("no response");
-    assert_eq!((error.reason, error.replay), (Reason::UpstreamReset, Replay::Never));
+    assert_eq!((error.reason, error.replay), (Reason::UpstreamReset, Replay::Unanswered));
     // The same on a connection that carried an exchange before: most likely closed while idle.
     let peer = connect().await;
     let mut conn = peer.conn;
