@@ -51,10 +51,34 @@ impl Body {
         Self { kind: Kind::Tunnel(Box::new(body)), context: None }
     }
 
+    /// Lets go of a body that nobody wants. What has arrived of it is read, so that its
+    /// connection can be used again where that is all.
+    pub(super) async fn discard(mut self) {
+        const MOST: usize = 16;
+        let Kind::Upstream(body) = &mut self.kind else { return };
+        let mut frames = 0;
+        std::future::poll_fn(|cx| {
+            while frames < MOST && matches!(body.poll_frame(cx), Poll::Ready(Some(Ok(_)))) {
+                frames += 1;
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     /// The same body, whose end ends the story of `context`.
     pub(super) fn finishing(mut self, context: Rc<Context>) -> Self {
         self.context = Some(Finish(context));
         self
+    }
+
+    /// Whether an endpoint is still at it.
+    pub(super) fn is_under_way(&self) -> bool {
+        match &self.kind {
+            Kind::Empty | Kind::Full(_) => false,
+            Kind::Tunnel(_) => true,
+            Kind::Upstream(body) => !body.is_over(),
+        }
     }
 
     /// Ends the story now, whatever becomes of the body.
@@ -92,6 +116,9 @@ impl HttpBody for Body {
             Kind::Upstream(body) => body.poll_frame(cx),
         };
         let Some(Finish(context)) = &this.context else { return polled };
+        if !this.is_under_way() {
+            context.leave();
+        }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {

@@ -17,6 +17,7 @@ use crate::ir::Name;
 use crate::snapshot::{CompiledListener, CompiledRoute, ListenerId, RouteId};
 use crate::telemetry::{Exchange, Reason, Record};
 use crate::tls::PeerCertificate;
+use crate::upstream::limits::Place;
 use crate::upstream::{Endpoint, Upstream};
 
 /// The protocol of a client connection.
@@ -124,6 +125,10 @@ pub struct Context {
     pub prefers_json: Cell<bool>,
     /// Whether it is a gRPC call, whose errors travel in trailers.
     pub is_grpc: Cell<bool>,
+    /// Its place among those its upstream bears.
+    pub place: RefCell<Option<Place>>,
+    /// How long it waited for that.
+    pub queued: Cell<Option<Duration>>,
     /// Attempts made.
     pub attempts: Cell<u32>,
     /// The time the last attempt took to connect; zero on a reused connection.
@@ -164,6 +169,8 @@ impl Context {
             client,
             prefers_json: Cell::new(false),
             is_grpc: Cell::new(false),
+            place: RefCell::new(None),
+            queued: Cell::new(None),
             attempts: Cell::new(0),
             connect_time: Cell::new(None),
             response_time: Cell::new(None),
@@ -214,6 +221,11 @@ impl Context {
         }
     }
 
+    /// Gives its place back: no endpoint is at it any more.
+    pub fn leave(&self) {
+        drop(self.place.take());
+    }
+
     /// Notes the status the client sees.
     pub fn responded(&self, status: StatusCode) {
         self.status.set(status.as_u16());
@@ -248,6 +260,7 @@ impl Context {
         if self.finished.replace(true) {
             return;
         }
+        self.leave();
         let duration = self.started.elapsed();
         let exchange = Exchange {
             status: self.status.get(),
@@ -260,6 +273,22 @@ impl Context {
             self.metrics(listener).finished(self.worker.id, &exchange);
         }
         self.write_log(&exchange);
+    }
+
+    /// `future`, unless the client goes away first.
+    pub(super) async fn unless_closed<F: Future>(
+        &self,
+        future: F,
+    ) -> Result<F::Output, ProxyError> {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            let gone = || Err(ProxyError::client(Reason::ClientClosed));
+            self.link.poll_closed(cx).map(|()| gone())
+        })
+        .await
     }
 
     fn metrics<'a>(

@@ -18,6 +18,7 @@ use crate::util::wheel::Timer;
 
 /// A request being sent and its response being read. Moved once, into a box with its body; the
 /// large variant is the common one.
+#[expect(clippy::large_enum_variant, reason = "boxing the common variant would allocate more")]
 pub enum Exchange {
     /// On an HTTP/1 connection.
     H1(H1Exchange<RequestBody>),

@@ -2,113 +2,139 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE};
 use http::uri::Scheme;
-use http::{HeaderValue, Method, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 
+use super::choose::choose;
 use super::exchange::{Exchange, ExchangeBody, HeadDeadline};
 use super::selection::Selection;
 use super::tunnel::{Far, Tunnel, TunnelBody};
 use super::watch::Watch;
-use super::{Body, Context, Request, forwarding, hop, websocket};
+use super::{Body, Context, Request, RequestBody, forwarding, hop, repeat, websocket};
 use crate::error::{ProxyError, Replay, Side};
 use crate::ir::UpstreamProtocol;
-use crate::snapshot::{Action, CompiledRoute};
+use crate::snapshot::CompiledRoute;
 use crate::telemetry::Reason;
-use crate::upstream::balance::Pick;
 use crate::upstream::h1::{Framing, H1Conn, H1Exchange, HeadEvent, RequestHead, ResponseHead};
 use crate::upstream::h2::H2Conn;
 use crate::upstream::pool::Connection;
 use crate::upstream::{Endpoint, Upstream};
-use crate::util::moment::Moment;
-use crate::util::random::Random;
 use crate::util::wheel::timeout;
 
-/// An attempt that failed, and the request where it can still be used.
+/// An attempt that did not bring the response to pass on.
 pub struct Failed {
-    /// What went wrong.
-    pub error: ProxyError,
+    /// What it brought.
+    pub unwelcome: Unwelcome,
     /// The request, if it may be sent again.
     pub request: Option<Box<Request>>,
 }
 
-impl From<ProxyError> for Failed {
-    fn from(error: ProxyError) -> Self {
-        Self { error, request: None }
+/// What an attempt brought instead of a response to pass on.
+pub enum Unwelcome {
+    /// No response.
+    Error(ProxyError),
+    /// A response that the route's retry policy names, and why it does.
+    Response(Box<Response<Body>>, &'static str),
+}
+
+impl Unwelcome {
+    /// The error, where it is one.
+    pub fn error(&self) -> Option<&ProxyError> {
+        match self {
+            Self::Error(error) => Some(error),
+            Self::Response(..) => None,
+        }
+    }
+
+    /// Whether there was no endpoint to go to.
+    pub fn is_none_left(&self) -> bool {
+        self.error().is_some_and(|error| {
+            error.side == Side::Proxy
+                && matches!(error.reason, Reason::NoEndpoint | Reason::Overloaded)
+        })
+    }
+
+    /// What it was, as metrics tell it.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Error(error) => error.reason.as_str(),
+            Self::Response(_, why) => why,
+        }
     }
 }
 
-/// Sends `request` to an endpoint of its route and returns the response once its head is there.
+impl Failed {
+    fn new(error: ProxyError, request: Option<Box<Request>>) -> Self {
+        Self { unwelcome: Unwelcome::Error(error), request }
+    }
+}
+
+impl From<ProxyError> for Failed {
+    fn from(error: ProxyError) -> Self {
+        Self::new(error, None)
+    }
+}
+
+/// Sends `request` to an endpoint of its upstream and returns the response once its head is
+/// there.
 pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed> {
     let context = request.context.clone();
-    let Some((route, upstream)) = destination(&context, &request) else {
+    let (Some(route), Some(upstream)) = (context.route(), request.upstream.clone()) else {
         return Err(ProxyError::proxy(Reason::ConfigError).into());
     };
-    request.upstream = Some(upstream.clone());
     let worker = context.worker.id;
     let selection = match request.selection {
         Some(selection) => selection,
         None => Selection::of(&upstream, &request),
     };
     request.selection = Some(selection);
-    let mut pick = Pick {
-        worker,
-        now: Moment::of(context.started),
-        tried: &request.tried,
-        key: selection.key,
-        session: selection.session,
-        random: Random::new(context.worker.random()),
-    };
-    let Some(endpoint) = upstream.pick(&mut pick) else {
-        // Where some were tried the story is theirs: there was an endpoint.
-        if request.tried.is_empty() {
-            upstream.metrics.no_endpoint(worker);
-            context.upstream.replace(Some((upstream, None)));
+    let in_flight = match choose(&context, &upstream, selection, &request.tried) {
+        Ok(in_flight) => in_flight,
+        Err(reason) => {
+            // Where some were tried the story is theirs: there was an endpoint.
+            if request.tried.all().is_empty() {
+                if reason == Reason::NoEndpoint {
+                    upstream.metrics.no_endpoint(worker);
+                }
+                context.upstream.replace(Some((upstream, None)));
+            }
+            return Err(ProxyError::proxy(reason).into());
         }
-        return Err(ProxyError::proxy(Reason::NoEndpoint).into());
     };
+    let endpoint = in_flight.endpoint().clone();
     context.upstream.replace(Some((upstream.clone(), Some(endpoint.clone()))));
     context.attempts.set(context.attempts.get() + 1);
     // The first attempt begins with the request, as near as makes no difference.
-    let first = context.attempts.get() == 1;
+    let first = context.attempts.get() == 1 && context.queued.get().is_none();
     let started = if first { context.started } else { Instant::now() };
     let due = route.timeouts.request.map(|limit| context.started + limit);
-    let mut watch = Watch::new(upstream.clone(), endpoint.clone(), worker, started, due);
+    let mut watch = Watch::new(upstream.clone(), in_flight, worker, started, due);
     let connection = match connect(&context, route, &request, &upstream, &endpoint).await {
         Ok(connection) => connection,
-        Err(error) => {
-            if error.side == Side::Upstream {
-                watch.failed(error.reason);
-            }
-            request.tried.push(endpoint.id);
-            return Err(Failed { error, request: Some(request) });
+        Err(error) if error.side == Side::Upstream => {
+            watch.failed(error.reason);
+            request.tried.refused(endpoint.id);
+            return Err(Failed::new(error, Some(request)));
         }
+        Err(error) => return Err(error.into()),
     };
-    let attempt = Attempt { context: &context, route, watch };
+    let attempt = Attempt { context: &context, route, watch, relayed: false };
     let mut outcome = match connection {
         Connection::H1(conn) => attempt.over_h1(conn, request).await,
         Connection::H2(conn) => attempt.over_h2(conn, request).await,
     };
-    if let Ok(response) = &mut outcome {
+    let response = match &mut outcome {
+        Ok(response) => Some(response),
+        Err(Failed { unwelcome: Unwelcome::Response(response, _), .. }) => Some(&mut **response),
+        Err(_) => None,
+    };
+    if let Some(response) = response {
         selection.remember(&upstream, &endpoint, &context, response.headers_mut());
     }
     outcome
-}
-
-fn destination<'a>(
-    context: &'a Context,
-    request: &Request,
-) -> Option<(&'a CompiledRoute, Arc<Upstream>)> {
-    let route = context.route()?;
-    let Action::Forward(targets) = &route.action else { return None };
-    // Another attempt of a request stays with the upstream its first attempt drew.
-    let upstream = match &request.upstream {
-        Some(upstream) => upstream.clone(),
-        None => targets.pick(context.worker.id)?.clone(),
-    };
-    Some((route, upstream))
 }
 
 async fn connect(
@@ -124,7 +150,7 @@ async fn connect(
         Some(host) => host.clone(),
         None => host_name(&request.upstream_host),
     });
-    let limit = route.timeouts.connect;
+    let limit = sooner(route.timeouts.connect, route.retry.per_try);
     let pools = &context.worker.pools;
     let wheel = &context.worker.wheel;
     let name = server_name.as_ref();
@@ -135,7 +161,7 @@ async fn connect(
     let certain = request.body.is_some() || !request.method.is_idempotent();
     let wish = crate::upstream::pool::Wish { fresh: request.fresh, certain, h1_only };
     let obtain = pools.obtain(endpoint, transport, name, wish, wheel, limit);
-    unless_closed(context, obtain).await?
+    context.unless_closed(obtain).await?
 }
 
 fn host_name(host: &HeaderValue) -> Arc<str> {
@@ -145,23 +171,13 @@ fn host_name(host: &HeaderValue) -> Arc<str> {
     }
 }
 
-/// `future`, unless the client goes away first.
-async fn unless_closed<F: Future>(context: &Context, future: F) -> Result<F::Output, ProxyError> {
-    let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|cx| {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(cx) {
-            return std::task::Poll::Ready(Ok(output));
-        }
-        context.link.poll_closed(cx).map(|()| Err(ProxyError::client(Reason::ClientClosed)))
-    })
-    .await
-}
-
 /// An attempt that has its connection.
 struct Attempt<'a> {
     context: &'a Rc<Context>,
     route: &'a CompiledRoute,
     watch: Watch,
+    /// Whether the client got an interim response of it.
+    relayed: bool,
 }
 
 impl Attempt<'_> {
@@ -202,10 +218,10 @@ impl Attempt<'_> {
             connection,
         };
         let own = request.owes_forwarding.then(|| forwarding::Lines::new(&request));
-        let had_body = body.is_some();
+        let (had_body, spare) = (body.is_some(), body.as_ref().and_then(RequestBody::again));
         let own = |out: &mut Vec<u8>| own.iter().for_each(|lines| lines.encode(out));
         let mut exchange = Exchange::H1(H1Exchange::new(conn, &head, own, body, upgrade));
-        match self.wait(&mut exchange, &mut request).await {
+        match self.wait(&mut exchange, &mut request, had_body).await {
             Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                 Ok(self.switch(exchange, head, client, extended)?)
             }
@@ -215,9 +231,16 @@ impl Attempt<'_> {
                     .because("the endpoint did not switch protocols");
                 Err(self.failed(error, request, had_body))
             }
-            Ok(head) => Ok(self.respond(exchange, head, false)),
+            Ok(head) => {
+                request.body = spare.and_then(|body| body.again());
+                self.judge(exchange, head, request, had_body)
+            }
             Err(error) => {
-                if let Exchange::H1(exchange) = exchange {
+                request.body = spare.and_then(|body| body.again());
+                if let Exchange::H1(exchange) = exchange
+                    && request.body.is_none()
+                    && error.replay == Replay::Unwritten
+                {
                     let (body, piece) = exchange.into_request_body();
                     request.body = body.or(client);
                     if let Some(body) = &mut request.body {
@@ -255,7 +278,7 @@ impl Attempt<'_> {
             return Err(ProxyError::client(Reason::BadRequest).into());
         };
         let body = request.body.take();
-        let had_body = body.is_some();
+        let (had_body, spare) = (body.is_some(), body.as_ref().and_then(RequestBody::again));
         let started = match key {
             Some(_) => conn.open(head).await.map_err(|error| (error, None)),
             None => conn.start(head, body).await,
@@ -263,16 +286,23 @@ impl Attempt<'_> {
         match started {
             Ok(exchange) => {
                 let mut exchange = Exchange::H2(exchange);
-                match (self.wait(&mut exchange, &mut request).await, key) {
+                let outcome = self.wait(&mut exchange, &mut request, had_body).await;
+                match (outcome, key) {
                     (Ok(mut head), Some(key)) if head.status.is_success() => {
                         websocket::consent(&mut head, &key);
                         Ok(self.switch(exchange, head, None, false)?)
                     }
-                    (Ok(head), _) => {
-                        let tunnel = request.upgrade.is_some() && head.status.is_success();
-                        Ok(self.respond(exchange, head, tunnel))
+                    (Ok(head), _) if request.upgrade.is_some() && head.status.is_success() => {
+                        Ok(self.respond(exchange, head, true))
                     }
-                    (Err(error), _) => Err(self.failed(error, request, had_body)),
+                    (Ok(head), _) => {
+                        request.body = spare.and_then(|body| body.again());
+                        self.judge(exchange, head, request, had_body)
+                    }
+                    (Err(error), _) => {
+                        request.body = spare.and_then(|body| body.again());
+                        Err(self.failed(error, request, had_body))
+                    }
                 }
             }
             Err((error, body)) => {
@@ -286,7 +316,7 @@ impl Attempt<'_> {
     async fn takes_extended_connect(&self, conn: &H2Conn) -> Result<bool, ProxyError> {
         let limit = self.route.timeouts.connect;
         let settled = timeout(&self.context.worker.wheel, limit, conn.settled());
-        let _ = unless_closed(self.context, settled).await?;
+        let _ = self.context.unless_closed(settled).await?;
         Ok(conn.takes_extended_connect())
     }
 
@@ -295,13 +325,17 @@ impl Attempt<'_> {
         &mut self,
         exchange: &mut Exchange,
         request: &mut Request,
+        had_body: bool,
     ) -> Result<ResponseHead, ProxyError> {
-        let timeouts = &self.route.timeouts;
+        let mut deadline = self.head_deadline(had_body);
         let (context, watch) = (self.context, &mut self.watch);
-        let mut deadline = HeadDeadline::new(timeouts.idle, timeouts.response);
+        // The response's fields take the place of the request's, where nobody needs those again.
+        let mut own = HeaderMap::new();
+        let needed = repeat::reads_heads(&self.route.retry);
+        let spare = if needed { &mut own } else { &mut request.headers };
         loop {
             let event = std::future::poll_fn(|cx| {
-                let polled = exchange.poll_head(cx, &mut request.headers);
+                let polled = exchange.poll_head(cx, spare);
                 if polled.is_ready() {
                     return polled;
                 }
@@ -311,7 +345,8 @@ impl Attempt<'_> {
                 }
                 watch.set_awaits(exchange.is_sent());
                 let reason = deadline.poll(cx, context, exchange);
-                reason.map(|reason| Err(ProxyError::upstream(reason)))
+                let late = |reason| ProxyError::upstream(reason).replay(Replay::Unanswered);
+                reason.map(|reason| Err(late(reason)))
             })
             .await?;
             match event {
@@ -328,9 +363,45 @@ impl Attempt<'_> {
                 HeadEvent::Interim(mut head) => {
                     hop::strip_interim(&mut head.headers);
                     context.link.send_interim(head.status, &head.headers);
+                    self.relayed = true;
                 }
             }
         }
+    }
+
+    /// What is left of the attempt's own time is counted from where nothing but the endpoint's
+    /// answer is missing.
+    fn head_deadline(&self, had_body: bool) -> HeadDeadline {
+        let timeouts = &self.route.timeouts;
+        let left = self.route.retry.per_try.map(|limit| match had_body {
+            true => limit,
+            false => limit.saturating_sub(self.watch.started().elapsed()),
+        });
+        HeadDeadline::new(timeouts.idle, sooner(timeouts.response, left))
+    }
+
+    /// A response, or one that the route would rather not pass on.
+    fn judge(
+        self,
+        exchange: Exchange,
+        head: ResponseHead,
+        mut request: Box<Request>,
+        had_body: bool,
+    ) -> Result<Response<Body>, Failed> {
+        let why = repeat::unwelcome(&self.route.retry, head.status, &head.headers);
+        let Some(why) = why.filter(|_| self.may_repeat(&request, had_body)) else {
+            return Ok(self.respond(exchange, head, false));
+        };
+        request.tried.disappointed(self.watch.endpoint().id);
+        let response = Box::new(self.respond(exchange, head, false));
+        let unwelcome = Unwelcome::Response(response, why);
+        Err(Failed { unwelcome, request: Some(request) })
+    }
+
+    /// Whether a request that was written may be written again.
+    fn may_repeat(&self, request: &Request, had_body: bool) -> bool {
+        let whole = !had_body || request.body.is_some();
+        whole && !self.relayed && repeat::is_repeatable(&self.route.retry, &request.method)
     }
 
     fn respond(
@@ -365,7 +436,7 @@ impl Attempt<'_> {
         self,
         exchange: Exchange,
         mut head: ResponseHead,
-        client: Option<super::RequestBody>,
+        client: Option<RequestBody>,
         extended: bool,
     ) -> Result<Response<Body>, ProxyError> {
         let taken = Far::take_over(exchange);
@@ -387,20 +458,25 @@ impl Attempt<'_> {
         Ok(response)
     }
 
-    fn failed(&mut self, error: ProxyError, request: Box<Request>, had_body: bool) -> Failed {
+    fn failed(&mut self, error: ProxyError, mut request: Box<Request>, had_body: bool) -> Failed {
         match (error.side, error.replay) {
             (Side::Upstream, Replay::Stale) => self.watch.went_stale(error.reason),
             (Side::Upstream, _) => self.watch.failed(error.reason),
             _ => {}
         }
-        let whole = !had_body || request.body.is_some();
+        request.tried.disappointed(self.watch.endpoint().id);
         let again = match error.replay {
-            Replay::Unwritten => whole,
-            Replay::Stale => !had_body && request.method.is_idempotent(),
+            Replay::Unwritten => !had_body || request.body.is_some(),
+            Replay::Stale | Replay::Unanswered => self.may_repeat(&request, had_body),
             Replay::Never => false,
         };
-        Failed { error, request: again.then_some(request) }
+        Failed::new(error, again.then_some(request))
     }
+}
+
+/// The shorter of two times that may not be limited.
+fn sooner(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
 }
 
 /// Methods whose requests say `Content-Length: 0` when they have no body (RFC 9110 §8.6).

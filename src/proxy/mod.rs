@@ -4,13 +4,17 @@
 //! to one request; what outlives requests is in `snapshot` and `upstream`. It knows nothing of
 //! sockets, TLS or providers: the `server` hands it parsed requests.
 
+mod admission;
 mod body;
+mod choose;
 mod context;
 mod exchange;
 mod forward;
 mod forwarding;
 mod hop;
+mod kept_body;
 mod layers;
+mod repeat;
 mod request;
 mod request_body;
 mod rescue;
@@ -24,7 +28,7 @@ mod worker;
 pub use body::Body;
 pub use context::{ClientConn, ClientLink, Context, HttpVersion, RequestId};
 pub use forwarding::{connection_lines, ip_value};
-pub use request::{Host, Inbound, Request, Upgrade};
+pub use request::{Host, Inbound, Request, Tried, Upgrade};
 pub use request_body::{H2Body, IncomingBody, RequestBody};
 pub use rescue::ALLOWED_METHODS;
 pub use stack::{Stack, stack};

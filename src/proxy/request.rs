@@ -41,8 +41,8 @@ pub struct Request {
     pub takes_trailers: bool,
     /// Its story.
     pub context: Rc<Context>,
-    /// Endpoints that failed before a byte of the request was written.
-    pub tried: Vec<EndpointId>,
+    /// Where it has been.
+    pub tried: Tried,
     /// The upstream drawn by the first attempt.
     pub upstream: Option<Arc<Upstream>>,
     /// What decides its endpoint; settled by the first attempt.
@@ -52,6 +52,38 @@ pub struct Request {
     /// Whether the fields of `forwarding` are still to be added: straight into the bytes of an
     /// HTTP/1 head, which is cheaper than through the map.
     pub owes_forwarding: bool,
+}
+
+/// The endpoints that a request has been to without success.
+#[derive(Debug, Default)]
+pub struct Tried {
+    ids: Vec<EndpointId>,
+    /// How many of them, from the first on, took no connection.
+    refused: usize,
+}
+
+impl Tried {
+    /// Adds one that took no connection.
+    pub fn refused(&mut self, id: EndpointId) {
+        self.ids.insert(self.refused.min(self.ids.len()), id);
+        self.refused += 1;
+    }
+
+    /// Adds one that took the request and did not answer it well.
+    pub fn disappointed(&mut self, id: EndpointId) {
+        self.ids.push(id);
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[EndpointId] {
+        &self.ids
+    }
+
+    /// Those that took no connection: where no other endpoint is left, the others may be asked
+    /// once more.
+    pub fn hopeless(&self) -> &[EndpointId] {
+        self.ids.get(..self.refused).unwrap_or_default()
+    }
 }
 
 /// A wish to switch protocols.

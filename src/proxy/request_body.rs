@@ -79,8 +79,6 @@ pub struct RequestBody {
     length: Option<u64>,
 }
 
-/// The large variant is the common one.
-#[expect(clippy::large_enum_variant, reason = "boxing the common variant would allocate more")]
 enum Source {
     /// What was read and can be read again.
     Kept(Reader),

@@ -22,16 +22,15 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Counts an attempt in that began at `started` and is broken off at `due`.
+    /// Watches an attempt that began at `started` and is broken off at `due`.
     pub fn new(
         upstream: Arc<Upstream>,
-        endpoint: Arc<Endpoint>,
+        in_flight: InFlight,
         worker: WorkerId,
         started: Instant,
         due: Option<Instant>,
     ) -> Self {
-        endpoint.metrics.attempt(worker);
-        let in_flight = InFlight::new(endpoint);
+        in_flight.endpoint().metrics.attempt(worker);
         Self { upstream, in_flight, worker, started, due, awaits: true, reported: false }
     }
 

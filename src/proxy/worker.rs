@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::snapshot::{ListenerId, SnapshotHandle};
 use crate::telemetry::{AccessLogger, WorkerId};
+use crate::upstream::limits::Queues;
 use crate::upstream::pool::Pools;
 use crate::util::random::Random;
 use crate::util::wheel::Wheel;
@@ -34,6 +35,10 @@ pub struct Worker {
     pub wheel: Rc<Wheel>,
     /// Its connections to endpoints.
     pub pools: Rc<Pools>,
+    /// Its requests that wait for a place.
+    pub queues: Rc<Queues>,
+    /// Bytes of request bodies that are kept to be sent again.
+    pub kept_bytes: Rc<Cell<u64>>,
     /// The access log.
     pub access_log: AccessLogger,
     handle: Arc<SnapshotHandle>,
@@ -52,6 +57,8 @@ impl Worker {
             id,
             wheel: Wheel::new(),
             pools: Rc::new(Pools::new(id)),
+            queues: Rc::new(Queues::new(id)),
+            kept_bytes: Rc::default(),
             access_log,
             handle,
             current: RefCell::new(None),

@@ -74,6 +74,7 @@ pub enum Family {
     ResponseBytes,
     TlsHandshakes,
     UpstreamAttempts,
+    UpstreamConcurrencyLimit,
     UpstreamConnect,
     UpstreamConnections,
     UpstreamEjected,
@@ -81,15 +82,18 @@ pub enum Family {
     UpstreamEndpointResponse,
     UpstreamErrors,
     UpstreamNoEndpoint,
+    UpstreamPending,
     UpstreamResponse,
     UpstreamResponses,
     UpstreamRetries,
+    UpstreamRetriesRefused,
     UpstreamReused,
+    UpstreamShed,
 }
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 39] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -114,6 +118,7 @@ impl Family {
         Self::ResponseBytes,
         Self::TlsHandshakes,
         Self::UpstreamAttempts,
+        Self::UpstreamConcurrencyLimit,
         Self::UpstreamConnect,
         Self::UpstreamConnections,
         Self::UpstreamEjected,
@@ -121,10 +126,13 @@ impl Family {
         Self::UpstreamEndpointResponse,
         Self::UpstreamErrors,
         Self::UpstreamNoEndpoint,
+        Self::UpstreamPending,
         Self::UpstreamResponse,
         Self::UpstreamResponses,
         Self::UpstreamRetries,
+        Self::UpstreamRetriesRefused,
         Self::UpstreamReused,
+        Self::UpstreamShed,
     ];
 
     /// The family's name, type, help and labels.
@@ -244,6 +252,11 @@ impl Family {
                 "Requests given to an endpoint, first tries and retries.",
                 &["upstream", "endpoint"],
             ),
+            Self::UpstreamConcurrencyLimit => gauge(
+                "portcullis_upstream_concurrency_limit",
+                "How many requests the upstream may have in flight, where that is limited.",
+                &["upstream"],
+            ),
             Self::UpstreamConnect => histogram(
                 "portcullis_upstream_connect_seconds",
                 "Time to a ready connection with an endpoint, TLS included.",
@@ -279,6 +292,11 @@ impl Family {
                 "Requests for which the upstream had no endpoint to choose.",
                 &["upstream"],
             ),
+            Self::UpstreamPending => gauge(
+                "portcullis_upstream_pending",
+                "Requests that wait for a place, where the upstream's concurrency is limited.",
+                &["upstream"],
+            ),
             Self::UpstreamResponse => histogram(
                 "portcullis_upstream_response_seconds",
                 "From a request given to an endpoint to the head of its response.",
@@ -294,10 +312,20 @@ impl Family {
                 "Further attempts made, by why the one before failed.",
                 &["upstream", "reason"],
             ),
+            Self::UpstreamRetriesRefused => counter(
+                "portcullis_upstream_retries_refused_total",
+                "Further attempts not made: budget when the retry budget was used up, limit when too many were on their way.",
+                &["upstream", "reason"],
+            ),
             Self::UpstreamReused => counter(
                 "portcullis_upstream_reused_total",
                 "Attempts that used an open connection.",
                 &["upstream", "endpoint"],
+            ),
+            Self::UpstreamShed => counter(
+                "portcullis_upstream_shed_total",
+                "Requests turned away to spare the upstream: overloaded at once, queue_timeout after waiting for a place.",
+                &["upstream", "reason"],
             ),
         }
     }

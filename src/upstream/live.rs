@@ -138,6 +138,7 @@ impl Upstream {
     /// What has to be done now and then, about ten times a second and after each wake. Control
     /// side only.
     pub fn upkeep(&self, now: Moment) {
+        self.metrics.set_queue(self.limits.concurrency(), self.limits.pending());
         let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
         let stale = self.stale.swap(false, Ordering::AcqRel);
         if stale {

@@ -12,8 +12,8 @@ use tower::{Service, service_fn};
 use crate::error::ProxyError;
 use crate::filter::RequestTarget;
 use crate::proxy::{
-    Body, Context, Host, HttpVersion, Inbound, Request, RequestBody, Upgrade, forwarding, hop,
-    websocket,
+    Body, Context, Host, HttpVersion, Inbound, Request, RequestBody, Tried, Upgrade, forwarding,
+    hop, websocket,
 };
 use crate::telemetry::{Reason, Record, RecordText};
 
@@ -93,7 +93,7 @@ fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
         upgrade,
         takes_trailers: found.takes_trailers,
         context,
-        tried: Vec::new(),
+        tried: Tried::default(),
         upstream: None,
         fresh: false,
         selection: None,

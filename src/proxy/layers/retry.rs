@@ -1,15 +1,25 @@
-//! Repeats an attempt that provably did nothing.
+//! Lets a request in to its upstream, and repeats attempts that failed as its route says.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use http::Response;
 use tower::{Service, service_fn};
 
-use crate::error::{ProxyError, Replay};
-use crate::proxy::forward::Failed;
-use crate::proxy::{Body, Request};
-use crate::telemetry::Reason;
+use super::Outcome;
+use crate::error::{ProxyError, Replay, Side};
+use crate::ir::Retry;
+use crate::proxy::admission;
+use crate::proxy::context::Attempted;
+use crate::proxy::forward::{Failed, Unwelcome};
+use crate::proxy::repeat::{self, Again};
+use crate::proxy::{Body, Context, Request};
+use crate::upstream::Upstream;
+use crate::upstream::limits::Place;
+use crate::util::moment::Moment;
+use crate::util::wheel::timeout;
 
-/// Sends the request to another endpoint after a connect failure, and again after a connection
-/// turned out to be closed before it carried anything.
+/// The first attempt, and further ones where it failed, at other endpoints while there are any.
 pub fn retry<S>(
     inner: S,
 ) -> impl Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone
@@ -19,34 +29,187 @@ where
     service_fn(move |mut request: Box<Request>| {
         let mut inner = inner.clone();
         async move {
+            if let Some(queued) = admission::enter(&mut request)? {
+                let context = request.context.clone();
+                Box::pin(queued.admitted(&context)).await?;
+            }
+            keep_body(&mut request);
             let context = request.context.clone();
-            let most = context.route().map_or(0, |route| route.retry.attempts);
-            let mut repeats = 0;
-            let mut last: Option<ProxyError> = None;
-            loop {
-                let outcome = inner.call(request).await;
-                let none_left = |failed: &Failed| failed.error.reason == Reason::NoEndpoint;
-                // "No endpoint left" says less than why the last one was left, and is no repeat.
-                if let Some(error) = last.take() {
-                    if outcome.as_ref().is_err_and(none_left) {
-                        return Err(error);
-                    }
-                    if let Some((upstream, _)) = &*context.upstream.borrow() {
-                        upstream.metrics.retry(context.worker.id, error.reason);
-                    }
-                }
-                let failed = match outcome {
-                    Ok(response) => return Ok(response),
-                    Err(failed) => failed,
-                };
-                let Some(again) = failed.request.filter(|_| repeats < most) else {
-                    return Err(failed.error);
-                };
-                repeats += 1;
-                request = again;
-                request.fresh = failed.error.replay == Replay::Stale || request.tried.is_empty();
-                last = Some(failed.error);
+            match inner.call(request).await {
+                Ok(response) => Ok(response),
+                // Boxed: a request whose first attempt succeeds has no space for it.
+                Err(failed) => Box::pin(again(inner, failed, context)).await,
             }
         }
     })
+}
+
+/// Has the request's body kept while it is sent, where it may be sent again.
+fn keep_body(request: &mut Request) {
+    if request.body.is_some()
+        && request.upgrade.is_none()
+        && let Some(route) = request.context.route()
+        && repeat::wants_body(&route.retry, &request.method)
+    {
+        let limit = route.retry.buffer;
+        request.body = request.body.take().map(|body| body.kept(limit));
+    }
+}
+
+/// Attempts after the first one failed.
+async fn again<S>(mut inner: S, mut failed: Failed, context: Rc<Context>) -> Outcome
+where
+    S: Service<Box<Request>, Response = Response<Body>, Error = Failed>,
+{
+    let mut story = Story::default();
+    let mut number = 0;
+    loop {
+        let Failed { unwelcome, request } = failed;
+        let Some(mut request) = request else { return story.end(unwelcome, &context) };
+        let Some(next) = next(&context, &request, &unwelcome, number) else {
+            return story.end(unwelcome, &context);
+        };
+        let (upstream, why) = (request.upstream.clone(), unwelcome.label());
+        request.fresh = next.fresh;
+        story.note(unwelcome, &context);
+        if !next.pause.is_zero() {
+            let pause = timeout(&context.worker.wheel, Some(next.pause), std::future::pending());
+            let _: Result<(), _> = context.unless_closed(pause).await?;
+        }
+        number += 1;
+        let outcome = inner.call(request).await;
+        // Where no endpoint was left there was no repeat.
+        let none_left = |failed: &Failed| failed.unwelcome.is_none_left();
+        if let Some(upstream) = upstream.filter(|_| !outcome.as_ref().is_err_and(none_left)) {
+            upstream.metrics.retry(context.worker.id, why);
+        }
+        failed = match outcome {
+            Ok(response) => {
+                story.discard().await;
+                return Ok(response);
+            }
+            Err(failed) => failed,
+        };
+        if failed.unwelcome.error().is_none() {
+            story.discard().await;
+        }
+    }
+}
+
+/// A further attempt that may be made.
+struct Next {
+    pause: Duration,
+    /// Whether pooled connections are not to be trusted.
+    fresh: bool,
+    _place: Option<Place>,
+}
+
+/// Whether repeat number `number`, the first being 0, may be made.
+fn next(context: &Context, request: &Request, unwelcome: &Unwelcome, number: u32) -> Option<Next> {
+    let route = context.route()?;
+    let policy = &route.retry;
+    if number >= policy.attempts {
+        return None;
+    }
+    let pause = pause(policy, unwelcome, number, context)?;
+    if route.timeouts.request.is_some_and(|limit| context.started.elapsed() + pause >= limit) {
+        return None; // what there is says more than that the time is up
+    }
+    let upstream = request.upstream.as_ref()?;
+    let place = withdraw(upstream, context, unwelcome)?;
+    let fresh = unwelcome.error().is_some_and(|error| {
+        error.replay == Replay::Stale
+            || error.replay == Replay::Unwritten && !error.is_connect_failure()
+    });
+    Some(Next { pause, fresh, _place: place })
+}
+
+/// How long to wait before the next attempt; `None` where the policy makes none.
+fn pause(
+    policy: &Retry,
+    unwelcome: &Unwelcome,
+    number: u32,
+    context: &Context,
+) -> Option<Duration> {
+    let backoff = || repeat::backoff(policy, number, context.worker.random());
+    match unwelcome {
+        Unwelcome::Error(error) if !repeat::wants(policy, error) => None,
+        // Nothing was asked of anybody yet.
+        Unwelcome::Error(ProxyError { replay: Replay::Unwritten | Replay::Stale, .. }) => {
+            Some(Duration::ZERO)
+        }
+        Unwelcome::Error(_) => Some(backoff()),
+        Unwelcome::Response(response, _) => {
+            match repeat::again(response.headers(), SystemTime::now()) {
+                Again::AnyTime => Some(backoff()),
+                Again::After(time) if time <= policy.max_retry_after => Some(time.max(backoff())),
+                Again::After(_) | Again::Never => None,
+            }
+        }
+    }
+}
+
+/// Takes a further attempt out of what the upstream bears. One that follows a connection that
+/// could not be made adds no load to the upstream and is not held against its budget.
+fn withdraw(
+    upstream: &Upstream,
+    context: &Context,
+    unwelcome: &Unwelcome,
+) -> Option<Option<Place>> {
+    let limits = &upstream.limits;
+    let free = unwelcome.error().is_some_and(ProxyError::is_connect_failure);
+    let Ok(place) = limits.retry() else {
+        upstream.metrics.retry_refused(context.worker.id, "limit");
+        return None;
+    };
+    if !free && !limits.budget.withdraw(Moment::now()) {
+        upstream.metrics.retry_refused(context.worker.id, "budget");
+        return None;
+    }
+    Some(place)
+}
+
+/// What earlier attempts brought: the client gets the best of it where no attempt succeeds.
+#[derive(Default)]
+struct Story {
+    /// Why the last attempt failed that was made.
+    error: Option<ProxyError>,
+    /// The last response, and whose it is.
+    response: Option<(Box<Response<Body>>, Option<Attempted>)>,
+}
+
+impl Story {
+    fn note(&mut self, unwelcome: Unwelcome, context: &Context) {
+        match unwelcome {
+            Unwelcome::Error(error) => self.error = Some(error),
+            Unwelcome::Response(response, _) => {
+                self.response = Some((response, context.upstream.borrow().clone()));
+            }
+        }
+    }
+
+    /// Another response is there: lets go of the earlier one and its connection.
+    async fn discard(&mut self) {
+        if let Some((response, _)) = self.response.take() {
+            response.into_body().discard().await;
+        }
+    }
+
+    /// The end, after an attempt that is not repeated.
+    fn end(self, last: Unwelcome, context: &Context) -> Outcome {
+        let none_left = last.is_none_left();
+        let error = match last {
+            Unwelcome::Response(response, _) => return Ok(*response),
+            Unwelcome::Error(error) => error,
+        };
+        match self.response {
+            Some((response, from)) if error.side != Side::Client => {
+                context.upstream.replace(from);
+                Ok(*response)
+            }
+            // "No endpoint left" says less than why the last one was left.
+            _ if none_left => Err(self.error.unwrap_or(error)),
+            _ => Err(error),
+        }
+    }
 }

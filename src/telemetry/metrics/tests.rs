@@ -147,7 +147,10 @@ fn every_family_appears_once_it_has_something_to_say() {
     route.started(W0);
     route.finished(W0, &exchange(200, Reason::None, 1));
     let upstream = metrics.upstream(&shop);
-    upstream.retry(W0, Reason::ConnectFailed);
+    upstream.retry(W0, Reason::ConnectFailed.as_str());
+    upstream.retry_refused(W0, "budget");
+    upstream.shed(W0, Reason::QueueTimeout);
+    upstream.set_queue(Some(20), 3);
     upstream.no_endpoint(W0);
     let endpoint = metrics.endpoint(&shop, "127.0.0.1:80");
     endpoint.attempt(W0);

@@ -18,23 +18,37 @@ use crate::telemetry::{EjectionCause, Reason};
 pub struct UpstreamMetrics {
     upstream: Name,
     ejected: AtomicU64,
+    /// Requests that may be in flight and those that wait; [`UNLIMITED`] where there is no limit.
+    concurrency: AtomicU64,
+    pending: AtomicU64,
     /// Written by the control side, which is one thread.
     ejections: Sparse<EjectionCause>,
     shards: Sharded<UpstreamShard>,
 }
+
+/// No limit.
+const UNLIMITED: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
 pub(super) struct UpstreamShard {
     connect: Histogram,
     response: Histogram,
     no_endpoint: Count,
-    retries: Sparse<Reason>,
+    retries: Sparse<&'static str>,
+    retries_refused: Sparse<&'static str>,
+    shed: Sparse<Reason>,
 }
 
 impl UpstreamMetrics {
     pub(super) fn new(upstream: Name, workers: usize) -> Self {
-        let (ejected, ejections) = (AtomicU64::new(0), Sparse::default());
-        Self { upstream, ejected, ejections, shards: Sharded::new(workers) }
+        Self {
+            upstream,
+            ejected: AtomicU64::new(0),
+            concurrency: AtomicU64::new(UNLIMITED),
+            pending: AtomicU64::new(0),
+            ejections: Sparse::default(),
+            shards: Sharded::new(workers),
+        }
     }
 
     /// Counts an ejection. Control side only.
@@ -42,16 +56,37 @@ impl UpstreamMetrics {
         self.ejections.add(cause);
     }
 
+    /// Says how many requests may be in flight, if that is limited, and how many wait.
+    pub fn set_queue(&self, concurrency: Option<u32>, pending: u32) {
+        self.concurrency.store(concurrency.map_or(UNLIMITED, u64::from), Ordering::Relaxed);
+        self.pending.store(u64::from(pending), Ordering::Relaxed);
+    }
+
     /// Says how many endpoints are ejected.
     pub fn set_ejected(&self, endpoints: usize) {
         self.ejected.store(endpoints as u64, Ordering::Relaxed);
     }
 
-    /// Counts a further attempt after one that failed for `reason`.
+    /// Counts a further attempt after one that failed for `reason`: a reason flag, or what the
+    /// retry policy found in its response.
     #[inline]
-    pub fn retry(&self, worker: WorkerId, reason: Reason) {
+    pub fn retry(&self, worker: WorkerId, reason: &'static str) {
         if let Some(shard) = self.shards.of(worker) {
             shard.retries.add(reason);
+        }
+    }
+
+    /// Counts a further attempt that was not made, because of the `budget` or the `limit`.
+    pub fn retry_refused(&self, worker: WorkerId, by: &'static str) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.retries_refused.add(by);
+        }
+    }
+
+    /// Counts a request that was turned away to spare the upstream.
+    pub fn shed(&self, worker: WorkerId, reason: Reason) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.shed.add(reason);
         }
     }
 
@@ -98,12 +133,33 @@ impl UpstreamMetrics {
         page.histogram(Family::UpstreamResponse, &labels, &response);
         let no_endpoint = self.shards.sum(|shard| shard.no_endpoint.get());
         page.counter(Family::UpstreamNoEndpoint, &labels, no_endpoint as f64);
-        let mut retries: BTreeMap<Reason, u64> = BTreeMap::new();
-        for (reason, count) in self.shards.iter().flat_map(|shard| shard.retries.iter()) {
-            *retries.entry(reason).or_default() += count;
+        let concurrency = self.concurrency.load(Ordering::Relaxed);
+        if concurrency != UNLIMITED {
+            page.gauge(Family::UpstreamConcurrencyLimit, &labels, concurrency as f64);
+            let pending = self.pending.load(Ordering::Relaxed);
+            page.gauge(Family::UpstreamPending, &labels, pending as f64);
         }
+        let shards = || self.shards.iter();
+        let retries = total(shards().flat_map(|shard| shard.retries.iter()));
         for (reason, count) in retries {
-            page.counter(Family::UpstreamRetries, &[labels[0], reason.as_str()], count as f64);
+            page.counter(Family::UpstreamRetries, &[labels[0], reason], count as f64);
+        }
+        let refused = total(shards().flat_map(|shard| shard.retries_refused.iter()));
+        for (by, count) in refused {
+            page.counter(Family::UpstreamRetriesRefused, &[labels[0], by], count as f64);
+        }
+        let shed = total(shards().flat_map(|shard| shard.shed.iter()));
+        for (reason, count) in shed {
+            page.counter(Family::UpstreamShed, &[labels[0], reason.as_str()], count as f64);
         }
     }
+}
+
+/// The counts of all workers by key.
+fn total<K: Ord>(counts: impl Iterator<Item = (K, u64)>) -> BTreeMap<K, u64> {
+    let mut total = BTreeMap::new();
+    for (key, count) in counts {
+        *total.entry(key).or_default() += count;
+    }
+    total
 }

@@ -138,6 +138,15 @@ impl InFlight {
         Self { endpoint, before, counted }
     }
 
+    /// Counts a request in where that makes no more than `most`.
+    pub fn within(endpoint: Arc<Endpoint>, most: u32) -> Option<Self> {
+        let more = |count: u32| (count < most).then_some(count + 1);
+        let in_flight = &endpoint.in_flight;
+        let before = in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        let counted = endpoint.total.enter();
+        Some(Self { endpoint, before, counted })
+    }
+
     /// How many requests were in flight to the endpoint when this one was counted in.
     pub fn before(&self) -> u32 {
         self.before
