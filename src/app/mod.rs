@@ -20,6 +20,7 @@ use crate::server::Server;
 use crate::snapshot::{Compiler, SnapshotHandle};
 use crate::telemetry::{AccessLogger, Metrics};
 use crate::tls::TlsShared;
+use crate::upstream::health::HealthChecks;
 use crate::upstream::{Environment, Registry};
 use crate::util::moment::Moment;
 use listeners::ServerListeners;
@@ -152,7 +153,8 @@ async fn serve(
     started(&config);
     let drain = config.settings.drain.clone();
     let control = tokio::task::spawn_local(control.run(feeds, news));
-    tokio::task::spawn_local(upkeep(registry));
+    let checks = HealthChecks::new(RandomState::new().hash_one(std::process::id()));
+    tokio::task::spawn_local(upkeep(registry, checks));
 
     loop {
         match signals.next().await {
@@ -274,7 +276,7 @@ fn environment(workers: usize) -> Environment {
 }
 
 /// Looks after the live state of upstreams: about ten times a second, at once when one asks.
-async fn upkeep(registry: Arc<Registry>) {
+async fn upkeep(registry: Arc<Registry>, mut checks: HealthChecks) {
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -282,6 +284,8 @@ async fn upkeep(registry: Arc<Registry>) {
             _ = tick.tick() => {}
             () = registry.upkeep_wanted() => {}
         }
-        registry.upkeep(Moment::now());
+        let now = Moment::now();
+        checks.follow(&registry, now);
+        registry.upkeep(now);
     }
 }

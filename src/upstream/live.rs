@@ -64,6 +64,7 @@ impl Upstream {
         now: Moment,
     ) -> Self {
         let limits = Arc::new(Limits::new(&spec.limits, environment.workers));
+        settle(&members, now);
         limits.set_endpoints(available(&members));
         let around = environment.circumstances(now);
         let set = Arc::new(EndpointSet::build(&spec.balance, members, around));
@@ -175,10 +176,8 @@ impl Upstream {
     }
 
     fn rebuild(&self, members: Vec<Member>, now: Moment) {
+        settle(&members, now);
         self.limits.set_endpoints(available(&members));
-        for Member { endpoint, .. } in &members {
-            endpoint.metrics.set_up(endpoint.availability.is_available());
-        }
         let around: Circumstances<'_> = self.environment.circumstances(now);
         members.iter().for_each(|member| member.endpoint.forget_before_recovery());
         self.set.store(Arc::new(EndpointSet::build(&self.spec.balance, members, around)));
@@ -196,6 +195,18 @@ fn latency_rule(algorithm: &Balance) -> LatencyRule {
 /// How many of `members` may be picked.
 fn available(members: &[Member]) -> usize {
     members.iter().filter(|member| member.endpoint.availability.is_available()).count()
+}
+
+/// Says of every endpoint whether it may be picked. Those that wait for their first health check
+/// do not wait where nobody else can be picked.
+fn settle(members: &[Member], now: Moment) {
+    let none = !members.iter().any(|member| member.endpoint.availability.is_available());
+    for Member { endpoint, .. } in members {
+        if none && endpoint.availability.is_unproven() {
+            endpoint.availability.set_healthy(true, now);
+        }
+        endpoint.metrics.set_up(endpoint.availability.is_available());
+    }
 }
 
 impl std::fmt::Debug for Upstream {

@@ -12,6 +12,7 @@ pub mod budget;
 mod endpoint;
 pub mod h1;
 pub mod h2;
+pub mod health;
 pub mod limits;
 mod live;
 mod observation;
@@ -22,8 +23,8 @@ mod set;
 
 pub use affinity::{Affinity, SessionCookie};
 pub use endpoint::{
-    Availability, Ejection, EjectionReason, Endpoint, EndpointId, InFlight, Latency, LatencyRule,
-    Outcomes,
+    Availability, Ejection, EjectionReason, Endpoint, EndpointId, InFlight, LastCheck, Latency,
+    LatencyRule, Outcomes,
 };
 pub use live::{Transport, Upstream};
 pub use observation::{Observation, Verdict};

@@ -4,11 +4,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
 use super::balance::Total;
+use super::health;
 use super::{Circumstances, Endpoint, EndpointId, Member, Transport, Upstream};
 use crate::ir::{self, Name};
 use crate::telemetry::Metrics;
@@ -72,6 +74,8 @@ pub struct Registry {
     metrics: Metrics,
     environment: Arc<Environment>,
     known: Mutex<Known>,
+    /// Grows whenever members may have come or gone.
+    revision: AtomicU64,
 }
 
 #[derive(Default)]
@@ -95,7 +99,8 @@ struct EndpointKey {
 impl Registry {
     /// An empty registry.
     pub fn new(metrics: Metrics, environment: Environment) -> Self {
-        Self { metrics, environment: Arc::new(environment), known: Mutex::default() }
+        let (environment, known) = (Arc::new(environment), Mutex::default());
+        Self { metrics, environment, known, revision: AtomicU64::new(0) }
     }
 
     /// The upstream `name` as `spec` wants it, with `targets` as its endpoints: the one already
@@ -109,6 +114,7 @@ impl Registry {
         now: Moment,
     ) -> Arc<Upstream> {
         let mut known = self.lock();
+        self.revise();
         let before = known.upstreams.get(name).and_then(Weak::upgrade);
         if let Some(upstream) = &before
             && *upstream.spec == *spec
@@ -119,6 +125,9 @@ impl Registry {
         }
         let members = self.members(&mut known, name, &transport, targets, now);
         if let Some(before) = &before {
+            if spec.health.is_some() {
+                health::introduce(before.endpoints().members(), &members);
+            }
             retire_missing(before.endpoints().members(), &members);
         }
         let upstream = Upstream::new(
@@ -142,6 +151,7 @@ impl Registry {
     /// it is gone.
     pub fn update_endpoints(&self, name: &Name, targets: &[Target], now: Moment) {
         let mut known = self.lock();
+        self.revise();
         let Some(upstream) = known.upstreams.get(name).and_then(Weak::upgrade) else { return };
         let members = self.members(&mut known, name, &upstream.transport, targets, now);
         swap_members(&upstream, members, now);
@@ -151,6 +161,7 @@ impl Registry {
     /// configuration names.
     pub fn forget_unused(&self, in_use: impl Fn(&Name) -> bool) {
         let mut known = self.lock();
+        self.revise();
         for (name, upstream) in &known.upstreams {
             if !in_use(name)
                 && let Some(upstream) = upstream.upgrade()
@@ -166,6 +177,11 @@ impl Registry {
     /// All upstreams in use.
     pub fn upstreams(&self) -> Vec<Arc<Upstream>> {
         self.lock().upstreams.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// A number that changes whenever members may have come or gone.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
     }
 
     /// Looks after every upstream.
@@ -221,6 +237,11 @@ impl Registry {
         members.collect()
     }
 
+    fn revise(&self) {
+        self.revision.fetch_add(1, Ordering::AcqRel);
+        self.environment.wake.notify_one();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -236,6 +257,9 @@ fn swap_members(upstream: &Upstream, members: Vec<Member>, now: Moment) {
         });
     // An unchanged set keeps its place in the order of turns.
     if !same {
+        if upstream.spec.health.is_some() {
+            health::introduce(before.members(), &members);
+        }
         retire_missing(before.members(), &members);
         upstream.replace_members(members, now);
     }

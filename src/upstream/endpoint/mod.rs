@@ -1,11 +1,13 @@
 //! One endpoint's live state, shared by all workers.
 
 mod availability;
+mod checks;
 mod ejection;
 mod latency;
 mod outcomes;
 
 pub use availability::Availability;
+pub use checks::LastCheck;
 pub use ejection::{Ejection, EjectionReason};
 pub use latency::{Latency, LatencyRule};
 pub use outcomes::{Outcomes, Window};
@@ -59,6 +61,7 @@ pub struct Endpoint {
     /// How attempts ended.
     pub outcomes: Outcomes,
     ejections: ejection::Ejections,
+    checks: checks::Checks,
 }
 
 impl Endpoint {
@@ -84,6 +87,7 @@ impl Endpoint {
             availability: Availability::new(now),
             outcomes: Outcomes::default(),
             ejections: ejection::Ejections::default(),
+            checks: checks::Checks::default(),
         }
     }
 

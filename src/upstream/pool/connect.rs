@@ -1,5 +1,6 @@
 //! Making a connection: TCP, TLS, and the choice of protocol.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use super::{Connection, Pools, UpstreamIo, Wish};
 use crate::error::{ProxyError, Replay};
 use crate::ir::UpstreamProtocol;
 use crate::telemetry::Reason;
+use crate::tls::ClientTls;
 use crate::upstream::h1::H1Conn;
 use crate::upstream::h2::H2Conn;
 use crate::upstream::{Endpoint, Transport};
@@ -76,20 +78,8 @@ impl Pools {
         wish: Wish,
     ) -> Result<Connection, ProxyError> {
         let started = Instant::now();
-        let tcp = TcpStream::connect(endpoint.address)
-            .await
-            .map_err(|error| ProxyError::upstream(Reason::ConnectFailed).because(error))?;
-        tune(&tcp);
-        let io = match &transport.tls {
-            None => UpstreamIo::Tcp(tcp),
-            Some(tls) => {
-                let name = server_name.map_or("", |name| name);
-                let config = if wish.h1_only { &tls.h1_config } else { &tls.config };
-                let name = tls.server_name(name).map_err(tls_failed)?;
-                let stream = TlsConnector::from(config.clone()).connect(name, tcp).await;
-                UpstreamIo::Tls(Box::new(stream.map_err(tls_failed)?))
-            }
-        };
+        let name = server_name.map_or("", |name| name);
+        let io = open(endpoint.address, transport.tls.as_deref(), name, wish.h1_only).await?;
         endpoint.metrics.connected(self.worker, started.elapsed());
         let by_prior_knowledge =
             transport.protocol == UpstreamProtocol::Http2 && transport.tls.is_none();
@@ -110,6 +100,25 @@ impl Pools {
         self.with_pool(endpoint, transport, |pool| pool.h2.push(conn.clone()));
         Ok(Connection::H2(conn))
     }
+}
+
+/// A byte stream to `address`: TLS for `server_name` where `tls` is given and names no other,
+/// agreeing on HTTP/1 alone where that is wanted. Belongs to nobody's pool.
+pub async fn open(
+    address: SocketAddr,
+    tls: Option<&ClientTls>,
+    server_name: &str,
+    h1_only: bool,
+) -> Result<UpstreamIo, ProxyError> {
+    let tcp = TcpStream::connect(address)
+        .await
+        .map_err(|error| ProxyError::upstream(Reason::ConnectFailed).because(error))?;
+    tune(&tcp);
+    let Some(tls) = tls else { return Ok(UpstreamIo::Tcp(tcp)) };
+    let config = if h1_only { &tls.h1_config } else { &tls.config };
+    let name = tls.server_name(server_name).map_err(tls_failed)?;
+    let stream = TlsConnector::from(config.clone()).connect(name, tcp).await;
+    Ok(UpstreamIo::Tls(Box::new(stream.map_err(tls_failed)?)))
 }
 
 fn tls_failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ProxyError {

@@ -6,6 +6,7 @@
 mod connect;
 mod io;
 
+pub use connect::open;
 pub use io::UpstreamIo;
 
 use std::cell::RefCell;
