@@ -115,8 +115,8 @@ pub struct Outlier {
     /// The longest ejection. Default 300 s.
     #[serde(serialize_with = "dump::span")]
     pub max_ejection: Duration,
-    /// The most endpoints ejected at once; at least one may be, and one always stays.
-    /// Default 500.
+    /// The most endpoints ejected at once, rounded up; 0 ejects nobody. One always stays, and so
+    /// does whoever's ejection would set off panic. Default 500.
     pub max_ejected: Permille,
     /// Ejection by success rate; `None` is off.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -155,7 +155,10 @@ impl Upstream {
     /// Ejects and readmits outliers. Returns whether any of them changed.
     fn judge(&self, members: &[Member], now: Moment) -> bool {
         let policy = self.spec.outlier.as_ref();
-        let Some(findings) = self.outliers.upkeep(policy, members, now) else { return false };
+        let panic = self.spec.balance.panic_threshold;
+        let Some(findings) = self.outliers.upkeep(policy, panic, members, now) else {
+            return false;
+        };
         self.metrics.set_ejected(findings.ejected);
         for change in &findings.changes {
             let upstream = &self.name;

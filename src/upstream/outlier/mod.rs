@@ -1,8 +1,8 @@
 //! Passive outlier ejection: endpoints that fail where others do not get no requests for a while.
 //!
 //! After Envoy's outlier detection, with three differences. The cap is a share of the endpoints
-//! rounded up, so that it means something in small sets, and the last available endpoint always
-//! stays. Failures of this proxy's own making (connect failures, timeouts, resets) are counted
+//! rounded up, so that it means something in small sets; the last available endpoint always stays,
+//! and so does one whose ejection would set off panic and with it bring back all others. Failures of this proxy's own making (connect failures, timeouts, resets) are counted
 //! apart as well as among the 5xx. And an endpoint is an outlier by success rate only where its
 //! rate is also five points below the mean: in groups that hardly fail the standard deviation
 //! alone finds an outlier in every noise.
@@ -11,8 +11,7 @@
 //! failures gets too long; the control side, woken at once, decides ([`Detector::upkeep`]). With
 //! one decider the cap cannot be overrun by two workers at the same moment. Time is passed in.
 //!
-//! This module knows nothing of health checks beyond whether they found an endpoint healthy, and
-//! nothing of the panic threshold: that is the set's.
+//! This module knows nothing of health checks beyond whether they found an endpoint healthy.
 
 mod rates;
 mod round;
@@ -24,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Ejection, Endpoint, Member, Verdict};
-use crate::ir::Outlier;
+use crate::ir::{Outlier, Permille};
 use crate::util::moment::Moment;
 use round::Round;
 
@@ -93,11 +92,12 @@ impl Detector {
         self.attention.store(true, Ordering::Release);
     }
 
-    /// Ejects and readmits what is due at `now`. `None`: there was nothing to look at. Control
-    /// side only.
+    /// Ejects and readmits what is due at `now`; below the share `panic` of available endpoints
+    /// ejection would be ignored. `None`: there was nothing to look at. Control side only.
     pub fn upkeep(
         &self,
         policy: Option<&Outlier>,
+        panic: Permille,
         members: &[Member],
         now: Moment,
     ) -> Option<Findings> {
@@ -107,7 +107,7 @@ impl Detector {
         if !self.attention.swap(false, Ordering::AcqRel) && !sweep && !release {
             return None;
         }
-        let mut round = Round::new(policy, members, now);
+        let mut round = Round::new(policy, panic, members, now);
         round.release();
         if let Some(policy) = policy {
             round.judge_rows(policy);

@@ -1,7 +1,7 @@
 //! One look at all members: who goes, who comes back, and that enough stay.
 
 use super::{Change, Findings, rates};
-use crate::ir::Outlier;
+use crate::ir::{Outlier, Permille};
 use crate::upstream::{EjectionReason, Member};
 use crate::util::moment::Moment;
 
@@ -14,18 +14,32 @@ pub(super) struct Round<'a> {
     ejected: usize,
     /// How many would get requests.
     serving: usize,
+    /// How many have to, so that the group does not panic and uses the ejected again.
+    least: usize,
     /// Those going away have to do, because nobody else is healthy.
     only_draining: bool,
     changes: Vec<Change>,
 }
 
 impl<'a> Round<'a> {
-    pub fn new(policy: Option<&Outlier>, members: &'a [Member], now: Moment) -> Self {
+    pub fn new(
+        policy: Option<&Outlier>,
+        panic: Permille,
+        members: &'a [Member],
+        now: Moment,
+    ) -> Self {
         let most = policy.map_or(0, |policy| most(policy, members.len()));
         let staying = |member: &Member| !member.draining && is_healthy(member);
         let only_draining = !members.iter().any(staying);
+        let counts = |member: &&Member| {
+            (only_draining || !member.draining) && !member.endpoint.availability.is_unproven()
+        };
+        let group = members.iter().filter(counts).count() as u64;
+        let least = (group * u64::from(panic.0)).div_ceil(1000).max(1);
+        let least = usize::try_from(least).unwrap_or(usize::MAX);
         let (ejected, serving, changes) = (0, 0, Vec::new());
-        let mut round = Self { members, now, most, ejected, serving, only_draining, changes };
+        let mut round =
+            Self { members, now, most, ejected, serving, least, only_draining, changes };
         round.ejected = members.iter().filter(|member| is_ejected(member)).count();
         round.serving = members.iter().filter(|member| round.serves(member)).count();
         round
@@ -95,7 +109,7 @@ impl<'a> Round<'a> {
 
     /// Whether nobody else can be ejected.
     pub fn is_crowded(&self) -> bool {
-        self.ejected >= self.most || self.serving <= 1
+        self.ejected >= self.most || self.serving <= self.least
     }
 
     pub fn into_findings(self) -> Findings {
@@ -104,7 +118,7 @@ impl<'a> Round<'a> {
 
     fn eject(&mut self, member: &Member, reason: EjectionReason, policy: &Outlier) -> bool {
         let others = self.serving - usize::from(self.serves(member));
-        if is_ejected(member) || self.ejected >= self.most || others == 0 {
+        if is_ejected(member) || self.ejected >= self.most || others < self.least {
             return false;
         }
         let ejection = member.endpoint.eject(reason, policy, self.now);

@@ -43,6 +43,7 @@ fn member(port: u16) -> Member {
 /// A group of endpoints under a policy.
 struct World {
     policy: Option<Outlier>,
+    panic: Permille,
     detector: Detector,
     members: Vec<Member>,
 }
@@ -51,7 +52,7 @@ impl World {
     fn new(members: usize, policy: Outlier) -> Self {
         let detector = Detector::new(Some(&policy), at(0));
         let members = (0..members).map(|port| member(port as u16)).collect();
-        Self { policy: Some(policy), detector, members }
+        Self { policy: Some(policy), panic: Permille(0), detector, members }
     }
 
     /// `count` attempts at `endpoint` that end so.
@@ -63,7 +64,7 @@ impl World {
     }
 
     fn upkeep(&self, now: Moment) -> Option<Findings> {
-        self.detector.upkeep(self.policy.as_ref(), &self.members, now)
+        self.detector.upkeep(self.policy.as_ref(), self.panic, &self.members, now)
     }
 
     /// Those ejected after an upkeep at `time`.
@@ -198,6 +199,25 @@ fn half_of_them_may_go_and_the_last_one_stays() {
         (0..10).for_each(|index| world.see(index, REFUSED, 5));
         assert_eq!(world.ejected(1).len(), most, "{share} ‰ of 10");
     }
+}
+
+#[test]
+fn nobody_goes_whose_ejection_would_set_off_panic() {
+    for (members, unhealthy, most) in [(2, 0, 1), (3, 0, 1), (5, 0, 2), (10, 0, 5), (10, 3, 2)] {
+        let mut world = World::new(members, Outlier::default());
+        world.panic = Permille(500);
+        (0..unhealthy).for_each(|index| world.set_healthy(index, false, 0));
+        (unhealthy..members).for_each(|index| world.see(index, REFUSED, 5));
+        assert_eq!(world.ejected(1).len(), most, "of {members}, {unhealthy} unhealthy");
+    }
+    // New ones that wait for their first check are not looked at either way.
+    let mut world = World::new(6, Outlier::default());
+    world.panic = Permille(500);
+    for member in &world.members[4..] {
+        member.endpoint.availability.set_unproven();
+    }
+    (0..4).for_each(|index| world.see(index, REFUSED, 5));
+    assert_eq!(world.ejected(1), [0, 1]);
 }
 
 #[test]

@@ -26,7 +26,12 @@ pub(super) struct Level<'a> {
 pub(super) fn levels<'a>(policy: &BalancePolicy, members: &'a [Member]) -> Vec<Level<'a>> {
     let mut levels: BTreeMap<u32, Vec<&'a Member>> = BTreeMap::new();
     let draining = only_draining(members);
-    for member in members.iter().filter(|member| member.draining == draining) {
+    // Those that wait for their first health check do not count yet: a group that grows to twice
+    // its size must not panic over it.
+    let counts = |member: &&Member| {
+        member.draining == draining && !member.endpoint.availability.is_unproven()
+    };
+    for member in members.iter().filter(counts) {
         levels.entry(member.priority).or_default().push(member);
     }
     let counts: Vec<Count> = levels.values().map(|level| Count::of(level)).collect();

@@ -6,6 +6,7 @@ use crate::ir::SuccessRate;
 
 pub struct Model {
     policy: Outlier,
+    panic: Permille,
     pub endpoints: Vec<Modelled>,
     next_sweep: Moment,
 }
@@ -95,9 +96,9 @@ fn is_local(verdict: Verdict) -> bool {
 }
 
 impl Model {
-    pub fn new(policy: Outlier, endpoints: Vec<Modelled>, now: Moment) -> Self {
+    pub fn new(policy: Outlier, panic: Permille, endpoints: Vec<Modelled>, now: Moment) -> Self {
         let next_sweep = now.after(policy.interval);
-        Self { policy, endpoints, next_sweep }
+        Self { policy, panic, endpoints, next_sweep }
     }
 
     pub fn see(&mut self, endpoint: usize, verdict: Verdict) {
@@ -215,7 +216,8 @@ impl Model {
     fn eject(&mut self, index: usize, reason: EjectionReason, now: Moment) {
         let may = self.endpoints[index].ejected.is_none()
             && self.out() < self.most()
-            && self.serving(Some(index)) > 0;
+            && self.serving(Some(index)) > 0
+            && !self.panics(self.serving(Some(index)));
         if !may {
             return;
         }
@@ -241,6 +243,13 @@ impl Model {
 
     fn out(&self) -> usize {
         self.endpoints.iter().filter(|endpoint| endpoint.ejected.is_some()).count()
+    }
+
+    /// Whether so many are too few.
+    fn panics(&self, serving: usize) -> bool {
+        let last_resort = self.last_resort();
+        let group = self.endpoints.iter().filter(|endpoint| last_resort || !endpoint.draining);
+        serving as f64 / (group.count() as f64) < self.panic.factor()
     }
 
     /// Whether those going away have to do.

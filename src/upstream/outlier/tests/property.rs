@@ -74,15 +74,17 @@ proptest! {
     #[test]
     fn ejection_is_as_the_model_has_it_and_keeps_its_promises(
         policy in policy(),
+        panic in prop_oneof![Just(0), Just(500), 0..1001u32].prop_map(Permille),
         draining in prop::collection::vec(prop::bool::weighted(0.2), 1..8),
         steps in prop::collection::vec(step(), 1..120),
     ) {
         let mut world = World::new(draining.len(), policy.clone());
+        world.panic = panic;
         for (member, draining) in world.members.iter_mut().zip(&draining) {
             member.draining = *draining;
         }
         let modelled = draining.iter().map(|draining| Modelled::new(*draining)).collect();
-        let mut model = Model::new(policy.clone(), modelled, at(0));
+        let mut model = Model::new(policy, panic, modelled, at(0));
         let mut now = at(0);
         for step in steps {
             match step {
