@@ -15,6 +15,7 @@ mod forwarding;
 mod gate;
 mod grpc;
 mod harness;
+mod health;
 mod http1;
 mod http2;
 mod idle;

@@ -77,8 +77,8 @@ pub(in crate::provider::file) struct Outlier {
     pub failure_percentage: Field<OneOf<Text<Switch>, FailurePercentage>>,
     /// How often success rate and failure share are looked at. Default: `10s`.
     pub interval: Field<Text<Period>>,
-    /// The most endpoints ejected at once; one may always be, and one always stays. Default:
-    /// `50%`.
+    /// The most endpoints ejected at once, rounded up; 0 is nobody. One always stays, and so does
+    /// whoever's ejection would set off panic. Default: `50%`.
     pub max_ejected: Field<Text<Share>>,
     /// The longest ejection. Default: `5m`, or `ejection` if that is longer.
     pub max_ejection: Field<Text<Period>>,
