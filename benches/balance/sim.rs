@@ -126,6 +126,8 @@ struct Attempt {
     server: usize,
     began: Moment,
     in_flight: Option<InFlight>,
+    /// Requests in flight to the endpoint when it began, itself included.
+    load: u32,
     verdict: Verdict,
 }
 
@@ -196,9 +198,8 @@ impl<'a> Sim<'a> {
         while let Some(Reverse((when, _, event))) = self.agenda.pop() {
             self.now = when;
             self.step(event);
-            if self.upstream.is_stale() {
-                self.upstream.upkeep(when);
-            }
+            // The proxy's upkeep is woken when there is something to do.
+            self.upstream.upkeep(when);
         }
         self.report()
     }
@@ -268,10 +269,12 @@ impl<'a> Sim<'a> {
         if self.counts(self.now) {
             self.outcome.attempts[server] += 1;
         }
-        let in_flight = Some(InFlight::new(endpoint));
+        let in_flight = InFlight::new(endpoint);
+        let load = in_flight.endpoint().in_flight();
+        let in_flight = Some(in_flight);
         let verdict = Verdict::Responded(200);
         let began = self.now;
-        self.attempts.insert(attempt, Attempt { request: id, server, began, in_flight, verdict });
+        self.attempts.insert(attempt, Attempt { request: id, server, began, in_flight, load, verdict });
         self.schedule(NETWORK, Event::Arrive { attempt });
     }
 
@@ -321,7 +324,7 @@ impl<'a> Sim<'a> {
         let Some(attempt) = self.attempts.remove(&id) else { return };
         let Some(in_flight) = attempt.in_flight else { return };
         let latency = self.now.since(attempt.began);
-        let observation = Observation { latency, verdict: attempt.verdict };
+        let observation = Observation { latency, verdict: attempt.verdict, in_flight: attempt.load };
         self.upstream.observe(in_flight.endpoint(), observation, self.now);
         drop(in_flight);
         let Some(request) = self.requests.get(&attempt.request) else { return };
@@ -347,7 +350,7 @@ impl<'a> Sim<'a> {
             for attempt in self.attempts.values_mut().filter(|attempt| attempt.request == id) {
                 let Some(in_flight) = attempt.in_flight.take() else { continue };
                 let latency = self.now.since(attempt.began);
-                let observation = Observation { latency, verdict: Verdict::Abandoned };
+                let observation = Observation { latency, verdict: Verdict::Abandoned, in_flight: attempt.load };
                 self.upstream.observe(in_flight.endpoint(), observation, self.now);
             }
             self.end(id, false);

@@ -135,11 +135,6 @@ impl Upstream {
         }
     }
 
-    /// Whether something changed that the set was built from.
-    pub fn is_stale(&self) -> bool {
-        self.stale.load(Ordering::Relaxed)
-    }
-
     /// What has to be done now and then, about ten times a second and after each wake. Control
     /// side only.
     pub fn upkeep(&self, now: Moment) {
