@@ -126,7 +126,7 @@ struct Attempt {
     server: usize,
     began: Moment,
     in_flight: Option<InFlight>,
-    /// Requests in flight to the endpoint when it began, itself included.
+    /// Requests in flight to the endpoint when it began.
     load: u32,
     verdict: Verdict,
 }
@@ -269,12 +269,13 @@ impl<'a> Sim<'a> {
         if self.counts(self.now) {
             self.outcome.attempts[server] += 1;
         }
-        let in_flight = InFlight::new(endpoint);
-        let load = in_flight.endpoint().in_flight();
+        let in_flight = InFlight::new(endpoint, self.now);
+        let load = in_flight.before();
         let in_flight = Some(in_flight);
         let verdict = Verdict::Responded(200);
         let began = self.now;
-        self.attempts.insert(attempt, Attempt { request: id, server, began, in_flight, load, verdict });
+        self.attempts
+            .insert(attempt, Attempt { request: id, server, began, in_flight, load, verdict });
         self.schedule(NETWORK, Event::Arrive { attempt });
     }
 
@@ -322,9 +323,11 @@ impl<'a> Sim<'a> {
     /// An answer reaches the proxy.
     fn answer(&mut self, id: u64) {
         let Some(attempt) = self.attempts.remove(&id) else { return };
-        let Some(in_flight) = attempt.in_flight else { return };
+        let Some(mut in_flight) = attempt.in_flight else { return };
+        in_flight.answered(self.now);
         let latency = self.now.since(attempt.began);
-        let observation = Observation { latency, verdict: attempt.verdict, in_flight: attempt.load };
+        let observation =
+            Observation { latency, verdict: attempt.verdict, in_flight: attempt.load };
         self.upstream.observe(in_flight.endpoint(), observation, self.now);
         drop(in_flight);
         let Some(request) = self.requests.get(&attempt.request) else { return };
@@ -350,7 +353,8 @@ impl<'a> Sim<'a> {
             for attempt in self.attempts.values_mut().filter(|attempt| attempt.request == id) {
                 let Some(in_flight) = attempt.in_flight.take() else { continue };
                 let latency = self.now.since(attempt.began);
-                let observation = Observation { latency, verdict: Verdict::Abandoned, in_flight: attempt.load };
+                let observation =
+                    Observation { latency, verdict: Verdict::Abandoned, in_flight: attempt.load };
                 self.upstream.observe(in_flight.endpoint(), observation, self.now);
             }
             self.end(id, false);
