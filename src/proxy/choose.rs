@@ -36,9 +36,12 @@ fn among_others(
     selection: Selection,
     tried: &[EndpointId],
 ) -> Result<InFlight, Reason> {
+    // The first attempt begins with the request, as near as makes no difference.
+    let first = tried.is_empty() && context.attempts.get() == 0;
+    let now = if first { Moment::of(context.started) } else { Moment::now() };
     let mut pick = Pick {
         worker: context.worker.id,
-        now: Moment::of(context.started),
+        now,
         tried,
         key: selection.key,
         session: selection.session,
@@ -46,13 +49,13 @@ fn among_others(
     };
     let endpoint = upstream.pick(&mut pick).ok_or(Reason::NoEndpoint)?;
     let Some(most) = upstream.limits.spec.requests_per_endpoint else {
-        return Ok(InFlight::new(endpoint));
+        return Ok(InFlight::new(endpoint, now));
     };
     let mut endpoint = endpoint;
     let mut passed: SmallVec<[EndpointId; 8]> = SmallVec::from(tried);
     for _ in 0..MOST_LOOKED_AT {
         passed.push(endpoint.id);
-        if let Some(in_flight) = InFlight::within(endpoint, most) {
+        if let Some(in_flight) = InFlight::within(endpoint, most, now) {
             return Ok(in_flight);
         }
         let mut pick = Pick { tried: &passed, ..pick };

@@ -72,6 +72,9 @@ impl Watch {
     fn report(&mut self, verdict: Verdict, now: Instant) {
         self.reported = true;
         let latency = now.saturating_duration_since(self.started);
+        if verdict != Verdict::Abandoned {
+            self.in_flight.answered(Moment::of(now));
+        }
         let in_flight = self.in_flight.before();
         let observation = Observation { in_flight, latency, verdict };
         self.upstream.observe(self.in_flight.endpoint(), observation, Moment::of(now));

@@ -46,6 +46,9 @@ impl PeakEwma {
             let load = (in_flight + 1) as f32 * reciprocal;
             match (endpoint.latency.expected(&self.rule, now), in_flight) {
                 (Some(latency), _) => {
+                    // Who has owed answers for longer than it usually takes is slow already.
+                    let silence = endpoint.awaited.silence(now) as f32 * 1e6;
+                    let latency = latency.max(silence);
                     fastest = fastest.min(latency);
                     known.offer(index, latency * load, weight, random);
                 }

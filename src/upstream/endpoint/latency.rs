@@ -108,8 +108,10 @@ impl Latency {
 
     fn raise(&self, rule: &LatencyRule, at_least: f32, now: Moment) {
         self.update(|before| {
-            let (average, _) = unpack(before);
-            let known = if average > 0.0 { average } else { rule.default };
+            let (average, stamp) = unpack(before);
+            // What has faded is what is expected: a peak that comes again counts again.
+            let faded = average * rule.faded(age(stamp, now));
+            let known = if average > 0.0 { faded } else { rule.default };
             (at_least > known).then(|| pack(at_least, now))
         });
     }

@@ -1,12 +1,14 @@
 //! One endpoint's live state, shared by all workers.
 
 mod availability;
+mod awaited;
 mod checks;
 mod ejection;
 mod latency;
 mod outcomes;
 
 pub use availability::Availability;
+pub use awaited::Awaited;
 pub use checks::LastCheck;
 pub use ejection::{Ejection, EjectionReason};
 pub use latency::{Latency, LatencyRule};
@@ -56,6 +58,8 @@ pub struct Endpoint {
     pub token: u64,
     /// Requests in flight to all endpoints of its upstream.
     pub total: Arc<Total>,
+    /// The answers it owes.
+    pub awaited: Awaited,
     /// Whether it may be picked.
     pub availability: Availability,
     /// How attempts ended.
@@ -84,6 +88,7 @@ impl Endpoint {
             metrics,
             token,
             total,
+            awaited: Awaited::default(),
             availability: Availability::new(now),
             outcomes: Outcomes::default(),
             ejections: ejection::Ejections::default(),
@@ -132,23 +137,35 @@ pub struct InFlight {
     before: u32,
     /// Whether it is counted in the total.
     counted: bool,
+    /// Whether its answer is owed.
+    awaited: bool,
 }
 
 impl InFlight {
     /// Counts a request in.
-    pub fn new(endpoint: Arc<Endpoint>) -> Self {
+    pub fn new(endpoint: Arc<Endpoint>, now: Moment) -> Self {
         let before = endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
         let counted = endpoint.total.enter();
-        Self { endpoint, before, counted }
+        endpoint.awaited.begin(now);
+        Self { endpoint, before, counted, awaited: true }
+    }
+
+    /// Says that its answer came, or that it failed; what follows is not owed any more. Only the
+    /// first call counts.
+    pub fn answered(&mut self, now: Moment) {
+        if std::mem::take(&mut self.awaited) {
+            self.endpoint.awaited.answered(now);
+        }
     }
 
     /// Counts a request in where that makes no more than `most`.
-    pub fn within(endpoint: Arc<Endpoint>, most: u32) -> Option<Self> {
+    pub fn within(endpoint: Arc<Endpoint>, most: u32, now: Moment) -> Option<Self> {
         let more = |count: u32| (count < most).then_some(count + 1);
         let in_flight = &endpoint.in_flight;
         let before = in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         let counted = endpoint.total.enter();
-        Some(Self { endpoint, before, counted })
+        endpoint.awaited.begin(now);
+        Some(Self { endpoint, before, counted, awaited: true })
     }
 
     /// How many requests were in flight to the endpoint when this one was counted in.
@@ -165,6 +182,9 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.awaited {
+            self.endpoint.awaited.dropped();
+        }
         if self.counted {
             self.endpoint.total.leave();
         }

@@ -70,7 +70,7 @@ pub(in crate::provider::file) struct Outlier {
     pub consecutive_gateway: Field<u32>,
     /// Connect failures, timeouts and resets in a row; 0 is off. Default: 5.
     pub consecutive_local: Field<u32>,
-    /// The first ejection's length; the n-th in a row lasts n times as long. Default: `30s`.
+    /// The first ejection's length; the n-th in a row lasts n times as long. Default: `10s`.
     pub ejection: Field<Text<Period>>,
     /// Ejects endpoints that fail more than a share of their requests: `on`, `off` or a mapping.
     /// Default: `off`.

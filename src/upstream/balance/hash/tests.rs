@@ -79,7 +79,7 @@ proptest! {
                 in_flight.swap_remove(key as usize % in_flight.len());
             }
             let index = hash.pick(&members, &pick(Some(stable(key, 0)), &[])).unwrap();
-            in_flight.push(InFlight::new(members[index].endpoint.clone()));
+            in_flight.push(InFlight::new(members[index].endpoint.clone(), Moment(1)));
             let share = f64::from(weights[index]) / f64::from(sum);
             let bound = (f64::from(factor) / 1000.0 * in_flight.len() as f64 * share).ceil();
             prop_assert!(f64::from(members[index].endpoint.in_flight()) <= bound);
