@@ -20,6 +20,7 @@ use super::view::{self, StatusView};
 use crate::app::Live;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics;
+use crate::util::moment::Moment;
 
 /// An answer, whole.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -106,7 +107,7 @@ impl Admin {
                 Err(message) => error(StatusCode::BAD_REQUEST, message),
             },
             "/api/routes" => json(&view::routes(snapshot)),
-            _ => json(&view::upstreams(snapshot)),
+            _ => json(&view::upstreams(snapshot, Moment::now())),
         }
     }
 }
