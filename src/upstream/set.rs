@@ -109,9 +109,7 @@ impl EndpointSet {
     /// picked.
     #[inline]
     pub fn pick(&self, pick: &mut Pick<'_>) -> Option<&Arc<Endpoint>> {
-        if let Some(sessions) = &self.sessions
-            && let Some(endpoint) = sessions.find(pick)
-        {
+        if let Some(endpoint) = self.of_session(pick) {
             return Some(endpoint);
         }
         match &*self.groups {
@@ -119,6 +117,12 @@ impl EndpointSet {
             [only] => only.pick(pick),
             several => pick_of(several, pick),
         }
+    }
+
+    /// The endpoint of the request's session; `None` where it has none that can serve it.
+    #[inline]
+    pub fn of_session(&self, pick: &Pick<'_>) -> Option<&Arc<Endpoint>> {
+        self.sessions.as_ref()?.find(pick)
     }
 
     /// Whether a session that is not bound belongs to `endpoint`, as far as that is settled here.

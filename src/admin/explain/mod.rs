@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::view::{self, RouteView, UpstreamView};
 use crate::filter::{Location, RequestTarget};
 use crate::ir::HostPattern;
+use crate::proxy::Sight;
 use crate::snapshot::{
     Action, CompiledListener, CompiledRoute, Outcome, RequestFacts, Snapshot, Trial,
 };
@@ -241,12 +242,18 @@ fn account(
         _ => None,
     };
     let now = Moment::now();
+    let sight = Sight {
+        client: question.client,
+        host: question.host.name(),
+        target,
+        headers: &question.headers,
+    };
     let upstreams: Vec<_> = match &route.action {
         Action::Forward(targets) => targets
             .iter()
             .map(|(live, weight)| Target {
                 weight,
-                pick: forecast::forecast(live, now),
+                pick: forecast::forecast(live, &sight, now),
                 upstream: view::upstream(live, now),
             })
             .collect(),

@@ -97,7 +97,7 @@ impl Balancer {
         match self {
             Self::LeastRequest(balancer) => Some(balancer.compared()),
             Self::PeakEwma(balancer) => Some(balancer.compared()),
-            Self::Random(_) | Self::RoundRobin(_) => None,
+            Self::Hash(..) | Self::Random(_) | Self::RoundRobin(_) => None,
         }
     }
 
@@ -106,7 +106,7 @@ impl Balancer {
         match self {
             Self::LeastRequest(balancer) => Some(balancer.costs(members)),
             Self::PeakEwma(balancer) => Some(balancer.costs(members, now)),
-            Self::Random(_) | Self::RoundRobin(_) => None,
+            Self::Hash(..) | Self::Random(_) | Self::RoundRobin(_) => None,
         }
     }
 
