@@ -5,6 +5,7 @@
 
 mod certificate;
 mod endpoint;
+mod limits;
 pub mod policy;
 mod problem;
 mod route;
@@ -13,6 +14,7 @@ mod upstream;
 
 pub use certificate::{CertificateView, certificates};
 pub use endpoint::{EjectionView, EndpointState, EndpointView};
+pub use limits::{LimitsView, Occupancy};
 pub use problem::{Place, ProblemView};
 pub use route::{ActionView, Condition, RouteView, ShareView, path, route, routes};
 pub use status::{ListenerView, ReloadView, StatusView};

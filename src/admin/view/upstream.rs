@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointView, policy, word};
+use super::{EndpointView, LimitsView, policy, word};
 use crate::snapshot::Snapshot;
 use crate::upstream::{EndpointSet, Upstream};
 use crate::util::moment::Moment;
@@ -26,8 +26,8 @@ pub struct UpstreamView {
     pub health: Option<String>,
     /// What gets an endpoint ejected, in words.
     pub outlier: Option<String>,
-    /// The limits that are set, in words.
-    pub limits: Option<String>,
+    /// Its limits, and what is used of them.
+    pub limits: LimitsView,
     /// How many of its endpoints are available; those that drain are not.
     pub available: usize,
     /// Whether so few of some priority level are available that availability is ignored there.
@@ -67,7 +67,7 @@ pub fn upstream(live: &Upstream, now: Moment) -> UpstreamView {
         balance: policy::balance(&spec.balance),
         health: spec.health.as_ref().map(policy::health),
         outlier: spec.outlier.as_ref().map(policy::outlier),
-        limits: policy::limits(&spec.limits),
+        limits: LimitsView::new(&live.limits, now),
         available: endpoints.iter().filter(|endpoint| endpoint.state.is_available()).count(),
         panic: set.groups().iter().any(|group| group.panic),
         in_flight: endpoints.iter().map(|endpoint| u64::from(endpoint.in_flight)).sum(),

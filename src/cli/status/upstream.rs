@@ -40,7 +40,12 @@ fn head(upstream: &UpstreamView) -> String {
         (_, available) => format!("{available} of {all} available"),
     };
     let panic = if upstream.panic { ", AVAILABILITY IGNORED" } else { "" };
-    format!("{available}{panic}, {} in flight", upstream.in_flight)
+    let waiting = match upstream.limits.pending {
+        0 => String::new(),
+        pending => format!(", {pending} WAITING"),
+    };
+    let budget = if upstream.limits.is_spent() { ", RETRY BUDGET USED UP" } else { "" };
+    format!("{available}{panic}, {} in flight{waiting}{budget}", upstream.in_flight)
 }
 
 /// Everything about one upstream.
@@ -50,11 +55,14 @@ pub(super) fn details(upstream: &UpstreamView) -> String {
         ("balance", Some(&upstream.balance)),
         ("health", upstream.health.as_ref()),
         ("ejection", upstream.outlier.as_ref()),
-        ("limits", upstream.limits.as_ref()),
+        ("limits", upstream.limits.rules.as_ref()),
     ];
     for (name, fact) in facts {
         let fact = fact.map_or("none", String::as_str);
         let _ = writeln!(out, "  {name:<9} {fact}");
+    }
+    if let Some(usage) = upstream.limits.usage() {
+        let _ = writeln!(out, "  {:<9} {usage}", "used");
     }
     if upstream.endpoints.is_empty() {
         let _ = writeln!(out, "  declared  {}", upstream.declared.join(", "));
