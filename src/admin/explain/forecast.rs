@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::view::policy;
-use crate::ir::{AffinityKey, Balance, HashPolicy};
+use crate::ir::{AffinityKey, Balance, HashInput, HashPolicy};
 use crate::proxy::{Selection, Sight};
 use crate::telemetry::WorkerId;
 use crate::upstream::balance::Pick;
@@ -33,7 +33,7 @@ pub fn forecast(upstream: &Upstream, sight: &Sight<'_>, now: Moment) -> Forecast
     let (key, session) = (selection.key, selection.session);
     let mut pick = Pick { worker: WorkerId(0), now, tried: &[], key, session, random };
     let by_session = set.of_session(&pick).is_some();
-    let Some(endpoint) = set.pick(&mut pick) else {
+    let Some(endpoint) = set.pick(&mut pick).cloned() else {
         let why = match set.members().is_empty() {
             true => "there is no endpoint: answered 503",
             false => "none is available: answered 503",
@@ -45,7 +45,8 @@ pub fn forecast(upstream: &Upstream, sight: &Sight<'_>, now: Moment) -> Forecast
         false => {
             let has = |group: &&Group| group.members.iter().any(|m| m.endpoint.id == endpoint.id);
             let group = set.groups().iter().find(has);
-            group.map_or((false, String::new()), |group| balance(upstream, &set, group, key, now))
+            let why = |group| balance(upstream, sight, &set, group, &pick);
+            group.map_or((false, String::new()), why)
         }
     };
     Forecast { endpoint: Some(endpoint.address.to_string()), certain, why }
@@ -66,19 +67,21 @@ fn session_reason(upstream: &Upstream, shown: bool) -> (bool, String) {
 /// Why one of `group`, and whether it must be that one.
 fn balance(
     upstream: &Upstream,
+    sight: &Sight<'_>,
     set: &EndpointSet,
     group: &Group,
-    key: Option<u64>,
-    now: Moment,
+    pick: &Pick<'_>,
 ) -> (bool, String) {
+    let key = pick.key;
     let (mut certain, mut why) = match (&upstream.spec.balance.algorithm, key) {
         _ if group.members.len() == 1 => (true, "the only one".to_owned()),
         (Balance::Hash(policy), Some(_)) => (true, format!("the hash of {}", inputs(policy))),
         (Balance::Hash(policy), None) => {
-            let why = format!("there is no {} to hash, so by the load", inputs(policy));
-            (false, why)
+            let unknown = sight.client.is_none() && policy.on.contains(&HashInput::ClientIp);
+            let hint = if unknown { " (say --from IP)" } else { "" };
+            (false, format!("there is no {} to hash{hint}, so by the load", inputs(policy)))
         }
-        (algorithm, _) => cost(algorithm, group, now),
+        (algorithm, _) => cost(algorithm, group, pick.now),
     };
     if group.panic {
         why.push_str("; so few are available that availability is ignored");
@@ -118,7 +121,7 @@ fn cost(algorithm: &Balance, group: &Group, now: Moment) -> (bool, String) {
     let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
     match costs.iter().filter(|cost| **cost <= least).count() {
         0 | 1 => (true, format!("the lowest {quantity} of {count}")),
-        tied => (false, format!("one of {tied} with the lowest {quantity}, at random by weight")),
+        tied => (false, format!("one of {tied} with the lowest {quantity}")),
     }
 }
 

@@ -83,12 +83,9 @@ impl Display for Target {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let upstream = &self.upstream;
         let tls = if upstream.tls { ", tls" } else { "" };
-        let (balance, protocol) = (&upstream.balance, &upstream.protocol);
-        writeln!(
-            f,
-            "  upstream {} (weight {}, {balance}, {protocol}{tls})",
-            upstream.name, self.weight
-        )?;
+        let UpstreamView { name, protocol, balance, .. } = upstream;
+        writeln!(f, "  upstream {name} (weight {}, {protocol}{tls})", self.weight)?;
+        writeln!(f, "  balance  {balance}")?;
         writeln!(f, "  picks    {}", self.pick)?;
         endpoints(f, upstream)?;
         // What is declared by name may have no address yet, or none without a running proxy.
