@@ -20,6 +20,7 @@ use super::view::{self, StatusView};
 use crate::app::Live;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics;
+use crate::util::moment::Moment;
 
 /// An answer, whole.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -106,26 +107,33 @@ impl Admin {
                 Err(message) => error(StatusCode::BAD_REQUEST, message),
             },
             "/api/routes" => json(&view::routes(snapshot)),
-            _ => json(&view::upstreams(snapshot)),
+            _ => json(&view::upstreams(snapshot, Moment::now())),
         }
     }
 }
 
-/// `url=…&method=…&header=…`, the last one as often as there are headers.
+/// `url=…&method=…&from=…&header=…`, the last one as often as there are headers.
 fn question(query: &str) -> Result<Question, String> {
     let (mut url, mut method, mut headers) = (None, "GET".to_owned(), Vec::new());
+    let mut client = None;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "url" => url = Some(value.into_owned()),
             "method" => method = value.into_owned(),
             "header" => headers.push(value.into_owned()),
+            "from" => {
+                let address = value.parse().map_err(|_| format!("`{value}` is no IP address"))?;
+                client = Some(address);
+            }
             other => {
-                return Err(format!("no parameter is called `{other}`: url, method, header"));
+                return Err(format!("no parameter is called `{other}`: url, method, header, from"));
             }
         }
     }
-    let url = url.ok_or("which URL? ?url=http://host/path, and if need be method= and header=")?;
-    Question::new(&url, &method, &headers).map_err(|error| error.to_string())
+    let url =
+        url.ok_or("which URL? ?url=http://host/path, and if need be method=, header= and from=")?;
+    let question = Question::new(&url, &method, &headers).map_err(|error| error.to_string())?;
+    Ok(question.from(client))
 }
 
 fn page() -> Answer {

@@ -110,7 +110,10 @@ async fn serve(
     let metrics = Metrics::new(workers);
     let access_log = AccessLogger::new(metrics.clone());
     let handle = Arc::new(SnapshotHandle::new());
-    let registry = Arc::new(Registry::new(metrics.clone(), environment(workers)));
+    let registry = Arc::new(Registry::new(
+        metrics.clone(),
+        environment(workers, config.settings.zone.clone()),
+    ));
     let state = ControlState::default();
     let readiness = Readiness::default();
     let tls = match TlsShared::new() {
@@ -269,10 +272,9 @@ pub fn watch_provider<T: Clone + Send + Sync + 'static>(
 }
 
 /// Where this process stands: its zone is told by `PORTCULLIS_ZONE`.
-fn environment(workers: usize) -> Environment {
-    let zone = std::env::var("PORTCULLIS_ZONE").ok().filter(|zone| !zone.is_empty());
+fn environment(workers: usize, zone: Option<Arc<str>>) -> Environment {
     let seed = RandomState::new().hash_one(std::process::id());
-    Environment { zone: zone.map(Arc::from), ..Environment::new(workers, seed) }
+    Environment { zone, ..Environment::new(workers, seed) }
 }
 
 /// Looks after the live state of upstreams: about ten times a second, at once when one asks.

@@ -1,5 +1,6 @@
 //! `portcullis explain`.
 
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use super::offline::Offline;
@@ -18,6 +19,9 @@ pub struct ExplainArgs {
     /// A header of the request; `Host` takes the place of the URL's host
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
     headers: Vec<String>,
+    /// The client's address, which `client_ip` goes by
+    #[arg(long, value_name = "IP")]
+    from: Option<IpAddr>,
     #[command(flatten)]
     source: Source,
     /// Write JSON
@@ -28,6 +32,7 @@ pub struct ExplainArgs {
 /// Explains the request by files or a running proxy.
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let question = Question::new(&args.url, &args.method, &args.headers).map_err(Failure::usage)?;
+    let question = question.from(args.from);
     let explanation = if args.source.config.is_empty() {
         let admin = args.source.running.admin();
         admin.get_json::<Explanation>(&query(args)).map_err(Failure::runtime)?
@@ -44,6 +49,9 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
 fn query(args: &ExplainArgs) -> String {
     let mut query = form_urlencoded::Serializer::new("/api/explain?".to_owned());
     query.append_pair("url", &args.url).append_pair("method", &args.method);
+    if let Some(from) = args.from {
+        query.append_pair("from", &from.to_string());
+    }
     query.extend_pairs(args.headers.iter().map(|header| ("header", header)));
     query.finish()
 }

@@ -44,7 +44,9 @@ impl Offline {
         let (config, mut conflicts) = merge(&[Arc::new(translation.fragment)]);
         problems.append(&mut conflicts);
         let metrics = Metrics::new(1);
-        let registry = Arc::new(Registry::new(metrics.clone(), Environment::new(1, 0)));
+        let zone = config.settings.zone.clone();
+        let environment = Environment { zone, ..Environment::new(1, 0) };
+        let registry = Arc::new(Registry::new(metrics.clone(), environment));
         let tls = TlsShared::new().map_err(Failure::runtime)?;
         let mut compiler = Compiler::new(metrics, registry, tls, 1);
         let snapshot = compiler.compile(Arc::new(config), None, |_, upstream| targets(upstream));

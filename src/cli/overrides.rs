@@ -16,6 +16,8 @@ pub struct Overrides {
     pub admin: Option<AdminBind>,
     /// Worker threads.
     pub workers: Option<usize>,
+    /// The zone of this process.
+    pub zone: Option<Arc<str>>,
     /// The port of the listener called `web`.
     pub port: Option<u16>,
 }
@@ -57,6 +59,9 @@ impl Overrides {
         if self.workers.is_some() {
             settings.workers = self.workers;
         }
+        if self.zone.is_some() {
+            settings.zone = self.zone.clone();
+        }
         if let Some(port) = self.port
             && let Some(listener) = fragment.listeners.get_mut(WEB)
         {
@@ -74,6 +79,7 @@ mod tests {
     const FILE: &str = "
 admin: { bind: 127.0.0.1:1 }
 workers: 1
+zone: eu-1a
 listeners: { web: { bind: \"127.0.0.1:2\" }, other: { bind: \"127.0.0.1:3\" } }
 ";
 
@@ -87,13 +93,19 @@ listeners: { web: { bind: \"127.0.0.1:2\" }, other: { bind: \"127.0.0.1:3\" } }
         let fragment = with(&Overrides::default());
         let settings = fragment.settings.unwrap();
         assert_eq!((settings.admin.bind, settings.workers), ("127.0.0.1:1".parse().ok(), Some(1)));
+        assert_eq!(settings.zone.as_deref(), Some("eu-1a"));
     }
 
     #[test]
     fn overrides_stand_above_the_file() {
-        let fragment =
-            with(&Overrides { admin: "0.0.0.0:9".parse().ok(), workers: Some(7), port: Some(80) });
+        let fragment = with(&Overrides {
+            admin: "0.0.0.0:9".parse().ok(),
+            workers: Some(7),
+            zone: Some("eu-1b".into()),
+            port: Some(80),
+        });
         let settings = fragment.settings.unwrap();
+        assert_eq!(settings.zone.as_deref(), Some("eu-1b"));
         assert_eq!((settings.admin.bind, settings.workers), ("0.0.0.0:9".parse().ok(), Some(7)));
         let ports: Vec<_> = fragment.listeners.values().map(|l| l.bind.port()).collect();
         assert_eq!(ports, [3, 80]);

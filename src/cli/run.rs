@@ -34,6 +34,9 @@ pub struct RunArgs {
     /// Worker threads
     #[arg(long, value_name = "N", env = "PORTCULLIS_WORKERS", value_parser = workers)]
     workers: Option<usize>,
+    /// The zone this process stands in: endpoints of the same zone come first
+    #[arg(long, value_name = "ZONE", env = "PORTCULLIS_ZONE")]
+    zone: Option<String>,
     /// Port of the listener called `web`; with --upstream 8080 unless given
     #[arg(long, value_name = "PORT", env = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
@@ -55,7 +58,9 @@ enum Origin {
 
 /// Serves until told to stop.
 pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
-    let overrides = Overrides { admin: args.admin, workers: args.workers, port: args.port };
+    let RunArgs { admin, workers, port, .. } = args;
+    let zone = args.zone.filter(|zone| !zone.is_empty()).map(Arc::from);
+    let overrides = Overrides { admin, workers, zone, port };
     let origin = origin(args.config, args.upstream)?;
     if let Origin::Files(paths) = &origin
         && io::stderr().is_terminal()

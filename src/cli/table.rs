@@ -37,7 +37,7 @@ impl fmt::Display for Table {
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 let last = column + 1 == columns;
                 let cell = if last { cell.clone() } else { cut(cell) };
-                let figure = cell.starts_with(|c: char| c.is_ascii_digit());
+                let figure = cell == "-" || cell.starts_with(|c: char| c.is_ascii_digit());
                 let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
                 match figure {
                     true => line.extend([padding.as_str(), cell.as_str()]),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -15,6 +16,9 @@ pub struct Settings {
     /// Worker threads; `None` takes the CPUs that affinity and cgroup allow. Fixed at start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
+    /// The zone this process stands in; `None` where it is not known. Fixed at start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Arc<str>>,
     /// The admin listener; fixed at start.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub admin: Admin,

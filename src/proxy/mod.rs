@@ -31,6 +31,7 @@ pub use forwarding::{connection_lines, ip_value};
 pub use request::{Host, Inbound, Request, Tried, Upgrade};
 pub use request_body::{H2Body, IncomingBody, RequestBody};
 pub use rescue::ALLOWED_METHODS;
+pub use selection::{Selection, Sight};
 pub use stack::{Stack, stack};
 pub use tunnel::Tunnel;
 pub use worker::{Worker, WorkerSnapshot};

@@ -1,14 +1,30 @@
 //! What of a request decides its endpoint: the key of consistent hashing, and its session.
 
+use std::net::IpAddr;
+
 use http::HeaderValue;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName};
 
 use super::{Context, Request};
+use crate::filter::RequestTarget;
 use crate::ir::{AffinityMode, Balance, HashInput, HashPolicy};
 use crate::upstream::balance::Session;
 use crate::upstream::{Affinity, Endpoint, Upstream};
 use crate::util::random::Random;
+
+/// What of a request may decide its endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// The client's address as far as it is believed; `None` where there is no client yet.
+    pub client: Option<IpAddr>,
+    /// The host asked for, without port.
+    pub host: &'a str,
+    /// The target.
+    pub target: &'a RequestTarget,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+}
 
 /// What decides the endpoint of one request; the same for all of its attempts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,14 +34,26 @@ pub struct Selection {
     /// The session.
     pub session: Option<Session>,
     /// Whether the client showed the session, rather than being given it now.
-    shown: bool,
+    pub shown: bool,
 }
 
 impl Selection {
     /// What `upstream` looks at in `request`.
     pub fn of(upstream: &Upstream, request: &Request) -> Self {
+        let sight = Sight {
+            client: Some(request.context.client.get()),
+            host: request.host.name(),
+            target: &request.target,
+            headers: &request.headers,
+        };
+        Self::at_sight(upstream, &sight, || request.context.worker.random())
+    }
+
+    /// What `upstream` looks at in a request that looks like that; `random` draws the key of a
+    /// new session.
+    pub fn at_sight(upstream: &Upstream, sight: &Sight<'_>, random: impl FnOnce() -> u64) -> Self {
         let key = match &upstream.spec.balance.algorithm {
-            Balance::Hash(policy) => key(policy, request),
+            Balance::Hash(policy) => key(policy, sight),
             _ => None,
         };
         let Some(affinity) = &upstream.affinity else {
@@ -33,16 +61,16 @@ impl Selection {
         };
         match affinity {
             Affinity::Cookie(cookie) => {
-                let shown = cookie.read(&request.headers);
+                let shown = cookie.read(sight.headers);
                 let mode = upstream.spec.balance.affinity.as_ref().map(|affinity| affinity.mode);
                 // A persistent session begins wherever the balancer sends it.
                 let new = (mode == Some(AffinityMode::Balanced))
-                    .then(|| Session { key: request.context.worker.random(), bound: None });
+                    .then(|| Session { key: random(), bound: None });
                 Self { key, session: shown.or(new), shown: shown.is_some() }
             }
             Affinity::Header(name) => {
                 let mut hash = Hash::default();
-                let found = hash.header(&request.headers, name);
+                let found = hash.header(sight.headers, name);
                 let session = found.then(|| Session { key: hash.finish(), bound: None });
                 Self { key, session, shown: true }
             }
@@ -79,18 +107,18 @@ impl Selection {
 }
 
 /// The hash of what `policy` names; `None` where the request has none of it.
-fn key(policy: &HashPolicy, request: &Request) -> Option<u64> {
+fn key(policy: &HashPolicy, sight: &Sight<'_>) -> Option<u64> {
     let mut hash = Hash::default();
     let mut found = false;
     for input in &policy.on {
         found |= match input {
-            HashInput::ClientIp => hash.client(request.context.client.get()),
-            HashInput::Cookie(name) => hash.cookie(&request.headers, name),
-            HashInput::Header(name) => hash.header(&request.headers, name),
-            HashInput::Host => hash.bytes(request.host.name().as_bytes()),
-            HashInput::Path => hash.bytes(request.target.path().as_bytes()),
-            HashInput::Query(name) => hash.query(request.target.query(), name),
-            HashInput::Uri => hash.bytes(request.target.as_str().as_bytes()),
+            HashInput::ClientIp => sight.client.is_some_and(|client| hash.client(client)),
+            HashInput::Cookie(name) => hash.cookie(sight.headers, name),
+            HashInput::Header(name) => hash.header(sight.headers, name),
+            HashInput::Host => hash.bytes(sight.host.as_bytes()),
+            HashInput::Path => hash.bytes(sight.target.path().as_bytes()),
+            HashInput::Query(name) => hash.query(sight.target.query(), name),
+            HashInput::Uri => hash.bytes(sight.target.as_str().as_bytes()),
         };
         hash.separate();
     }

@@ -52,11 +52,24 @@ impl Budget {
         }
     }
 
+    /// How many further attempts were made in the window, and how many more it allows now; for
+    /// status pages.
+    pub fn spent_and_left(&self, now: Moment) -> (u64, u64) {
+        let slot = slot_of(now);
+        let spent = self.withdrawn.sum(slot);
+        (spent, self.most(slot).saturating_sub(spent.saturating_mul(ATTEMPT)) / ATTEMPT)
+    }
+
+    /// What the window up to `slot` allows in all, in thousandths of an attempt.
+    fn most(&self, slot: u32) -> u64 {
+        let requests: u64 = self.requests.iter().map(|window| window.sum(slot)).sum();
+        self.reserve.saturating_add(self.ratio.saturating_mul(requests))
+    }
+
     /// Takes one further attempt out; `false` where the budget is used up.
     pub fn withdraw(&self, now: Moment) -> bool {
         let slot = slot_of(now);
-        let requests: u64 = self.requests.iter().map(|window| window.sum(slot)).sum();
-        let most = self.reserve.saturating_add(self.ratio.saturating_mul(requests));
+        let most = self.most(slot);
         let Some(cell) = self.withdrawn.cell(slot) else { return false };
         let mut before = cell.load(Ordering::Acquire);
         loop {
@@ -170,6 +183,9 @@ mod tests {
                             times.iter().filter(|time| **time + 10 > now / 1_000).count() as u64
                         };
                         let most = u64::from(min) * 10_000 + u64::from(ratio) * recent(&requests);
+                        let left = most.saturating_sub(recent(&retries) * 1_000) / 1_000;
+                        let spent = recent(&retries);
+                        prop_assert_eq!(budget.spent_and_left(at(now)), (spent, left));
                         let allowed = (recent(&retries) + 1) * 1_000 <= most;
                         prop_assert_eq!(budget.withdraw(at(now)), allowed);
                         if allowed {

@@ -110,6 +110,12 @@ impl Upstream {
         self.set.load().pick(pick).cloned()
     }
 
+    /// A set as one would pick from now, in which picks move nothing on: for explanations.
+    pub fn rehearsal(&self, now: Moment) -> EndpointSet {
+        let members = self.set.load().members().to_vec();
+        EndpointSet::build(&self.spec.balance, members, self.environment.circumstances(now))
+    }
+
     /// Takes in how an attempt went. Called by workers.
     pub fn observe(&self, endpoint: &Endpoint, observation: Observation, now: Moment) {
         endpoint.latency.observe(&self.latency, observation, now);

@@ -29,4 +29,4 @@ pub use endpoint::{
 pub use live::{Transport, Upstream};
 pub use observation::{Observation, Verdict};
 pub use registry::{Environment, Registry, Target};
-pub use set::{Circumstances, EndpointSet, Member};
+pub use set::{Circumstances, EndpointSet, Group, Member};

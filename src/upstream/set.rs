@@ -59,8 +59,15 @@ pub struct EndpointSet {
 }
 
 /// Endpoints that are balanced over together.
-struct Group {
-    members: Box<[Member]>,
+pub struct Group {
+    /// Those that may be picked.
+    pub members: Box<[Member]>,
+    /// Their weights of this moment, slow start included; 1 stays 1.
+    pub weights: Box<[f32]>,
+    /// Its share of all picks; 0 only stands in for the others.
+    pub share: f64,
+    /// Whether availability is ignored, because too little of it is left.
+    pub panic: bool,
     balancer: Balancer,
     /// The picks up to this number, of all 2⁶⁴, are this group's and those before it.
     up_to: u64,
@@ -82,7 +89,14 @@ impl EndpointSet {
                 sum += level.share * part;
                 // Saturates at the greatest number.
                 let up_to = (sum * all) as u64;
-                groups.push(Group { members: members.into(), balancer, up_to });
+                groups.push(Group {
+                    members: members.into(),
+                    weights: slow.unscaled(),
+                    share: level.share * part,
+                    panic: level.panic,
+                    balancer,
+                    up_to,
+                });
             }
         }
         let refresh_at = refresh.map(|after| around.now.after(after));
@@ -95,9 +109,7 @@ impl EndpointSet {
     /// picked.
     #[inline]
     pub fn pick(&self, pick: &mut Pick<'_>) -> Option<&Arc<Endpoint>> {
-        if let Some(sessions) = &self.sessions
-            && let Some(endpoint) = sessions.find(pick)
-        {
+        if let Some(endpoint) = self.of_session(pick) {
             return Some(endpoint);
         }
         match &*self.groups {
@@ -105,6 +117,12 @@ impl EndpointSet {
             [only] => only.pick(pick),
             several => pick_of(several, pick),
         }
+    }
+
+    /// The endpoint of the request's session; `None` where it has none that can serve it.
+    #[inline]
+    pub fn of_session(&self, pick: &Pick<'_>) -> Option<&Arc<Endpoint>> {
+        self.sessions.as_ref()?.find(pick)
     }
 
     /// Whether a session that is not bound belongs to `endpoint`, as far as that is settled here.
@@ -122,6 +140,11 @@ impl EndpointSet {
         &self.members
     }
 
+    /// What is balanced over, in the order in which groups stand in for each other.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
     /// When the set should be built anew although nothing else happens: weights change by
     /// themselves while endpoints start slowly.
     pub fn refresh_at(&self) -> Option<Moment> {
@@ -130,6 +153,17 @@ impl EndpointSet {
 }
 
 impl Group {
+    /// How many members a pick compares; `None` where it goes by something else.
+    pub fn compared(&self) -> Option<usize> {
+        self.balancer.compared()
+    }
+
+    /// What each of the members costs now, for algorithms that go by a cost; the cheaper of those
+    /// compared is picked. Not for workers.
+    pub fn costs(&self, now: Moment) -> Option<Vec<f64>> {
+        self.balancer.costs(&self.members, now)
+    }
+
     #[inline]
     fn pick(&self, pick: &mut Pick<'_>) -> Option<&Arc<Endpoint>> {
         let index = self.balancer.pick(&self.members, pick)?;

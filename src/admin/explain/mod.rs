@@ -6,6 +6,7 @@
 //! given: those that the proxy strips from untrusted clients (`X-Forwarded-*` and their kind)
 //! count as if a trusted proxy sent them.
 
+mod forecast;
 mod policies;
 mod question;
 mod text;
@@ -13,6 +14,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+pub use forecast::Forecast;
 pub use policies::Policies;
 pub use question::{Question, QuestionError};
 
@@ -22,12 +24,14 @@ use serde::{Deserialize, Serialize};
 use super::view::{self, RouteView, UpstreamView};
 use crate::filter::{Location, RequestTarget};
 use crate::ir::HostPattern;
+use crate::proxy::Sight;
 use crate::snapshot::{
     Action, CompiledListener, CompiledRoute, Outcome, RequestFacts, Snapshot, Trial,
 };
+use crate::util::moment::Moment;
 
 /// What becomes of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The request in the form in which it is looked up.
     pub request: Asked,
@@ -64,7 +68,7 @@ pub struct Refusal {
 }
 
 /// What one listener does with the request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OnListener {
     /// The listener.
     pub listener: String,
@@ -83,7 +87,7 @@ pub struct OnListener {
 }
 
 /// The route that serves a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Winner {
     /// The route.
     pub route: RouteView,
@@ -98,10 +102,12 @@ pub struct Winner {
 }
 
 /// An upstream a request may go to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// Its share relative to the others of the route.
     pub weight: u32,
+    /// The endpoint it would be sent to now.
+    pub pick: Forecast,
     /// The upstream and its endpoints.
     pub upstream: UpstreamView,
 }
@@ -235,10 +241,21 @@ fn account(
         }),
         _ => None,
     };
+    let now = Moment::now();
+    let sight = Sight {
+        client: question.client,
+        host: question.host.name(),
+        target,
+        headers: &question.headers,
+    };
     let upstreams: Vec<_> = match &route.action {
         Action::Forward(targets) => targets
             .iter()
-            .map(|(live, weight)| Target { weight, upstream: view::upstream(snapshot, live) })
+            .map(|(live, weight)| Target {
+                weight,
+                pick: forecast::forecast(live, &sight, now),
+                upstream: view::upstream(live, now),
+            })
             .collect(),
         _ => Vec::new(),
     };

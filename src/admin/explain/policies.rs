@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::view;
 use crate::filter::{RequestFilter, RequestTarget};
 use crate::ir::{Filter, HeaderText, PathRewrite, Route};
 use crate::snapshot::CompiledRoute;
@@ -23,8 +24,12 @@ pub struct Policies {
     pub idle_timeout_ms: Option<u64>,
     /// An upgraded connection in which nothing moves.
     pub tunnel_idle_timeout_ms: Option<u64>,
-    /// Repeats after a first attempt of which nothing was written.
+    /// Repeats after the first attempt.
     pub retries: u32,
+    /// The same with its conditions, in words.
+    pub retry: String,
+    /// When a second request is sent, in words; `None` where none is.
+    pub hedge: Option<String>,
     /// The largest request body, bytes.
     pub body_limit: Option<u64>,
     /// Whether its requests are written to the access log, where there is one.
@@ -46,6 +51,8 @@ impl Policies {
             idle_timeout_ms: ms(timeouts.idle),
             tunnel_idle_timeout_ms: ms(timeouts.tunnel_idle),
             retries: route.retry.attempts,
+            retry: view::policy::retry(&route.retry),
+            hedge: view::policy::hedge(route),
             body_limit: route.body_limit,
             access_log: route.access_log,
         }

@@ -1,5 +1,7 @@
 //! A request to be explained, out of what a person writes.
 
+use std::net::IpAddr;
+
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
@@ -20,6 +22,8 @@ pub struct Question {
     pub host: Host,
     /// The header fields beside `Host`.
     pub headers: HeaderMap,
+    /// The client's address, where one is assumed.
+    pub client: Option<IpAddr>,
     target: PathAndQuery,
 }
 
@@ -86,8 +90,15 @@ impl Question {
             port: authority.port_u16(),
             host,
             headers: fields,
+            client: None,
             target: uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/")),
         })
+    }
+
+    /// The same question from this address.
+    #[must_use]
+    pub fn from(self, client: Option<IpAddr>) -> Self {
+        Self { client, ..self }
     }
 
     /// `http` or `https`.

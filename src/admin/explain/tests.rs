@@ -142,7 +142,7 @@ fn no_view_of_a_snapshot_shows_what_came_out_of_a_file() {
     let all = [
         serde_json::to_string(&*snapshot.config).unwrap(),
         serde_json::to_string(&view::routes(&snapshot)).unwrap(),
-        serde_json::to_string(&view::upstreams(&snapshot)).unwrap(),
+        serde_json::to_string(&view::upstreams(&snapshot, Moment::now())).unwrap(),
         serde_json::to_string(&passed).unwrap() + &passed.to_string(),
         serde_json::to_string(&stopped).unwrap() + &stopped.to_string(),
         format!("{:?}", snapshot.config),

@@ -3,9 +3,12 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{Explanation, Loser, OnListener, Policies, Target, Winner};
+use crate::admin::view::{EndpointView, UpstreamView, milliseconds};
 
 /// The most losers that are listed; the JSON form has all.
 const LOSERS: usize = 50;
+/// The most endpoints of an upstream that are listed.
+const ENDPOINTS: usize = 20;
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -80,20 +83,11 @@ impl Display for Target {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let upstream = &self.upstream;
         let tls = if upstream.tls { ", tls" } else { "" };
-        let (balance, protocol) = (&upstream.balance, &upstream.protocol);
-        writeln!(
-            f,
-            "  upstream {} (weight {}, {balance}, {protocol}{tls})",
-            upstream.name, self.weight
-        )?;
-        for endpoint in &upstream.endpoints {
-            let (address, weight) = (&endpoint.address, endpoint.weight);
-            write!(f, "             {address}  weight {weight}  in flight {}", endpoint.in_flight)?;
-            match &endpoint.host {
-                Some(host) => writeln!(f, "  from {host}")?,
-                None => writeln!(f)?,
-            }
-        }
+        let UpstreamView { name, protocol, balance, .. } = upstream;
+        writeln!(f, "  upstream {name} (weight {}, {protocol}{tls})", self.weight)?;
+        writeln!(f, "  balance  {balance}")?;
+        writeln!(f, "  picks    {}", self.pick)?;
+        endpoints(f, upstream)?;
         // What is declared by name may have no address yet, or none without a running proxy.
         if upstream.endpoints.is_empty() {
             for declared in &upstream.declared {
@@ -102,6 +96,45 @@ impl Display for Target {
         }
         Ok(())
     }
+}
+
+/// The endpoints, the cheapest first.
+fn endpoints(f: &mut Formatter<'_>, upstream: &UpstreamView) -> fmt::Result {
+    let mut endpoints: Vec<_> = upstream.endpoints.iter().collect();
+    let cost = |endpoint: &EndpointView| match endpoint.share {
+        Some(_) => endpoint.cost.unwrap_or(0.0),
+        None => f64::INFINITY,
+    };
+    endpoints.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
+    let shown = endpoints.iter().take(ENDPOINTS);
+    let width = shown.clone().map(|endpoint| endpoint.address.len()).max().unwrap_or_default();
+    for endpoint in shown {
+        let line = facts(endpoint, &upstream.algorithm);
+        writeln!(f, "             {:<width$}  {line}", endpoint.address)?;
+    }
+    match endpoints.len().checked_sub(ENDPOINTS) {
+        Some(more @ 1..) => writeln!(f, "             … and {more} more (all with --json)"),
+        _ => Ok(()),
+    }
+}
+
+fn facts(endpoint: &EndpointView, algorithm: &str) -> String {
+    let mut facts = vec![format!("weight {}", endpoint.weight)];
+    if endpoint.priority > 0 {
+        facts.push(format!("priority {}", endpoint.priority));
+    }
+    facts.extend(endpoint.zone.iter().map(|zone| format!("zone {zone}")));
+    facts.push(format!("in flight {}", endpoint.in_flight));
+    facts.extend(endpoint.latency_ms.map(|time| format!("latency {}", milliseconds(time))));
+    facts.extend(endpoint.cost.map(|cost| match algorithm {
+        "peak_ewma" => format!("cost {}", milliseconds(cost)),
+        _ => format!("cost {cost:.2}"),
+    }));
+    facts.extend(endpoint.host.iter().map(|host| format!("from {host}")));
+    if !endpoint.state.is_available() {
+        facts.push(endpoint.trouble());
+    }
+    facts.join("  ")
 }
 
 impl Display for Policies {
@@ -118,12 +151,14 @@ impl Display for Policies {
             time(self.idle_timeout_ms),
             time(self.tunnel_idle_timeout_ms)
         )?;
+        writeln!(f, "  retries  {}", self.retry)?;
+        self.hedge.iter().try_for_each(|hedge| writeln!(f, "  hedge    {hedge}"))?;
         let limit = match self.body_limit {
             Some(limit) => format!("{limit} bytes"),
             None => "none".to_owned(),
         };
         let log = if self.access_log { "on" } else { "off" };
-        writeln!(f, "  limits   retries {}, body {limit}, access log {log}", self.retries)
+        writeln!(f, "  limits   body {limit}, access log {log}")
     }
 }
 

@@ -1,13 +1,16 @@
 //! Upstreams and their endpoints.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::word;
+use super::{EndpointView, LimitsView, policy, word};
 use crate::snapshot::Snapshot;
-use crate::upstream::{Member, Upstream};
+use crate::upstream::{EndpointSet, Upstream};
+use crate::util::moment::Moment;
 
 /// An upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpstreamView {
     /// Its name.
     pub name: String,
@@ -15,8 +18,20 @@ pub struct UpstreamView {
     pub protocol: String,
     /// Whether its endpoints are spoken to over TLS.
     pub tls: bool,
-    /// How an endpoint is picked.
+    /// The algorithm by which an endpoint is picked, as the configuration names it.
+    pub algorithm: String,
+    /// How an endpoint is picked, in words.
     pub balance: String,
+    /// Its health checks, in words.
+    pub health: Option<String>,
+    /// What gets an endpoint ejected, in words.
+    pub outlier: Option<String>,
+    /// Its limits, and what is used of them.
+    pub limits: LimitsView,
+    /// How many of its endpoints are available; those that drain are not.
+    pub available: usize,
+    /// Whether so few of some priority level are available that availability is ignored there.
+    pub panic: bool,
     /// Requests on their way to any of its endpoints.
     pub in_flight: u64,
     /// Its endpoints as declared: addresses, names and services.
@@ -27,53 +42,58 @@ pub struct UpstreamView {
     pub origin: String,
 }
 
-/// An endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndpointView {
-    /// Address and port.
-    pub address: String,
-    /// The DNS name it was resolved from.
-    pub host: Option<String>,
-    /// Its share relative to the others.
-    pub weight: u32,
-    /// Requests on their way to it.
-    pub in_flight: u32,
-    /// Open connections to it.
-    pub connections: u64,
-    /// Whether no configuration names it any more; it is closed after use.
-    pub retired: bool,
+impl UpstreamView {
+    /// Its endpoints that get no requests as they should.
+    pub fn troubled(&self) -> impl Iterator<Item = &EndpointView> {
+        self.endpoints.iter().filter(|endpoint| !endpoint.state.is_available())
+    }
 }
 
-/// All upstreams, by name.
-pub fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
-    snapshot.upstreams.values().map(|live| upstream(snapshot, live)).collect()
+/// All upstreams, by name, as they are at `now`.
+pub fn upstreams(snapshot: &Snapshot, now: Moment) -> Vec<UpstreamView> {
+    snapshot.upstreams.values().map(|live| upstream(live, now)).collect()
 }
 
-/// One upstream.
-pub fn upstream(snapshot: &Snapshot, live: &Upstream) -> UpstreamView {
-    let spec = snapshot.config.upstreams.get(&live.name);
+/// One upstream as it is at `now`.
+pub fn upstream(live: &Upstream, now: Moment) -> UpstreamView {
+    let spec = &live.spec;
     let set = live.endpoints();
-    let endpoints: Vec<_> = set
-        .members()
-        .iter()
-        .map(|Member { endpoint, weight, .. }| EndpointView {
-            address: endpoint.address.to_string(),
-            host: endpoint.host.as_ref().map(ToString::to_string),
-            weight: *weight,
-            in_flight: endpoint.in_flight(),
-            connections: endpoint.metrics.connections(),
-            retired: endpoint.is_retired(),
-        })
-        .collect();
-    let declared = spec.iter().flat_map(|spec| &spec.endpoints);
+    let endpoints = endpoints(&set, now);
     UpstreamView {
         name: live.name.to_string(),
         protocol: word(&live.transport.protocol),
         tls: live.transport.tls.is_some(),
-        balance: spec.map(|spec| word(&spec.balance.algorithm)).unwrap_or_default(),
+        algorithm: policy::algorithm(&spec.balance.algorithm).to_owned(),
+        balance: policy::balance(&spec.balance),
+        health: spec.health.as_ref().map(policy::health),
+        outlier: spec.outlier.as_ref().map(policy::outlier),
+        limits: LimitsView::new(&live.limits, now),
+        available: endpoints.iter().filter(|endpoint| endpoint.state.is_available()).count(),
+        panic: set.groups().iter().any(|group| group.panic),
         in_flight: endpoints.iter().map(|endpoint| u64::from(endpoint.in_flight)).sum(),
-        declared: declared.map(|endpoint| endpoint.address.to_string()).collect(),
+        declared: spec.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect(),
         endpoints,
-        origin: spec.map(|spec| spec.origin.to_string()).unwrap_or_default(),
+        origin: spec.origin.to_string(),
     }
+}
+
+/// The endpoints of `set`, each with its place among the others.
+fn endpoints(set: &EndpointSet, now: Moment) -> Vec<EndpointView> {
+    let mut endpoints: Vec<_> =
+        set.members().iter().map(|member| EndpointView::new(member, now)).collect();
+    let places: HashMap<_, _> =
+        set.members().iter().enumerate().map(|(n, member)| (member.endpoint.id, n)).collect();
+    for group in set.groups() {
+        let sum: f64 = group.weights.iter().map(|weight| f64::from(*weight)).sum();
+        let costs = group.costs(now).unwrap_or_default();
+        for (index, (member, weight)) in group.members.iter().zip(&group.weights).enumerate() {
+            let place = places.get(&member.endpoint.id);
+            let Some(view) = place.and_then(|place| endpoints.get_mut(*place)) else { continue };
+            let weight = f64::from(*weight);
+            view.effective_weight = Some(weight);
+            view.share = Some(group.share * weight / sum.max(f64::MIN_POSITIVE));
+            view.cost = costs.get(index).copied();
+        }
+    }
+    endpoints
 }

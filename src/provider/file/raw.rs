@@ -50,6 +50,9 @@ pub(super) struct Document {
     pub upstreams: Field<Named<Upstream>>,
     /// Worker threads. Default: as many as the CPUs this process may use. Fixed at start.
     pub workers: Field<u32>,
+    /// The zone this process stands in: endpoints of the same zone come first. Default: not known.
+    /// Fixed at start.
+    pub zone: Field<String>,
 }
 
 /// A socket clients connect to.

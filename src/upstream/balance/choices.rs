@@ -25,6 +25,11 @@ impl Choices {
         Self { shares: Shares::new(weights), count: if scan { all } else { count.max(2) } }
     }
 
+    /// How many are compared.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// Whether all are compared. Where not, those drawn come by weight already.
     pub fn is_all(&self) -> bool {
         self.count == self.shares.count()

@@ -22,6 +22,20 @@ impl LeastRequest {
         Self { choices, reciprocals: reciprocals(weights) }
     }
 
+    /// How many members a pick compares.
+    pub fn compared(&self) -> usize {
+        self.choices.count()
+    }
+
+    /// The loads of all members, in requests.
+    pub fn costs(&self, members: &[Member]) -> Vec<f64> {
+        let load = |(index, member): (usize, &Member)| {
+            let reciprocal = self.reciprocals.get(index).copied().unwrap_or(1.0);
+            f64::from((member.endpoint.in_flight() + 1) as f32 * reciprocal)
+        };
+        members.iter().enumerate().map(load).collect()
+    }
+
     /// The member of the lowest load among those compared that were not tried.
     #[inline]
     pub fn pick(&self, members: &[Member], pick: &mut Pick<'_>) -> Option<usize> {

@@ -92,6 +92,24 @@ impl Balancer {
         }
     }
 
+    /// How many members a pick compares, for algorithms that compare: for status pages.
+    pub fn compared(&self) -> Option<usize> {
+        match self {
+            Self::LeastRequest(balancer) => Some(balancer.compared()),
+            Self::PeakEwma(balancer) => Some(balancer.compared()),
+            Self::Hash(..) | Self::Random(_) | Self::RoundRobin(_) => None,
+        }
+    }
+
+    /// What each of `members` costs now, for algorithms that go by a cost: for status pages.
+    pub fn costs(&self, members: &[Member], now: Moment) -> Option<Vec<f64>> {
+        match self {
+            Self::LeastRequest(balancer) => Some(balancer.costs(members)),
+            Self::PeakEwma(balancer) => Some(balancer.costs(members, now)),
+            Self::Hash(..) | Self::Random(_) | Self::RoundRobin(_) => None,
+        }
+    }
+
     /// The index of an endpoint that was not tried; `None` where there is none. `members` are
     /// those it was prepared for.
     #[inline]

@@ -9,6 +9,7 @@ use super::choices::{Cheapest, Choices};
 use super::{Member, Pick, reciprocals};
 use crate::ir;
 use crate::upstream::endpoint::LatencyRule;
+use crate::util::moment::Moment;
 
 /// Peak EWMA over one group of endpoints.
 #[derive(Debug)]
@@ -28,6 +29,25 @@ impl PeakEwma {
     pub fn new(policy: &ir::PeakEwma, weights: &[u32]) -> Self {
         let choices = Choices::new(weights, CHOICES, FULL_SCAN);
         Self { choices, rule: LatencyRule::new(policy), reciprocals: reciprocals(weights) }
+    }
+
+    /// How many members a pick compares.
+    pub fn compared(&self) -> usize {
+        self.choices.count()
+    }
+
+    /// The costs of all members, in milliseconds; of one nothing is known of as if it were as fast
+    /// as the fastest, or as the default where that is faster.
+    pub fn costs(&self, members: &[Member], now: Moment) -> Vec<f64> {
+        let expected = |member: &Member| member.endpoint.latency.expected(&self.rule, now);
+        let fastest = members.iter().filter_map(expected).fold(f32::INFINITY, f32::min);
+        let assumed = self.rule.default_latency().min(fastest);
+        let cost = |(index, member): (usize, &Member)| {
+            let reciprocal = self.reciprocals.get(index).copied().unwrap_or(1.0);
+            let load = (member.endpoint.in_flight() + 1) as f32 * reciprocal;
+            f64::from(expected(member).unwrap_or(assumed) * load) / 1e6
+        };
+        members.iter().enumerate().map(cost).collect()
     }
 
     /// The member of the lowest cost among those compared that were not tried.

@@ -84,6 +84,11 @@ impl Limits {
         self.requests.as_ref().map(|turnstile| turnstile.limit())
     }
 
+    /// Retries on their way and their limit; `None` where there is none.
+    pub fn retries(&self) -> Option<(u32, u32)> {
+        self.retries.as_ref().map(|turnstile| (turnstile.taken(), turnstile.limit()))
+    }
+
     /// Takes in how an attempt went.
     #[inline]
     pub fn observe(&self, seen: Observation, now: Moment) {

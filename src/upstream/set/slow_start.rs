@@ -13,6 +13,8 @@ use crate::util::moment::Moment;
 pub(super) struct Weights {
     /// One for each member; scaled where one of them starts slowly.
     pub(super) weights: Vec<u32>,
+    /// Whether they are scaled.
+    scaled: bool,
     /// When they should be computed again.
     pub(super) refresh: Option<Duration>,
 }
@@ -27,7 +29,7 @@ pub(super) fn weights(policy: &SlowStart, members: &[Member], now: Moment) -> We
     let new = windows.iter().flatten().count();
     if new == 0 || 2 * new > members.len() {
         let weights = members.iter().map(|member| member.weight).collect();
-        return Weights { weights, refresh: None };
+        return Weights { weights, scaled: false, refresh: None };
     }
     let weight = |(member, window): (&Member, &Option<Window>)| {
         let factor = window.as_ref().map_or(1.0, |window| window.factor(policy));
@@ -35,7 +37,16 @@ pub(super) fn weights(policy: &SlowStart, members: &[Member], now: Moment) -> We
         ((f64::from(member.weight) * factor * SCALE).round() as u32).max(1)
     };
     let refresh = windows.iter().flatten().map(Window::refresh).min();
-    Weights { weights: members.iter().zip(&windows).map(weight).collect(), refresh }
+    let weights = members.iter().zip(&windows).map(weight).collect();
+    Weights { weights, scaled: true, refresh }
+}
+
+impl Weights {
+    /// The weights as shares of a configured weight of 1.
+    pub(super) fn unscaled(&self) -> Box<[f32]> {
+        let scale = if self.scaled { SCALE as f32 } else { 1.0 };
+        self.weights.iter().map(|weight| *weight as f32 / scale).collect()
+    }
 }
 
 /// How far an endpoint is on its way.

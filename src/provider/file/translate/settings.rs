@@ -1,5 +1,6 @@
 //! Process-wide settings.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ir::{
@@ -28,7 +29,9 @@ pub(super) fn settings(context: &mut Context<'_>, documents: &[Document]) -> Set
     let drain = context.once("drain", documents.iter().map(|d| &d.drain));
     let errors = context.once("errors", documents.iter().map(|d| &d.errors));
     let resolver = context.once("resolver", documents.iter().map(|d| &d.resolver));
+    let zone = context.once("zone", documents.iter().map(|d| &d.zone));
     Settings {
+        zone: zone.and_then(|at| self::zone(context, at)),
         workers: workers.and_then(|at| workers_of(context, at)),
         admin: admin.map(|at| self::admin(&at.value)).unwrap_or_default(),
         trusted_proxies: trusted
@@ -58,6 +61,17 @@ fn workers_of(context: &mut Context<'_>, at: &At<u32>) -> Option<usize> {
         context.error(at.place, message, Some(hint));
     }
     usize::try_from(at.value).ok()
+}
+
+/// The name of a zone.
+pub(super) fn zone(context: &mut Context<'_>, at: &At<String>) -> Option<Arc<str>> {
+    /// A longer one is a slip.
+    const LONGEST: usize = 100;
+    if at.value.is_empty() || at.value.len() > LONGEST {
+        context.error(at.place, format!("`zone` must have 1 to {LONGEST} characters"), None);
+        return None;
+    }
+    Some(Arc::from(&*at.value))
 }
 
 fn admin(raw: &OneOf<bool, raw::Admin>) -> Admin {

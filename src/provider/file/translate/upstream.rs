@@ -11,7 +11,7 @@ use ir::{
 
 use super::context::{Context, shown};
 use super::range::count;
-use super::settings::period;
+use super::settings::{period, zone};
 use super::{balance, listener, or, resilience};
 use crate::ir;
 use crate::provider::file::field::{At, Field, OneOf, Text};
@@ -90,9 +90,8 @@ fn endpoint(
     context: &mut Context<'_>,
     at: &At<OneOf<Text<Endpoint>, raw::DetailedEndpoint>>,
 ) -> Option<(EndpointSpec, Option<bool>)> {
-    /// More levels, or a longer name of a zone, is a slip.
+    /// More levels are a slip.
     const LAST_PRIORITY: u32 = 127;
-    const LONGEST_ZONE: usize = 100;
     let plain = |endpoint: &Endpoint| EndpointSpec {
         address: endpoint.address.clone(),
         weight: 1,
@@ -114,17 +113,11 @@ fn endpoint(
     }
     let mut priority = 0;
     count(context, "priority", &raw.priority, 0..=LAST_PRIORITY, &mut priority);
-    if let Some(zone) = raw.zone.given()
-        && (zone.value.is_empty() || zone.value.len() > LONGEST_ZONE)
-    {
-        let message = format!("`zone` must have 1 to {LONGEST_ZONE} characters");
-        context.error(zone.place, message, None);
-    }
     let endpoint = &raw.address.get()?.0;
     let spec = EndpointSpec {
         weight: or(&raw.weight, 1),
         priority,
-        zone: raw.zone.get().map(|zone| Arc::from(&**zone)),
+        zone: raw.zone.given().and_then(|at| zone(context, at)),
         draining: or(&raw.draining, false),
         ..plain(endpoint)
     };

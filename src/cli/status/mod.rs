@@ -1,5 +1,7 @@
 //! `portcullis status`.
 
+mod upstream;
+
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -7,11 +9,13 @@ use super::ask::AdminUrl;
 use super::output::counted;
 use super::source::Running;
 use super::{Failure, output};
-use crate::admin::view::{ListenerView, StatusView};
+use crate::admin::view::{ListenerView, StatusView, UpstreamView};
 
 /// Options of `portcullis status`.
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
+    /// Show these upstreams in full, with every endpoint
+    upstreams: Vec<String>,
     #[command(flatten)]
     running: Running,
     /// Write JSON
@@ -23,11 +27,35 @@ pub struct StatusArgs {
 pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
     let admin = args.running.admin();
     let status: StatusView = admin.get_json("/api/status").map_err(Failure::runtime)?;
-    match args.json {
-        true => output::print_json(&status)?,
-        false => output::print(&text(&admin, &status))?,
+    // Before the first configuration there are none.
+    let upstreams = match status.generation {
+        0 => Vec::new(),
+        _ => admin.get_json("/api/upstreams").map_err(Failure::runtime)?,
+    };
+    match (args.upstreams.is_empty(), args.json) {
+        (true, true) => output::print_json(&status)?,
+        (true, false) => {
+            output::print(&(text(&admin, &status) + &upstream::summary(&upstreams)))?;
+        }
+        (false, true) => output::print_json(&named(upstreams, &args.upstreams)?)?,
+        (false, false) => {
+            let upstreams = named(upstreams, &args.upstreams)?;
+            let texts: Vec<_> = upstreams.iter().map(upstream::details).collect();
+            output::print(&texts.join("\n"))?;
+        }
     }
     Ok(if status.is_ready() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Those of these names, in this order.
+fn named(upstreams: Vec<UpstreamView>, names: &[String]) -> Result<Vec<UpstreamView>, Failure> {
+    let find = |name: &String| {
+        let found = upstreams.iter().find(|upstream| upstream.name == *name);
+        let known: Vec<_> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+        let unknown = || format!("no upstream is called `{name}`; there are: {}", known.join(", "));
+        found.cloned().ok_or_else(|| Failure::runtime(unknown()))
+    };
+    names.iter().map(find).collect()
 }
 
 // Writing to a `String` cannot fail.

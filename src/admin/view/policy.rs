@@ -1,0 +1,161 @@
+//! Balancing and resilience in a few words: what is in force, not what was written.
+
+use crate::ir::{
+    Affinity, AffinityKey, AffinityMode, Balance, BalancePolicy, HashInput, HashPolicy, HashTable,
+    HealthCheck, HedgeAfter, OrcaPolicy, Outlier, Probe, Retry, Route, SlowStart, Span,
+    UpstreamLimits,
+};
+
+/// The name of the algorithm, as the configuration has it.
+pub fn algorithm(balance: &Balance) -> &'static str {
+    match balance {
+        Balance::Hash(_) => "hash",
+        Balance::LeastRequest(_) => "least_request",
+        Balance::LeastUtilization(_) => "least_utilization",
+        Balance::PeakEwma(_) => "peak_ewma",
+        Balance::Prequal(_) => "prequal",
+        Balance::Random => "random",
+        Balance::RoundRobin => "round_robin",
+        Balance::WeightedByLoad(_) => "weighted_by_load",
+    }
+}
+
+/// The algorithm with what tells it from others of its kind, for example
+/// `hash of header x-user (maglev, bounded at 125%)`.
+pub fn balance(policy: &BalancePolicy) -> String {
+    let mut text = match &policy.algorithm {
+        Balance::Hash(policy) => hash(policy),
+        Balance::LeastUtilization(orca) => format!("least_utilization{}", polled(orca)),
+        Balance::WeightedByLoad(policy) => format!("weighted_by_load{}", polled(&policy.orca)),
+        other => algorithm(other).to_owned(),
+    };
+    if let Some(affinity) = &policy.affinity {
+        text = format!("{}, else {text}", self::affinity(affinity));
+    }
+    if let Some(subset) = policy.subset {
+        text.push_str(&format!(", {subset} endpoints at most"));
+    }
+    if policy.slow_start.window != SlowStart::default().window {
+        text.push_str(&format!(", slow start {}", Span(policy.slow_start.window)));
+    }
+    text
+}
+
+fn hash(policy: &HashPolicy) -> String {
+    let inputs: Vec<_> = policy.on.iter().map(input).collect();
+    let table = match policy.table {
+        HashTable::Maglev(None) => "maglev".to_owned(),
+        HashTable::Maglev(Some(size)) => format!("maglev of {size}"),
+        HashTable::Ring(points) => format!("ring of {points}"),
+    };
+    let bound = policy.bounded_load.map(|load| format!(", bounded at {load}")).unwrap_or_default();
+    format!("hash of {} ({table}{bound})", inputs.join(" and "))
+}
+
+/// A part of a request, in words.
+pub fn input(input: &HashInput) -> String {
+    match input {
+        HashInput::ClientIp => "client_ip".to_owned(),
+        HashInput::Cookie(name) => format!("cookie {name}"),
+        HashInput::Header(name) => format!("header {name}"),
+        HashInput::Host => "host".to_owned(),
+        HashInput::Path => "path".to_owned(),
+        HashInput::Query(name) => format!("query {name}"),
+        HashInput::Uri => "uri".to_owned(),
+    }
+}
+
+fn polled(orca: &OrcaPolicy) -> String {
+    orca.poll.as_ref().map(|path| format!(" (polled at {path})")).unwrap_or_default()
+}
+
+fn affinity(affinity: &Affinity) -> String {
+    let by = match &affinity.by {
+        AffinityKey::Cookie(cookie) => format!("cookie {}", cookie.name),
+        AffinityKey::Header(name) => format!("header {name}"),
+    };
+    let mode = match affinity.mode {
+        AffinityMode::Balanced => "",
+        AffinityMode::Persistent => "persistent ",
+    };
+    format!("{mode}sessions by {by}")
+}
+
+/// What is checked and how often, for example `http /healthz every 5s`.
+pub fn health(check: &HealthCheck) -> String {
+    let what = match &check.probe {
+        Probe::Grpc { service } if service.is_empty() => "grpc".to_owned(),
+        Probe::Grpc { service } => format!("grpc {service}"),
+        Probe::Http(probe) => format!("http {} {}", probe.method, probe.path),
+        Probe::Tcp => "tcp".to_owned(),
+    };
+    format!("{what} every {}", Span(check.interval))
+}
+
+/// When an endpoint is ejected, and for how long at first.
+pub fn outlier(policy: &Outlier) -> String {
+    let rows = [
+        (policy.consecutive_5xx, "5xx"),
+        (policy.consecutive_gateway, "gateway errors"),
+        (policy.consecutive_local, "local failures"),
+    ];
+    let rows = rows.iter().filter(|(count, _)| *count > 0);
+    let mut rules: Vec<_> = rows.map(|(count, what)| format!("{count} {what}")).collect();
+    if policy.success_rate.is_some() {
+        rules.push("success rate".to_owned());
+    }
+    if let Some(rule) = &policy.failure_percentage {
+        rules.push(format!("{} failures", rule.threshold));
+    }
+    if rules.is_empty() {
+        return "on no condition".to_owned();
+    }
+    format!("after {}, for {}", rules.join(" or "), Span(policy.ejection))
+}
+
+/// The limits that are set; `None` where none is.
+pub fn limits(limits: &UpstreamLimits) -> Option<String> {
+    let counts = [
+        (limits.connections, "connections"),
+        (limits.requests, "requests"),
+        (limits.requests_per_endpoint, "requests per endpoint"),
+        (limits.retries, "retries"),
+    ];
+    let counts = counts.iter().filter_map(|(count, what)| Some(format!("{} {what}", (*count)?)));
+    let mut texts: Vec<_> = counts.collect();
+    if let Some(adaptive) = &limits.adaptive {
+        texts.push(format!("adaptive {} to {} requests", adaptive.min, adaptive.max));
+    }
+    (!texts.is_empty()).then(|| texts.join(", "))
+}
+
+/// When and how often attempts are repeated.
+pub fn retry(retry: &Retry) -> String {
+    if retry.attempts == 0 {
+        return "none".to_owned();
+    }
+    let on = &retry.on;
+    let mut conditions = vec!["connect failure".to_owned()];
+    conditions.extend(on.reset.then(|| "reset".to_owned()));
+    conditions.extend(on.timeout.then(|| "timeout".to_owned()));
+    conditions.extend(on.statuses.iter().map(ToString::to_string));
+    conditions.extend(on.grpc.iter().map(|code| format!("grpc:{code}")));
+    let mut text = format!("{} on {}", retry.attempts, conditions.join(", "));
+    if let Some(per_try) = retry.per_try {
+        text.push_str(&format!("; {} a try", Span(per_try)));
+    }
+    if retry.non_idempotent {
+        text.push_str("; POST too");
+    }
+    text
+}
+
+/// When a second request is sent; `None` where none is.
+pub fn hedge(route: &Route) -> Option<String> {
+    let hedge = route.hedge.as_ref()?;
+    let after = match &hedge.after {
+        HedgeAfter::Delay(delay) => Span(*delay).to_string(),
+        HedgeAfter::Quantile(quantile) => format!("what {quantile} of the requests take"),
+    };
+    Some(format!("after {after}, {} of the requests at most", hedge.budget))
+}
