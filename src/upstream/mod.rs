@@ -12,6 +12,7 @@ pub mod h1;
 pub mod h2;
 mod live;
 mod observation;
+pub mod orca;
 pub mod outlier;
 pub mod pool;
 mod registry;
