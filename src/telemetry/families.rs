@@ -80,6 +80,7 @@ pub enum Family {
     UpstreamEjections,
     UpstreamEndpointResponse,
     UpstreamErrors,
+    UpstreamLoadReports,
     UpstreamNoEndpoint,
     UpstreamResponse,
     UpstreamResponses,
@@ -89,7 +90,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -120,6 +121,7 @@ impl Family {
         Self::UpstreamEjections,
         Self::UpstreamEndpointResponse,
         Self::UpstreamErrors,
+        Self::UpstreamLoadReports,
         Self::UpstreamNoEndpoint,
         Self::UpstreamResponse,
         Self::UpstreamResponses,
@@ -273,6 +275,11 @@ impl Family {
                 "portcullis_upstream_errors_total",
                 "Attempts that brought no usable response, by reason.",
                 &["upstream", "endpoint", "reason"],
+            ),
+            Self::UpstreamLoadReports => counter(
+                "portcullis_upstream_load_reports_total",
+                "Reports of load (ORCA) and probes: accepted, malformed, or failed to be polled.",
+                &["upstream", "result"],
             ),
             Self::UpstreamNoEndpoint => counter(
                 "portcullis_upstream_no_endpoint_total",

@@ -91,6 +91,7 @@ impl Upstream {
     /// Takes in how an attempt went. Called by workers.
     pub fn observe(&self, endpoint: &Endpoint, observation: Observation, now: Moment) {
         endpoint.latency.observe(&self.latency, observation, now);
+        self.note_load(endpoint, observation, now);
         if let Some(policy) = &self.spec.outlier
             && self.outliers.observe(policy, endpoint, observation.verdict)
         {

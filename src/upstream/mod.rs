@@ -11,6 +11,7 @@ mod endpoint;
 pub mod h1;
 pub mod h2;
 mod live;
+mod load;
 mod observation;
 pub mod orca;
 pub mod outlier;
@@ -21,7 +22,7 @@ mod set;
 pub use affinity::{Affinity, SessionCookie};
 pub use endpoint::{
     Availability, Ejection, EjectionReason, Endpoint, EndpointId, InFlight, Latency, LatencyRule,
-    Outcomes,
+    Outcomes, Probe, Reported,
 };
 pub use live::{Transport, Upstream};
 pub use observation::{Observation, Verdict};

@@ -9,7 +9,7 @@ use super::page::Page;
 use super::shard::{Count, Sharded, Sparse, WorkerId};
 use crate::ir::Name;
 use crate::telemetry::families::Family;
-use crate::telemetry::{EjectionCause, Reason};
+use crate::telemetry::{EjectionCause, Reason, ReportResult};
 
 /// The counters of one upstream. Its histograms are filled by its endpoints' handles and are
 /// kept here rather than per endpoint: sixteen series for every pod that ever lived would make
@@ -20,6 +20,8 @@ pub struct UpstreamMetrics {
     ejected: AtomicU64,
     /// Written by the control side, which is one thread.
     ejections: Sparse<EjectionCause>,
+    /// Written by the control side, too.
+    polls: Sparse<ReportResult>,
     shards: Sharded<UpstreamShard>,
 }
 
@@ -29,12 +31,26 @@ pub(super) struct UpstreamShard {
     response: Histogram,
     no_endpoint: Count,
     retries: Sparse<Reason>,
+    reports: Sparse<ReportResult>,
 }
 
 impl UpstreamMetrics {
     pub(super) fn new(upstream: Name, workers: usize) -> Self {
         let (ejected, ejections) = (AtomicU64::new(0), Sparse::default());
-        Self { upstream, ejected, ejections, shards: Sharded::new(workers) }
+        let (polls, shards) = (Sparse::default(), Sharded::new(workers));
+        Self { upstream, ejected, ejections, polls, shards }
+    }
+
+    /// Counts a report of load that came with a response.
+    pub fn reported(&self, worker: WorkerId, result: ReportResult) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.reports.add(result);
+        }
+    }
+
+    /// Counts a report of load that was polled. Control side only.
+    pub fn polled(&self, result: ReportResult) {
+        self.polls.add(result);
     }
 
     /// Counts an ejection. Control side only.
@@ -89,6 +105,11 @@ impl UpstreamMetrics {
             let labels = [labels[0], cause.as_str()];
             page.counter(Family::UpstreamEjections, &labels, count as f64);
         }
+        let reports = self.shards.iter().map(|shard| &shard.reports).chain([&self.polls]);
+        for (result, count) in sums(reports) {
+            let labels = [labels[0], result.as_str()];
+            page.counter(Family::UpstreamLoadReports, &labels, count as f64);
+        }
         if self.shards.iter().next().is_none() {
             return;
         }
@@ -98,12 +119,16 @@ impl UpstreamMetrics {
         page.histogram(Family::UpstreamResponse, &labels, &response);
         let no_endpoint = self.shards.sum(|shard| shard.no_endpoint.get());
         page.counter(Family::UpstreamNoEndpoint, &labels, no_endpoint as f64);
-        let mut retries: BTreeMap<Reason, u64> = BTreeMap::new();
-        for (reason, count) in self.shards.iter().flat_map(|shard| shard.retries.iter()) {
-            *retries.entry(reason).or_default() += count;
-        }
-        for (reason, count) in retries {
+        for (reason, count) in sums(self.shards.iter().map(|shard| &shard.retries)) {
             page.counter(Family::UpstreamRetries, &[labels[0], reason.as_str()], count as f64);
         }
     }
+}
+
+fn sums<'a, K: Copy + Ord + 'a>(shards: impl Iterator<Item = &'a Sparse<K>>) -> BTreeMap<K, u64> {
+    let mut sums = BTreeMap::new();
+    for (key, count) in shards.flat_map(Sparse::iter) {
+        *sums.entry(key).or_default() += count;
+    }
+    sums
 }

@@ -51,7 +51,12 @@ impl Load {
             Moment(0) => report.utilization,
             before => {
                 let age = now.since(before).as_secs_f64();
-                blend(self.utilization.get(), report.utilization, age, interval.as_secs_f64() / 10.0)
+                blend(
+                    self.utilization.get(),
+                    report.utilization,
+                    age,
+                    interval.as_secs_f64() / 10.0,
+                )
             }
         };
         self.utilization.set(utilization);

@@ -3,16 +3,22 @@
 mod availability;
 mod ejection;
 mod latency;
+mod load;
 mod outcomes;
+mod reported_weight;
+mod samples;
 
 pub use availability::Availability;
 pub use ejection::{Ejection, EjectionReason};
 pub use latency::{Latency, LatencyRule};
+pub use load::{Load, Reported};
 pub use outcomes::{Outcomes, Window};
+pub use reported_weight::ReportedWeight;
+pub use samples::{Probe, Samples};
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::balance::Total;
 use crate::telemetry::EndpointMetrics;
@@ -58,7 +64,12 @@ pub struct Endpoint {
     pub availability: Availability,
     /// How attempts ended.
     pub outcomes: Outcomes,
+    /// How busy it says it is.
+    pub load: Load,
+    /// The weight that follows from what it says.
+    pub reported_weight: ReportedWeight,
     ejections: ejection::Ejections,
+    samples: OnceLock<Box<Samples>>,
 }
 
 impl Endpoint {
@@ -83,8 +94,21 @@ impl Endpoint {
             total,
             availability: Availability::new(now),
             outcomes: Outcomes::default(),
+            load: Load::default(),
+            reported_weight: ReportedWeight::default(),
             ejections: ejection::Ejections::default(),
+            samples: OnceLock::new(),
         }
+    }
+
+    /// Has attempts remembered one by one from now on.
+    pub fn keep_samples(&self) {
+        self.samples.get_or_init(Box::default);
+    }
+
+    /// Its recent attempts, where [`Endpoint::keep_samples`] wanted them.
+    pub fn samples(&self) -> Option<&Samples> {
+        self.samples.get().map(|samples| &**samples)
     }
 
     /// Requests on their way to it, over all workers.
