@@ -1,10 +1,13 @@
 //! How an endpoint is picked. A pick takes `&self`, no lock and no allocation.
 
+mod by_load;
 mod chance;
 mod choices;
 mod hash;
 mod least_request;
+mod least_utilization;
 mod peak_ewma;
+mod prequal;
 mod sessions;
 mod shares;
 mod stride;
@@ -15,10 +18,14 @@ pub use chance::Chance;
 pub use choices::{Cheapest, Choices};
 pub use hash::{ConsistentHash, Total};
 pub use least_request::LeastRequest;
+pub use least_utilization::LeastUtilization;
 pub use peak_ewma::PeakEwma;
+pub use prequal::Prequal;
 pub use sessions::{Session, Sessions};
 pub use shares::Shares;
 pub use stride::Stride;
+
+use std::time::Duration;
 
 use super::{Circumstances, EndpointId, Member};
 use crate::ir::{self, Balance};
@@ -55,8 +62,12 @@ impl Pick<'_> {
 pub enum Balancer {
     /// The lowest load of a few.
     LeastRequest(LeastRequest),
+    /// The lower reported utilisation of two.
+    LeastUtilization(LeastUtilization),
     /// The lowest load times latency of a few.
     PeakEwma(PeakEwma),
+    /// By probes.
+    Prequal(Prequal),
     /// By chance.
     Random(Chance),
     /// In turn.
@@ -76,13 +87,31 @@ impl Balancer {
         match balance {
             Balance::PeakEwma(policy) => Self::PeakEwma(PeakEwma::new(policy, weights)),
             Balance::LeastRequest(policy) => Self::LeastRequest(LeastRequest::new(policy, weights)),
+            Balance::LeastUtilization(policy) => {
+                Self::LeastUtilization(LeastUtilization::new(policy, weights))
+            }
+            Balance::Prequal(policy) => {
+                Self::Prequal(Prequal::new(policy, members, weights, around.workers))
+            }
             Balance::Random => Self::Random(Chance::new(weights)),
             // Sets are built anew while weights change: a turn that always began at the same
             // endpoint would favour it.
             Balance::RoundRobin => {
                 Self::RoundRobin(Stride::new(weights, around.workers, around.seed ^ around.now.0))
             }
+            Balance::WeightedByLoad(policy) => {
+                let weights = by_load::weights(policy, members, weights, around.now);
+                Self::RoundRobin(Stride::new(&weights, around.workers, around.seed ^ around.now.0))
+            }
             _ => Self::LeastRequest(LeastRequest::new(&ir::LeastRequest::default(), weights)),
+        }
+    }
+
+    /// How long what `balance` made of its endpoints holds; `None` is until one of them changes.
+    pub fn lifetime(balance: &Balance) -> Option<Duration> {
+        match balance {
+            Balance::WeightedByLoad(policy) => Some(by_load::lifetime(policy)),
+            _ => None,
         }
     }
 
@@ -95,7 +124,9 @@ impl Balancer {
         }
         match self {
             Self::LeastRequest(balancer) => balancer.pick(members, pick),
+            Self::LeastUtilization(balancer) => balancer.pick(members, pick),
             Self::PeakEwma(balancer) => balancer.pick(members, pick),
+            Self::Prequal(balancer) => balancer.pick(members, pick),
             Self::Random(balancer) => balancer.pick(members, pick),
             Self::RoundRobin(stride) => in_turn(stride, members, pick),
         }

@@ -119,6 +119,13 @@ impl Load {
         Some(Reported { load: LoadReport { utilization, qps, eps }, at })
     }
 
+    /// Forgets failures before `then`.
+    pub fn forgive_before(&self, then: Moment) {
+        if Moment(self.failed_at.load(Ordering::Relaxed)) < then {
+            self.failing.set(0.0);
+        }
+    }
+
     fn failing(&self, now: Moment) -> f64 {
         let failing = self.failing.get();
         if failing == 0.0 {

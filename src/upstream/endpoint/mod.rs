@@ -116,11 +116,16 @@ impl Endpoint {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Forgets the latency it had before it became unavailable: it comes back as another one, and
-    /// what made it unavailable would keep it from ever being asked again.
+    /// Forgets how it did before it became unavailable: it comes back as another one, and what
+    /// made it unavailable would keep it from ever being asked again.
     pub fn forget_before_recovery(&self) {
         if self.availability.is_recovered() {
-            self.latency.forget_before(self.availability.since());
+            let since = self.availability.since();
+            self.latency.forget_before(since);
+            self.load.forgive_before(since);
+            if let Some(samples) = self.samples() {
+                samples.forget_before(since);
+            }
         }
     }
 

@@ -60,6 +60,17 @@ impl Samples {
         }
     }
 
+    /// Forgets attempts that ended before `then`.
+    pub fn forget_before(&self, then: Moment) {
+        for slot in &self.samples {
+            let word = slot.load(Ordering::Relaxed);
+            if word != 0 && age(word, then) > 0 {
+                // Fails where a new sample took the place.
+                let _ = slot.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Takes in what the endpoint told, with so many requests from this process on their way.
     pub fn tell(&self, probe: Probe, beside: u32, now: Moment) {
         let Probe { in_flight, latency, .. } = probe;
@@ -119,13 +130,16 @@ impl Sample {
         if word == 0 {
             return None;
         }
-        let age = (now.0 >> 24).wrapping_sub(word >> 40) & TIME;
-        // Another worker's moment may be a little ahead of this one's.
-        let age = if age > TIME - AHEAD { 0 } else { age };
-        let fresh = u128::from(age) << 24 <= max_age.as_nanos();
+        let fresh = u128::from(age(word, now)) << 24 <= max_age.as_nanos();
         let in_flight = (word >> 28) as u32 & MAX_IN_FLIGHT;
         fresh.then_some(Self { in_flight, micros: word as u32 & MAX_MICROS })
     }
+}
+
+/// The age of a sample in units of 2²⁴ ns. Another worker's moment may be a little ahead.
+fn age(word: u64, now: Moment) -> u64 {
+    let age = (now.0 >> 24).wrapping_sub(word >> 40) & TIME;
+    if age > TIME - AHEAD { 0 } else { age }
 }
 
 /// The samples nearest to a load, nearest first.
