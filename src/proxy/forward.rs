@@ -350,11 +350,12 @@ impl Attempt<'_> {
             })
             .await?;
             match event {
-                HeadEvent::Final(head) => {
+                HeadEvent::Final(mut head) => {
                     let now = Instant::now();
                     let took = now.saturating_duration_since(watch.started());
                     context.response_at.set(Some(now));
                     context.response_time.set(Some(took));
+                    watch.take_report(&mut head.headers, now);
                     watch.responded(head.status.as_u16(), now);
                     return Ok(head);
                 }

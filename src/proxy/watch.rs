@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderMap;
+
 use crate::telemetry::{Reason, WorkerId};
 use crate::upstream::{Endpoint, InFlight, Observation, Upstream, Verdict};
 use crate::util::moment::Moment;
@@ -47,6 +49,12 @@ impl Watch {
     /// When the attempt began.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Takes the endpoint's report of load out of a response's head or trailer section, where it
+    /// is meant for this proxy.
+    pub fn take_report(&self, fields: &mut HeaderMap, now: Instant) {
+        self.upstream.take_report(self.endpoint(), fields, self.worker, Moment::of(now));
     }
 
     /// Reports a final response head.

@@ -81,6 +81,7 @@ pub enum Family {
     UpstreamEjections,
     UpstreamEndpointResponse,
     UpstreamErrors,
+    UpstreamLoadReports,
     UpstreamNoEndpoint,
     UpstreamPending,
     UpstreamResponse,
@@ -93,7 +94,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -125,6 +126,7 @@ impl Family {
         Self::UpstreamEjections,
         Self::UpstreamEndpointResponse,
         Self::UpstreamErrors,
+        Self::UpstreamLoadReports,
         Self::UpstreamNoEndpoint,
         Self::UpstreamPending,
         Self::UpstreamResponse,
@@ -286,6 +288,11 @@ impl Family {
                 "portcullis_upstream_errors_total",
                 "Attempts that brought no usable response, by reason.",
                 &["upstream", "endpoint", "reason"],
+            ),
+            Self::UpstreamLoadReports => counter(
+                "portcullis_upstream_load_reports_total",
+                "Reports of load (ORCA) and probes: accepted, malformed, or failed to be polled.",
+                &["upstream", "result"],
             ),
             Self::UpstreamNoEndpoint => counter(
                 "portcullis_upstream_no_endpoint_total",

@@ -8,12 +8,14 @@ pub mod access_log;
 mod escape;
 pub mod families;
 mod health;
+mod load;
 pub mod metrics;
 mod reason;
 pub mod tracing;
 
 pub use access_log::{AccessLogger, Record, RecordText};
 pub use health::{CheckResult, EjectionCause};
+pub use load::ReportResult;
 pub use metrics::{
     CertificateExpiry, ControlMetrics, EndpointMetrics, Exchange, ListenerMetrics, LookupResult,
     Metrics, NameMetrics, RouteMetrics, UpstreamMetrics, WorkerId,

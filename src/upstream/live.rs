@@ -120,6 +120,7 @@ impl Upstream {
     pub fn observe(&self, endpoint: &Endpoint, observation: Observation, now: Moment) {
         endpoint.latency.observe(&self.latency, observation, now);
         self.limits.observe(observation, now);
+        self.note_load(endpoint, observation, now);
         if let Some(policy) = &self.spec.outlier
             && self.outliers.observe(policy, endpoint, observation.verdict)
         {

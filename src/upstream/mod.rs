@@ -15,7 +15,9 @@ pub mod h2;
 pub mod health;
 pub mod limits;
 mod live;
+mod load;
 mod observation;
+pub mod orca;
 pub mod outlier;
 pub mod pool;
 mod registry;
@@ -24,7 +26,7 @@ mod set;
 pub use affinity::{Affinity, SessionCookie};
 pub use endpoint::{
     Availability, Ejection, EjectionReason, Endpoint, EndpointId, InFlight, LastCheck, Latency,
-    LatencyRule, Outcomes,
+    LatencyRule, Outcomes, Probe, Reported,
 };
 pub use live::{Transport, Upstream};
 pub use observation::{Observation, Verdict};

@@ -77,7 +77,7 @@ impl EndpointSet {
     /// A set over `members`, each available or not at this moment.
     pub fn build(policy: &BalancePolicy, members: Vec<Member>, around: Circumstances<'_>) -> Self {
         let mut groups = Vec::new();
-        let mut refresh: Option<Duration> = None;
+        let mut refresh: Option<Duration> = Balancer::lifetime(&policy.algorithm);
         let (mut sum, all) = (0.0, 2f64.powi(64));
         for mut level in levels::levels(policy, &members) {
             let usable = std::mem::take(&mut level.members);
@@ -146,7 +146,7 @@ impl EndpointSet {
     }
 
     /// When the set should be built anew although nothing else happens: weights change by
-    /// themselves while endpoints start slowly.
+    /// themselves while endpoints start slowly, and where they follow reports.
     pub fn refresh_at(&self) -> Option<Moment> {
         self.refresh_at
     }

@@ -15,7 +15,7 @@ use super::route::RouteShard;
 use super::upstream::UpstreamShard;
 use super::*;
 use crate::telemetry::families::{DURATION_BOUNDS, Declaration, Kind};
-use crate::telemetry::{CheckResult, EjectionCause, Reason};
+use crate::telemetry::{CheckResult, EjectionCause, Reason, ReportResult};
 
 const W0: WorkerId = WorkerId(0);
 const W1: WorkerId = WorkerId(1);
@@ -180,6 +180,9 @@ fn every_family_appears_once_it_has_something_to_say() {
     upstream.set_ejected(2);
     upstream.ejection(EjectionCause::SuccessRate);
     endpoint.checked(CheckResult::Timeout);
+    upstream.reported(W0, ReportResult::Malformed);
+    upstream.reported(W0, ReportResult::Accepted);
+    upstream.polled(ReportResult::Accepted);
     metrics.control().set_generation(7);
     metrics.control().reload(true);
     metrics.control().reload(false);
@@ -231,6 +234,8 @@ fn every_family_appears_once_it_has_something_to_say() {
         ),
         (r#"portcullis_upstream_retries_total{upstream="shop",reason="connect_failed"}"#, 1.0),
         (r#"portcullis_upstream_ejected{upstream="shop"}"#, 2.0),
+        (r#"portcullis_upstream_load_reports_total{upstream="shop",result="accepted"}"#, 2.0),
+        (r#"portcullis_upstream_load_reports_total{upstream="shop",result="malformed"}"#, 1.0),
         (r#"portcullis_upstream_ejections_total{upstream="shop",reason="success_rate"}"#, 1.0),
         (
             r#"portcullis_health_checks_total{upstream="shop",endpoint="127.0.0.1:80",result="timeout"}"#,

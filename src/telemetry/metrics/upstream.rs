@@ -9,7 +9,7 @@ use super::page::Page;
 use super::shard::{Count, Sharded, Sparse, WorkerId};
 use crate::ir::Name;
 use crate::telemetry::families::Family;
-use crate::telemetry::{EjectionCause, Reason};
+use crate::telemetry::{EjectionCause, Reason, ReportResult};
 
 /// The counters of one upstream. Its histograms are filled by its endpoints' handles and are
 /// kept here rather than per endpoint: sixteen series for every pod that ever lived would make
@@ -23,6 +23,8 @@ pub struct UpstreamMetrics {
     pending: AtomicU64,
     /// Written by the control side, which is one thread.
     ejections: Sparse<EjectionCause>,
+    /// Written by the control side, too.
+    polls: Sparse<ReportResult>,
     shards: Sharded<UpstreamShard>,
 }
 
@@ -34,6 +36,7 @@ pub(super) struct UpstreamShard {
     connect: Histogram,
     response: Histogram,
     no_endpoint: Count,
+    reports: Sparse<ReportResult>,
     retries: Sparse<&'static str>,
     retries_refused: Sparse<&'static str>,
     shed: Sparse<Reason>,
@@ -47,8 +50,21 @@ impl UpstreamMetrics {
             concurrency: AtomicU64::new(UNLIMITED),
             pending: AtomicU64::new(0),
             ejections: Sparse::default(),
+            polls: Sparse::default(),
             shards: Sharded::new(workers),
         }
+    }
+
+    /// Counts a report of load that came with a response.
+    pub fn reported(&self, worker: WorkerId, result: ReportResult) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.reports.add(result);
+        }
+    }
+
+    /// Counts a report of load that was polled. Control side only.
+    pub fn polled(&self, result: ReportResult) {
+        self.polls.add(result);
     }
 
     /// Counts an ejection. Control side only.
@@ -124,6 +140,11 @@ impl UpstreamMetrics {
             let labels = [labels[0], cause.as_str()];
             page.counter(Family::UpstreamEjections, &labels, count as f64);
         }
+        let reports = self.shards.iter().map(|shard| &shard.reports).chain([&self.polls]);
+        for (result, count) in sums(reports) {
+            let labels = [labels[0], result.as_str()];
+            page.counter(Family::UpstreamLoadReports, &labels, count as f64);
+        }
         if self.shards.iter().next().is_none() {
             return;
         }
@@ -140,26 +161,22 @@ impl UpstreamMetrics {
             page.gauge(Family::UpstreamPending, &labels, pending as f64);
         }
         let shards = || self.shards.iter();
-        let retries = total(shards().flat_map(|shard| shard.retries.iter()));
-        for (reason, count) in retries {
+        for (reason, count) in sums(shards().map(|shard| &shard.retries)) {
             page.counter(Family::UpstreamRetries, &[labels[0], reason], count as f64);
         }
-        let refused = total(shards().flat_map(|shard| shard.retries_refused.iter()));
-        for (by, count) in refused {
+        for (by, count) in sums(shards().map(|shard| &shard.retries_refused)) {
             page.counter(Family::UpstreamRetriesRefused, &[labels[0], by], count as f64);
         }
-        let shed = total(shards().flat_map(|shard| shard.shed.iter()));
-        for (reason, count) in shed {
+        for (reason, count) in sums(shards().map(|shard| &shard.shed)) {
             page.counter(Family::UpstreamShed, &[labels[0], reason.as_str()], count as f64);
         }
     }
 }
 
-/// The counts of all workers by key.
-fn total<K: Ord>(counts: impl Iterator<Item = (K, u64)>) -> BTreeMap<K, u64> {
-    let mut total = BTreeMap::new();
-    for (key, count) in counts {
-        *total.entry(key).or_default() += count;
+fn sums<'a, K: Copy + Ord + 'a>(shards: impl Iterator<Item = &'a Sparse<K>>) -> BTreeMap<K, u64> {
+    let mut sums = BTreeMap::new();
+    for (key, count) in shards.flat_map(Sparse::iter) {
+        *sums.entry(key).or_default() += count;
     }
-    total
+    sums
 }

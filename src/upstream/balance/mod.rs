@@ -1,10 +1,13 @@
 //! How an endpoint is picked. A pick takes `&self`, no lock and no allocation.
 
+mod by_load;
 mod chance;
 mod choices;
 mod hash;
 mod least_request;
+mod least_utilization;
 mod peak_ewma;
+mod prequal;
 mod sessions;
 mod shares;
 mod stride;
@@ -16,10 +19,14 @@ pub use choices::{Cheapest, Choices};
 pub(super) use hash::stable;
 pub use hash::{ConsistentHash, Total};
 pub use least_request::LeastRequest;
+pub use least_utilization::LeastUtilization;
 pub use peak_ewma::PeakEwma;
+pub use prequal::Prequal;
 pub use sessions::{Session, Sessions};
 pub use shares::Shares;
 pub use stride::Stride;
+
+use std::time::Duration;
 
 use super::{Circumstances, EndpointId, Member};
 use crate::ir::{self, Balance};
@@ -58,8 +65,12 @@ pub enum Balancer {
     Hash(ConsistentHash, LeastRequest),
     /// The lowest load of a few.
     LeastRequest(LeastRequest),
+    /// The lower reported utilisation of two.
+    LeastUtilization(LeastUtilization),
     /// The lowest load times latency of a few.
     PeakEwma(PeakEwma),
+    /// By probes.
+    Prequal(Prequal),
     /// By chance.
     Random(Chance),
     /// In turn.
@@ -80,6 +91,12 @@ impl Balancer {
         match balance {
             Balance::PeakEwma(policy) => Self::PeakEwma(PeakEwma::new(policy, weights)),
             Balance::LeastRequest(policy) => Self::LeastRequest(LeastRequest::new(policy, weights)),
+            Balance::LeastUtilization(policy) => {
+                Self::LeastUtilization(LeastUtilization::new(policy, weights))
+            }
+            Balance::Prequal(policy) => {
+                Self::Prequal(Prequal::new(policy, members, weights, around.workers))
+            }
             Balance::Random => Self::Random(Chance::new(weights)),
             // Sets are built anew while weights change: a turn that always began at the same
             // endpoint would favour it.
@@ -88,7 +105,10 @@ impl Balancer {
             }
             // A key's place does not depend on what changes by itself: no slow start here.
             Balance::Hash(policy) => Self::Hash(ConsistentHash::new(policy, members), fallback()),
-            _ => Self::LeastRequest(fallback()),
+            Balance::WeightedByLoad(policy) => {
+                let weights = by_load::weights(policy, members, weights, around.now);
+                Self::RoundRobin(Stride::new(&weights, around.workers, around.seed ^ around.now.0))
+            }
         }
     }
 
@@ -97,7 +117,7 @@ impl Balancer {
         match self {
             Self::LeastRequest(balancer) => Some(balancer.compared()),
             Self::PeakEwma(balancer) => Some(balancer.compared()),
-            Self::Hash(..) | Self::Random(_) | Self::RoundRobin(_) => None,
+            _ => None,
         }
     }
 
@@ -106,7 +126,15 @@ impl Balancer {
         match self {
             Self::LeastRequest(balancer) => Some(balancer.costs(members)),
             Self::PeakEwma(balancer) => Some(balancer.costs(members, now)),
-            Self::Hash(..) | Self::Random(_) | Self::RoundRobin(_) => None,
+            _ => None,
+        }
+    }
+
+    /// How long what `balance` made of its endpoints holds; `None` is until one of them changes.
+    pub fn lifetime(balance: &Balance) -> Option<Duration> {
+        match balance {
+            Balance::WeightedByLoad(policy) => Some(by_load::lifetime(policy)),
+            _ => None,
         }
     }
 
@@ -122,7 +150,9 @@ impl Balancer {
                 balancer.pick(members, pick).or_else(|| otherwise.pick(members, pick))
             }
             Self::LeastRequest(balancer) => balancer.pick(members, pick),
+            Self::LeastUtilization(balancer) => balancer.pick(members, pick),
             Self::PeakEwma(balancer) => balancer.pick(members, pick),
+            Self::Prequal(balancer) => balancer.pick(members, pick),
             Self::Random(balancer) => balancer.pick(members, pick),
             Self::RoundRobin(stride) => in_turn(stride, members, pick),
         }

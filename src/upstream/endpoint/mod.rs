@@ -5,18 +5,24 @@ mod awaited;
 mod checks;
 mod ejection;
 mod latency;
+mod load;
 mod outcomes;
+mod reported_weight;
+mod samples;
 
 pub use availability::Availability;
 pub use awaited::Awaited;
 pub use checks::LastCheck;
 pub use ejection::{Ejection, EjectionReason};
 pub use latency::{Latency, LatencyRule};
+pub use load::{Load, Reported};
 pub use outcomes::{Outcomes, Window};
+pub use reported_weight::ReportedWeight;
+pub use samples::{Probe, Samples};
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::balance::Total;
 use crate::telemetry::EndpointMetrics;
@@ -64,8 +70,13 @@ pub struct Endpoint {
     pub availability: Availability,
     /// How attempts ended.
     pub outcomes: Outcomes,
+    /// How busy it says it is.
+    pub load: Load,
+    /// The weight that follows from what it says.
+    pub reported_weight: ReportedWeight,
     ejections: ejection::Ejections,
     checks: checks::Checks,
+    samples: OnceLock<Box<Samples>>,
 }
 
 impl Endpoint {
@@ -91,9 +102,22 @@ impl Endpoint {
             awaited: Awaited::default(),
             availability: Availability::new(now),
             outcomes: Outcomes::default(),
+            load: Load::default(),
+            reported_weight: ReportedWeight::default(),
             ejections: ejection::Ejections::default(),
             checks: checks::Checks::default(),
+            samples: OnceLock::new(),
         }
+    }
+
+    /// Has attempts remembered one by one from now on.
+    pub fn keep_samples(&self) {
+        self.samples.get_or_init(Box::default);
+    }
+
+    /// Its recent attempts, where [`Endpoint::keep_samples`] wanted them.
+    pub fn samples(&self) -> Option<&Samples> {
+        self.samples.get().map(|samples| &**samples)
     }
 
     /// Requests on their way to it, over all workers.
@@ -101,11 +125,16 @@ impl Endpoint {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Forgets the latency it had before it became unavailable: it comes back as another one, and
-    /// what made it unavailable would keep it from ever being asked again.
+    /// Forgets how it did before it became unavailable: it comes back as another one, and what
+    /// made it unavailable would keep it from ever being asked again.
     pub fn forget_before_recovery(&self) {
         if self.availability.is_recovered() {
-            self.latency.forget_before(self.availability.since());
+            let since = self.availability.since();
+            self.latency.forget_before(since);
+            self.load.forgive_before(since);
+            if let Some(samples) = self.samples() {
+                samples.forget_before(since);
+            }
         }
     }
 

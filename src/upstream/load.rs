@@ -1,0 +1,103 @@
+//! What an upstream makes of the load of its endpoints, as far as its algorithm wants it.
+
+use http::HeaderMap;
+
+use super::orca::{self, LoadReport, Malformed};
+use super::{Endpoint, Observation, Upstream};
+use crate::ir::{Balance, OrcaPolicy};
+use crate::telemetry::{ReportResult, WorkerId};
+use crate::util::moment::Moment;
+
+impl Upstream {
+    /// Where reports of load come from; `None` where the algorithm has no use for them: then
+    /// they are the client's.
+    pub fn orca(&self) -> Option<&OrcaPolicy> {
+        match &self.spec.balance.algorithm {
+            Balance::LeastUtilization(policy) => Some(policy),
+            Balance::WeightedByLoad(policy) => Some(&policy.orca),
+            _ => None,
+        }
+    }
+
+    /// Takes the report of load out of a response's head or trailer section. Where reports are
+    /// for this proxy the client never sees one, whether it could be read or not. Where they are
+    /// polled those in responses are not read, as gRFC A58 has it: a report of one request and
+    /// one of the server as a whole do not average.
+    #[inline]
+    pub fn take_report(
+        &self,
+        endpoint: &Endpoint,
+        fields: &mut HeaderMap,
+        worker: WorkerId,
+        now: Moment,
+    ) {
+        if let Some(policy) = self.orca() {
+            self.take(policy, endpoint, fields, worker, now);
+        }
+    }
+
+    /// Takes in a report that was polled.
+    pub fn note_polled(
+        &self,
+        endpoint: &Endpoint,
+        report: Result<LoadReport, Malformed>,
+        now: Moment,
+    ) {
+        self.metrics.polled(self.note_report(endpoint, report, now));
+    }
+
+    #[inline(never)]
+    fn take(
+        &self,
+        policy: &OrcaPolicy,
+        endpoint: &Endpoint,
+        fields: &mut HeaderMap,
+        worker: WorkerId,
+        now: Moment,
+    ) {
+        orca::forget_announcement(fields);
+        let metrics = policy.poll.is_none().then_some(&policy.metrics[..]);
+        if let Some(report) = orca::take(fields, metrics) {
+            self.metrics.reported(worker, self.note_report(endpoint, report, now));
+        }
+    }
+
+    fn note_report(
+        &self,
+        endpoint: &Endpoint,
+        report: Result<LoadReport, Malformed>,
+        now: Moment,
+    ) -> ReportResult {
+        let report = match report {
+            Ok(report) => report,
+            Err(error) => {
+                let (upstream, endpoint) = (&self.name, endpoint.address);
+                tracing::debug!(%upstream, %endpoint, "a report of load was ignored: {error}");
+                return ReportResult::Malformed;
+            }
+        };
+        if let Some(policy) = self.orca() {
+            endpoint.load.record(&report, policy.interval, now);
+        }
+        if let Balance::WeightedByLoad(policy) = &self.spec.balance.algorithm {
+            endpoint.reported_weight.record(&report, policy, now);
+        }
+        ReportResult::Accepted
+    }
+
+    /// Takes in how an attempt went, where the algorithm wants to know.
+    #[inline]
+    pub(super) fn note_load(&self, endpoint: &Endpoint, observation: Observation, now: Moment) {
+        match &self.spec.balance.algorithm {
+            Balance::LeastUtilization(policy) => {
+                endpoint.load.observe(observation, policy.interval, now);
+            }
+            Balance::Prequal(_) => {
+                if let Some(samples) = endpoint.samples() {
+                    samples.observe(observation, now);
+                }
+            }
+            _ => {}
+        }
+    }
+}
