@@ -35,7 +35,7 @@ fn answered(member: &Member, took: Duration) {
 }
 
 fn busy(member: &Member, requests: usize) -> Vec<InFlight> {
-    (0..requests).map(|_| InFlight::new(member.endpoint.clone(), Moment(1))).collect()
+    (0..requests).map(|_| InFlight::new(member.endpoint.clone(), NOW)).collect()
 }
 
 fn least_request() -> Balance {
@@ -148,7 +148,7 @@ fn the_default_prefers_the_fast_until_they_are_busy() {
     for seed in 0..10 {
         let index = balancer.pick(&members, &mut pick(&[], seed)).expect("a member");
         order.push(index);
-        flying.push(InFlight::new(members[index].endpoint.clone(), Moment(1)));
+        flying.push(InFlight::new(members[index].endpoint.clone(), NOW));
     }
     // 10, then 20 or 20, …: by latency × (in flight + 1).
     assert_eq!(order[0], 0);
@@ -164,7 +164,7 @@ fn weights_count_where_latencies_are_equal() {
     let mut flying = Vec::new();
     for seed in 0..40 {
         let index = balancer.pick(&members, &mut pick(&[], seed)).expect("a member");
-        flying.push(InFlight::new(members[index].endpoint.clone(), Moment(1)));
+        flying.push(InFlight::new(members[index].endpoint.clone(), NOW));
     }
     assert!(members[0].endpoint.in_flight().abs_diff(30) <= 1);
 }

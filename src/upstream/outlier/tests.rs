@@ -89,7 +89,7 @@ impl World {
 }
 
 #[test]
-fn five_server_errors_in_a_row_eject_for_half_a_minute() {
+fn five_server_errors_in_a_row_eject_for_ten_seconds() {
     let world = World::new(3, Outlier::default());
     world.see(1, ERROR, 4);
     world.see(1, OK, 1);
@@ -98,10 +98,10 @@ fn five_server_errors_in_a_row_eject_for_half_a_minute() {
     world.see(1, ERROR, 1);
     assert_eq!(world.ejected(2), [1]);
     let ejection = world.ejection(1);
-    assert_eq!((ejection.since, ejection.until, ejection.times), (at(2), at(32), 1));
+    assert_eq!((ejection.since, ejection.until, ejection.times), (at(2), at(12), 1));
     assert_eq!(ejection.reason.to_string(), "5 consecutive 5xx");
     assert!(!world.members[1].endpoint.availability.is_available());
-    assert_eq!(world.ejected(31), [1]);
+    assert_eq!(world.ejected(11), [1]);
     assert!(world.ejected(32).is_empty());
     let availability = &world.members[1].endpoint.availability;
     assert!(availability.is_available() && availability.is_recovered());
@@ -164,7 +164,8 @@ fn what_nobody_waited_for_or_a_client_may_have_done_says_nothing() {
 
 #[test]
 fn ejections_in_a_row_grow_to_a_limit_and_are_forgiven_one_by_one() {
-    let policy = Outlier { max_ejection: seconds(70), ..Outlier::default() };
+    let (ejection, max_ejection) = (seconds(30), seconds(70));
+    let policy = Outlier { ejection, max_ejection, ..Outlier::default() };
     let world = World::new(2, policy);
     let mut now = 1;
     for (length, times) in [(30, 1), (60, 2), (70, 3), (70, 3)] {
@@ -285,6 +286,7 @@ fn a_large_share_of_failures_ejects_the_worst_first() {
         consecutive_5xx: 0,
         success_rate: None,
         failure_percentage: Some(FailurePercentage::default()),
+        ejection: seconds(30),
         ..Outlier::default()
     };
     let world = World::new(6, policy);
@@ -363,9 +365,9 @@ fn an_upstream_ejects_what_it_observes_and_says_so() {
     // It survives another configuration of the upstream, and ends on time all the same.
     let stricter = Outlier { consecutive_5xx: 3, ..Outlier::default() };
     let live = upstream(&registry, Some(stricter), &[1, 2, 3]);
-    registry.upkeep(at(30));
+    registry.upkeep(at(10));
     assert!(failing.ejection().is_some());
-    registry.upkeep(at(31));
+    registry.upkeep(at(11));
     assert!(failing.ejection().is_none());
     let page = metrics.encode();
     assert!(page.contains(r#"portcullis_upstream_ejected{upstream="app"} 0"#), "{page}");

@@ -65,8 +65,8 @@ impl Total {
 #[derive(Debug)]
 pub struct ConsistentHash {
     table: Table,
-    /// The factor of the bound, and the sum of the weights.
-    bound: Option<(f64, f64)>,
+    /// The factor of the bound in thousandths, and the sum of the weights.
+    bound: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -84,11 +84,11 @@ impl ConsistentHash {
             HashTable::Maglev(size) => Table::Maglev(Maglev::new(&placed, size)),
             HashTable::Ring(points) => Table::Ring(Ring::new(&placed, points)),
         };
-        let sum: f64 = placed.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        let sum: u64 = placed.iter().map(|(_, weight)| u64::from(*weight)).sum();
         if policy.bounded_load.is_some() {
             members.iter().for_each(|member| member.endpoint.total.want());
         }
-        let bound = policy.bounded_load.map(|factor| (factor.factor().max(1.0), sum));
+        let bound = policy.bounded_load.map(|factor| (u64::from(factor.0.max(1000)), sum.max(1)));
         Self { table, bound }
     }
 
@@ -108,9 +108,10 @@ impl ConsistentHash {
         // All are full or tried: whoever was not tried and has the most room.
         found.or_else(|| {
             let untried = (0..).zip(members).filter(|(_, member)| !pick.has_tried(member));
-            let least = untried.min_by_key(|(_, member)| {
-                u64::from(member.endpoint.in_flight()) * 1000 / u64::from(member.weight.max(1))
-            });
+            let load = |member: &Member| {
+                f64::from(member.endpoint.in_flight()) / f64::from(member.weight.max(1))
+            };
+            let least = untried.min_by(|(_, a), (_, b)| load(a).total_cmp(&load(b)));
             least.map(|(index, _)| index)
         })
     }
@@ -127,9 +128,10 @@ impl ConsistentHash {
     /// count, so it may be exceeded by as many requests as there are other workers.
     fn has_room(&self, member: &Member) -> bool {
         let Some((factor, sum)) = self.bound else { return true };
-        let total = f64::from(member.endpoint.total.count()) + 1.0;
-        let room = (factor * total * f64::from(member.weight) / sum).ceil();
-        f64::from(member.endpoint.in_flight()) < room
+        let total = u128::from(member.endpoint.total.count()) + 1;
+        let share = u128::from(factor) * total * u128::from(member.weight);
+        let room = share.div_ceil(1000 * u128::from(sum));
+        u128::from(member.endpoint.in_flight()) < room
     }
 }
 

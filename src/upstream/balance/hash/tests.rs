@@ -80,9 +80,9 @@ proptest! {
             }
             let index = hash.pick(&members, &pick(Some(stable(key, 0)), &[])).unwrap();
             in_flight.push(InFlight::new(members[index].endpoint.clone(), Moment(1)));
-            let share = f64::from(weights[index]) / f64::from(sum);
-            let bound = (f64::from(factor) / 1000.0 * in_flight.len() as f64 * share).ceil();
-            prop_assert!(f64::from(members[index].endpoint.in_flight()) <= bound);
+            let share = u64::from(factor) * in_flight.len() as u64 * u64::from(weights[index]);
+            let bound = share.div_ceil(1000 * u64::from(sum));
+            prop_assert!(u64::from(members[index].endpoint.in_flight()) <= bound);
         }
     }
 }
