@@ -12,7 +12,7 @@ pub mod metrics;
 mod reason;
 pub mod tracing;
 
-pub use access_log::{AccessLogger, Record, RecordText};
+pub use access_log::{AccessLogger, HedgeOutcome, Record, RecordText};
 pub use health::{CheckResult, EjectionCause};
 pub use metrics::{
     CertificateExpiry, ControlMetrics, EndpointMetrics, Exchange, ListenerMetrics, LookupResult,

@@ -13,6 +13,8 @@ mod endpoint;
 pub mod h1;
 pub mod h2;
 pub mod health;
+mod hedging;
+mod latencies;
 pub mod limits;
 mod live;
 mod observation;
@@ -26,6 +28,7 @@ pub use endpoint::{
     Availability, Ejection, EjectionReason, Endpoint, EndpointId, InFlight, LastCheck, Latency,
     LatencyRule, Outcomes,
 };
+pub use hedging::Hedging;
 pub use live::{Transport, Upstream};
 pub use observation::{Observation, Verdict};
 pub use registry::{Environment, Registry, Target};
