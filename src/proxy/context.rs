@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -15,7 +16,7 @@ use super::worker::WorkerSnapshot;
 use crate::error::ProxyError;
 use crate::ir::Name;
 use crate::snapshot::{CompiledListener, CompiledRoute, ListenerId, RouteId};
-use crate::telemetry::{Exchange, Reason, Record};
+use crate::telemetry::{Exchange, HedgeOutcome, Reason, Record};
 use crate::tls::PeerCertificate;
 use crate::upstream::limits::Place;
 use crate::upstream::{Endpoint, Upstream};
@@ -129,6 +130,8 @@ pub struct Context {
     pub place: RefCell<Option<Place>>,
     /// How long it waited for that.
     pub queued: Cell<Option<Duration>>,
+    /// What became of a second, hedged attempt.
+    pub hedge: Cell<Option<HedgeOutcome>>,
     /// Attempts made.
     pub attempts: Cell<u32>,
     /// The time the last attempt took to connect; zero on a reused connection.
@@ -171,6 +174,7 @@ impl Context {
             is_grpc: Cell::new(false),
             place: RefCell::new(None),
             queued: Cell::new(None),
+            hedge: Cell::new(None),
             attempts: Cell::new(0),
             connect_time: Cell::new(None),
             response_time: Cell::new(None),
@@ -315,6 +319,10 @@ impl Context {
         record.duration = exchange.duration;
         record.route = self.route().map(|route| route.name.clone());
         record.attempts = self.attempts.get();
+        record.hedge = self.hedge.get();
+        record.queued = self.queued.get().and_then(|waited| {
+            NonZeroU32::new(u32::try_from(waited.as_micros()).unwrap_or(u32::MAX))
+        });
         record.connect = self.connect_time.get();
         record.upstream_head = self.response_time.get();
         record.tls_version = self.conn.tls_version;

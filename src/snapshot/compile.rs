@@ -5,7 +5,7 @@
 //! the control side.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use http::StatusCode;
 
@@ -16,7 +16,7 @@ use crate::filter::{FilterChain, RedirectPlan};
 use crate::ir::{self, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::Metrics;
 use crate::tls::{ClientTls, ServerTls, TlsShared};
-use crate::upstream::{Registry, Target, Transport, Upstream};
+use crate::upstream::{Hedging, Registry, Target, Transport, Upstream};
 use crate::util::moment::Moment;
 
 /// Turns configurations into snapshots; remembers what must stay the same between them.
@@ -27,6 +27,8 @@ pub struct Compiler {
     workers: usize,
     listener_ids: HashMap<Name, ListenerId>,
     next_listener: u32,
+    /// The hedging of routes, by name.
+    hedges: HashMap<Name, Weak<Hedging>>,
     generation: u64,
 }
 
@@ -38,8 +40,16 @@ impl Compiler {
         tls: Arc<TlsShared>,
         workers: usize,
     ) -> Self {
-        let (listener_ids, next_listener, generation) = (HashMap::new(), 0, 0);
-        Self { metrics, registry, tls, workers, listener_ids, next_listener, generation }
+        Self {
+            metrics,
+            registry,
+            tls,
+            workers,
+            listener_ids: HashMap::new(),
+            next_listener: 0,
+            hedges: HashMap::new(),
+            generation: 0,
+        }
     }
 
     /// Compiles `config`. `targets` tells the resolved endpoints of an upstream; `previous` is
@@ -86,6 +96,7 @@ impl Compiler {
             }
         }
         problems.append(&mut tables.problems);
+        self.hedges.retain(|_, hedging| hedging.strong_count() > 0);
         Snapshot {
             generation: self.generation,
             config,
@@ -163,7 +174,7 @@ impl Compiler {
     }
 
     fn route(
-        &self,
+        &mut self,
         id: RouteId,
         host: &VirtualHost,
         route: &ir::Route,
@@ -193,10 +204,20 @@ impl Compiler {
             filters,
             timeouts: route.timeouts.clone(),
             retry: route.retry.clone(),
-            hedge: route.hedge.clone(),
+            hedge: route.hedge.as_ref().map(|hedge| self.hedging(&route.name, hedge)),
             body_limit: route.body_limit,
             access_log: route.access_log,
         }
+    }
+
+    /// What a route has learned stays for as long as it wants the same.
+    fn hedging(&mut self, route: &Name, hedge: &ir::Hedge) -> Arc<Hedging> {
+        let known = self.hedges.get(route).and_then(Weak::upgrade);
+        known.filter(|known| known.spec == *hedge).unwrap_or_else(|| {
+            let hedging = Arc::new(Hedging::new(hedge, self.workers));
+            self.hedges.insert(route.clone(), Arc::downgrade(&hedging));
+            hedging
+        })
     }
 
     fn action(

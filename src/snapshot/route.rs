@@ -9,8 +9,8 @@ use super::RouteId;
 use crate::filter::{FilterChain, RedirectPlan};
 use crate::ir::{self, HostPattern, Name, Origin};
 use crate::telemetry::WorkerId;
-use crate::upstream::Upstream;
 use crate::upstream::balance::Stride;
+use crate::upstream::{Hedging, Upstream};
 
 /// A compiled route.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct CompiledRoute {
     /// When an attempt is repeated.
     pub retry: ir::Retry,
     /// Whether a slow request is sent a second time.
-    pub hedge: Option<ir::Hedge>,
+    pub hedge: Option<Arc<Hedging>>,
     /// The largest request body in bytes.
     pub body_limit: Option<u64>,
     /// Whether its requests are logged.

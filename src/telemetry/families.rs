@@ -81,6 +81,9 @@ pub enum Family {
     UpstreamEjections,
     UpstreamEndpointResponse,
     UpstreamErrors,
+    UpstreamHedges,
+    UpstreamHedgesRefused,
+    UpstreamHedgesWon,
     UpstreamLoadReports,
     UpstreamNoEndpoint,
     UpstreamPending,
@@ -94,7 +97,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 43] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -126,6 +129,9 @@ impl Family {
         Self::UpstreamEjections,
         Self::UpstreamEndpointResponse,
         Self::UpstreamErrors,
+        Self::UpstreamHedges,
+        Self::UpstreamHedgesRefused,
+        Self::UpstreamHedgesWon,
         Self::UpstreamLoadReports,
         Self::UpstreamNoEndpoint,
         Self::UpstreamPending,
@@ -288,6 +294,21 @@ impl Family {
                 "portcullis_upstream_errors_total",
                 "Attempts that brought no usable response, by reason.",
                 &["upstream", "endpoint", "reason"],
+            ),
+            Self::UpstreamHedges => counter(
+                "portcullis_upstream_hedges_total",
+                "Second attempts made because the first was slow.",
+                &["upstream"],
+            ),
+            Self::UpstreamHedgesRefused => counter(
+                "portcullis_upstream_hedges_refused_total",
+                "Second attempts of slow requests not made: budget when the route's budget was used up, limit when the upstream bore no more.",
+                &["upstream", "reason"],
+            ),
+            Self::UpstreamHedgesWon => counter(
+                "portcullis_upstream_hedges_won_total",
+                "Second attempts whose response came first.",
+                &["upstream"],
             ),
             Self::UpstreamLoadReports => counter(
                 "portcullis_upstream_load_reports_total",

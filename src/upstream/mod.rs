@@ -13,6 +13,8 @@ mod endpoint;
 pub mod h1;
 pub mod h2;
 pub mod health;
+mod hedging;
+mod latencies;
 pub mod limits;
 mod live;
 mod load;
@@ -28,6 +30,7 @@ pub use endpoint::{
     Availability, Ejection, EjectionReason, Endpoint, EndpointId, InFlight, LastCheck, Latency,
     LatencyRule, Outcomes, Probe, Reported,
 };
+pub use hedging::Hedging;
 pub use live::{Transport, Upstream};
 pub use observation::{Observation, Verdict};
 pub use registry::{Environment, Registry, Target};

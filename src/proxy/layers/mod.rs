@@ -8,6 +8,7 @@
 mod access_log;
 mod answer;
 mod filters;
+mod hedge;
 mod limits;
 mod lookup;
 mod normalize;

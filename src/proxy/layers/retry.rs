@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::Response;
 use tower::{Service, service_fn};
 
-use super::Outcome;
+use super::{Outcome, hedge};
 use crate::error::{ProxyError, Replay, Side};
 use crate::ir::Retry;
 use crate::proxy::admission;
@@ -35,7 +35,11 @@ where
             }
             keep_body(&mut request);
             let context = request.context.clone();
-            match inner.call(request).await {
+            let outcome = match hedge::hedging(&request) {
+                None => inner.call(request).await,
+                Some(hedging) => Box::pin(hedge::hedged(inner.clone(), request, hedging)).await,
+            };
+            match outcome {
                 Ok(response) => Ok(response),
                 // Boxed: a request whose first attempt succeeds has no space for it.
                 Err(failed) => Box::pin(again(inner, failed, context)).await,
@@ -49,7 +53,8 @@ fn keep_body(request: &mut Request) {
     if request.body.is_some()
         && request.upgrade.is_none()
         && let Some(route) = request.context.route()
-        && repeat::wants_body(&route.retry, &request.method)
+        && (repeat::wants_body(&route.retry, &request.method)
+            || route.hedge.is_some() && request.method.is_idempotent())
     {
         let limit = route.retry.buffer;
         request.body = request.body.take().map(|body| body.kept(limit));

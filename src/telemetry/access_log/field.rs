@@ -55,6 +55,10 @@ pub enum Field {
     Endpoint,
     /// Attempts.
     Attempts,
+    /// The hedged attempt.
+    Hedge,
+    /// Time in the queue.
+    QueueMs,
     /// Connect time.
     ConnectMs,
     /// Time to the upstream's response head.
@@ -71,7 +75,7 @@ pub enum Field {
 
 impl Field {
     /// Every field, in the order of the JSON form.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Time,
         Self::Client,
         Self::Peer,
@@ -93,6 +97,8 @@ impl Field {
         Self::Upstream,
         Self::Endpoint,
         Self::Attempts,
+        Self::Hedge,
+        Self::QueueMs,
         Self::ConnectMs,
         Self::UpstreamMs,
         Self::UserAgent,
@@ -141,6 +147,13 @@ impl Field {
             Self::Upstream => ("upstream", "name of the upstream of the last attempt"),
             Self::Endpoint => ("endpoint", "address of the endpoint of the last attempt"),
             Self::Attempts => ("attempts", "attempts made to reach an endpoint"),
+            Self::Hedge => (
+                "hedge",
+                "how a second attempt of a slow request went (won, lost), if one was made",
+            ),
+            Self::QueueMs => {
+                ("queue_ms", "milliseconds the request waited for a place at its upstream")
+            }
             Self::ConnectMs => {
                 ("connect_ms", "milliseconds to a ready connection, if a new one was made")
             }
@@ -184,6 +197,9 @@ impl Field {
             }
             Self::Endpoint => record.endpoint.is_some_and(|endpoint| sink.word(endpoint)),
             Self::Attempts => sink.number(record.attempts),
+            Self::Hedge => sink.optional(record.hedge.map(|hedge| hedge.as_str().as_bytes())),
+            Self::QueueMs => sink
+                .millis(record.queued.map(|micros| Duration::from_micros(u64::from(micros.get())))),
             Self::ConnectMs => sink.millis(record.connect),
             Self::UpstreamMs => sink.millis(record.upstream_head),
             Self::UserAgent => sink.optional(text.user_agent()),

@@ -16,7 +16,7 @@ mod tests;
 mod writer;
 
 pub use field::Field;
-pub use record::{Record, RecordText};
+pub use record::{HedgeOutcome, Record, RecordText};
 pub use template::{Template, TemplateError};
 
 use std::io;

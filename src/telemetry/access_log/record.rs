@@ -1,6 +1,7 @@
 //! One exchange as the access log tells it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +25,24 @@ pub struct RecordText<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// `Referer`.
     pub referer: Option<&'a [u8]>,
+}
+
+/// How a second attempt of a slow request went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HedgeOutcome {
+    /// The first attempt was faster, or neither brought a response.
+    Lost,
+    /// Its response came first.
+    Won,
+}
+
+impl HedgeOutcome {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Won => "won",
+        }
+    }
 }
 
 /// One exchange. Begun when the request's head is there, completed when it is over.
@@ -67,6 +86,10 @@ pub struct Record {
     pub endpoint: Option<SocketAddr>,
     /// Attempts made to reach an endpoint.
     pub attempts: u32,
+    /// How a second, hedged attempt went, if there was one.
+    pub hedge: Option<HedgeOutcome>,
+    /// How long it waited for a place at its upstream, in microseconds, if it had to.
+    pub queued: Option<NonZeroU32>,
     /// Time to a ready connection, if the last attempt made a new one.
     pub connect: Option<Duration>,
     /// From the last attempt's begin to the head of its response.
@@ -107,6 +130,8 @@ impl Record {
             upstream: None,
             endpoint: None,
             attempts: 0,
+            hedge: None,
+            queued: None,
             connect: None,
             upstream_head: None,
             tls_version: None,

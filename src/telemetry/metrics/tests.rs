@@ -150,6 +150,9 @@ fn every_family_appears_once_it_has_something_to_say() {
     upstream.retry(W0, Reason::ConnectFailed.as_str());
     upstream.retry_refused(W0, "budget");
     upstream.shed(W0, Reason::QueueTimeout);
+    upstream.hedge(W0);
+    upstream.hedge_won(W0);
+    upstream.hedge_refused(W0, "budget");
     upstream.set_queue(Some(20), 3);
     upstream.no_endpoint(W0);
     let endpoint = metrics.endpoint(&shop, "127.0.0.1:80");

@@ -40,6 +40,9 @@ pub(super) struct UpstreamShard {
     retries: Sparse<&'static str>,
     retries_refused: Sparse<&'static str>,
     shed: Sparse<Reason>,
+    hedges: Count,
+    hedges_won: Count,
+    hedges_refused: Sparse<&'static str>,
 }
 
 impl UpstreamMetrics {
@@ -106,6 +109,27 @@ impl UpstreamMetrics {
         }
     }
 
+    /// Counts a second attempt of a slow request.
+    pub fn hedge(&self, worker: WorkerId) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.hedges.add(1);
+        }
+    }
+
+    /// Counts a second attempt whose response came first.
+    pub fn hedge_won(&self, worker: WorkerId) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.hedges_won.add(1);
+        }
+    }
+
+    /// Counts a second attempt that was not made, because of the `budget` or the `limit`.
+    pub fn hedge_refused(&self, worker: WorkerId, by: &'static str) {
+        if let Some(shard) = self.shards.of(worker) {
+            shard.hedges_refused.add(by);
+        }
+    }
+
     /// Counts a request for which there was no endpoint to choose.
     #[inline]
     pub fn no_endpoint(&self, worker: WorkerId) {
@@ -160,7 +184,14 @@ impl UpstreamMetrics {
             let pending = self.pending.load(Ordering::Relaxed);
             page.gauge(Family::UpstreamPending, &labels, pending as f64);
         }
+        let hedges = self.shards.sum(|shard| shard.hedges.get());
+        page.counter(Family::UpstreamHedges, &labels, hedges as f64);
+        let won = self.shards.sum(|shard| shard.hedges_won.get());
+        page.counter(Family::UpstreamHedgesWon, &labels, won as f64);
         let shards = || self.shards.iter();
+        for (by, count) in sums(shards().map(|shard| &shard.hedges_refused)) {
+            page.counter(Family::UpstreamHedgesRefused, &[labels[0], by], count as f64);
+        }
         for (reason, count) in sums(shards().map(|shard| &shard.retries)) {
             page.counter(Family::UpstreamRetries, &[labels[0], reason], count as f64);
         }
