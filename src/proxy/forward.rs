@@ -355,7 +355,7 @@ impl Attempt<'_> {
                     let took = now.saturating_duration_since(watch.started());
                     context.response_at.set(Some(now));
                     context.response_time.set(Some(took));
-                    watch.responded(head.status.as_u16(), now);
+                    watch.responded(&head, context.is_grpc.get(), now);
                     return Ok(head);
                 }
                 // The 100 a client waits for is sent when its body is first wanted.
