@@ -356,7 +356,7 @@ impl Attempt<'_> {
                     context.response_at.set(Some(now));
                     context.response_time.set(Some(took));
                     watch.take_report(&mut head.headers, now);
-                    watch.responded(head.status.as_u16(), now);
+                    watch.responded(&head, context.is_grpc.get(), now);
                     return Ok(head);
                 }
                 // The 100 a client waits for is sent when its body is first wanted.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use http::HeaderMap;
 
 use crate::telemetry::{Reason, WorkerId};
+use crate::upstream::h1::ResponseHead;
 use crate::upstream::{Endpoint, InFlight, Observation, Upstream, Verdict};
 use crate::util::moment::Moment;
 
@@ -57,11 +58,15 @@ impl Watch {
         self.upstream.take_report(self.endpoint(), fields, self.worker, Moment::of(now));
     }
 
-    /// Reports a final response head.
-    pub fn responded(&mut self, status: u16, now: Instant) {
+    /// Reports a final response head. Of a gRPC response that is headers only the code says how
+    /// it went, not the status.
+    pub fn responded(&mut self, head: &ResponseHead, is_grpc: bool, now: Instant) {
+        let status = head.status.as_u16();
         let took = now.saturating_duration_since(self.started);
         self.endpoint().metrics.responded(self.worker, status, took);
-        self.report(Verdict::Responded(status), now);
+        let code = head.headers.get("grpc-status").filter(|_| is_grpc && status == 200);
+        let verdict = code.map_or(status, |code| grpc_as_http(code.as_bytes()));
+        self.report(Verdict::Responded(verdict), now);
     }
 
     /// Reports that a connection turned out to be closed, most likely while it was idle: that
@@ -86,6 +91,25 @@ impl Watch {
         let in_flight = self.in_flight.before();
         let observation = Observation { in_flight, latency, verdict };
         self.upstream.observe(self.in_flight.endpoint(), observation, Moment::of(now));
+    }
+}
+
+/// The HTTP status that says the same as a gRPC code, as google.rpc.Code has it; an unknown code
+/// is `UNKNOWN`.
+fn grpc_as_http(code: &[u8]) -> u16 {
+    match code {
+        b"0" => 200,
+        b"1" => 499,
+        b"3" | b"9" | b"11" => 400,
+        b"4" => 504,
+        b"5" => 404,
+        b"6" | b"10" => 409,
+        b"7" => 403,
+        b"8" => 429,
+        b"12" => 501,
+        b"14" => 503,
+        b"16" => 401,
+        _ => 500,
     }
 }
 

@@ -158,6 +158,85 @@ async fn an_endpoint_that_hangs_past_the_requests_time_is_ejected() {
 }
 
 #[tokio::test]
+async fn a_grpc_service_that_is_unavailable_is_ejected_by_its_code() {
+    let grpc = async |code: &'static str| {
+        Server::http2(move |_| async move {
+            let mut answer = answer(200, "");
+            let headers = answer.headers_mut();
+            headers.insert("content-type", "application/grpc".parse().expect("a value"));
+            headers.insert("grpc-status", code.parse().expect("a value"));
+            answer
+        })
+        .await
+    };
+    let (serving, missing, gone) = (grpc("0").await, grpc("5").await, grpc("14").await);
+    let config = turns(
+        r#""@a@", "@b@", "@c@""#,
+        "protocol: h2c, outlier: { consecutive_5xx: 0, consecutive_gateway: 5 }",
+    );
+    let values: [(&str, &dyn std::fmt::Display); 3] =
+        [("a", &serving.address()), ("b", &missing.address()), ("c", &gone.address())];
+    let proxy = Proxy::start(&config, &values).await;
+    let mut h2 = H2::connect(proxy.web()).await;
+    let call = || {
+        let call = http::Request::post(authority("t", "/shop.Cart/Get"));
+        call.header("content-type", "application/grpc").body(()).expect("a request")
+    };
+    eventually(STEP, "the one that is gone is ejected", async || {
+        let (response, _) = h2.open(call(), true).await.expect("a stream");
+        assert_eq!(response.await.expect("a response").status(), 200);
+        ejected(&proxy.metrics().await) == 1.0
+    })
+    .await;
+    let seen = gone.requests();
+    for _ in 0..6 {
+        let (response, _) = h2.open(call(), true).await.expect("a stream");
+        assert_ne!(response.await.expect("a response").headers()["grpc-status"], "14");
+    }
+    assert_eq!(gone.requests(), seen);
+    let metrics = proxy.metrics().await;
+    let reason = [("upstream", "app"), ("reason", "consecutive_gateway")];
+    assert_eq!(metrics.sum("portcullis_upstream_ejections_total", &reason), 1.0);
+    let responses = [("upstream", "app"), ("code", "5xx")];
+    assert_eq!(metrics.sum("portcullis_upstream_responses_total", &responses), 0.0);
+}
+
+#[tokio::test]
+async fn the_grpc_health_protocol_is_asked_over_h2c() {
+    let healthy = Arc::new(AtomicUsize::new(1));
+    let status = Arc::clone(&healthy);
+    let app = Server::http2(move |request| {
+        let status = status.load(Ordering::SeqCst) as u8;
+        async move {
+            let health = request.uri().path() == "/grpc.health.v1.Health/Check";
+            let body = if health { vec![0, 0, 0, 0, 2, 8, status] } else { Vec::new() };
+            let mut answer = answer(200, body);
+            let headers = answer.headers_mut();
+            headers.insert("content-type", "application/grpc".parse().expect("a value"));
+            headers.insert("grpc-status", "0".parse().expect("a value"));
+            answer
+        }
+    })
+    .await;
+    let config = turns(
+        r#""@a@""#,
+        "protocol: h2c, health: { type: grpc, service: shop.Cart, interval: 20ms, unhealthy_interval: 20ms }",
+    );
+    let proxy = Proxy::start(&config, &[("a", &app.address())]).await;
+    let count = |metrics: &Metrics, result| {
+        let labels = [("upstream", "app"), ("result", result)];
+        metrics.sum("portcullis_health_checks_total", &labels)
+    };
+    proxy.metrics_until("it serves", |metrics| count(metrics, "success") > 2.0).await;
+    assert_eq!(up(&proxy.metrics().await), 1.0);
+    healthy.store(2, Ordering::SeqCst);
+    proxy.metrics_until("it does not serve", |metrics| up(metrics) == 0.0).await;
+    assert!(count(&proxy.metrics().await, "not_serving") >= 3.0);
+    healthy.store(1, Ordering::SeqCst);
+    proxy.metrics_until("it serves again", |metrics| up(metrics) == 1.0).await;
+}
+
+#[tokio::test]
 async fn clients_who_send_slowly_get_no_endpoint_ejected() {
     for limits in ["timeout: 50ms", "timeouts: { idle: 50ms }"] {
         let (a, b) = (App::new(200).await, App::new(200).await);

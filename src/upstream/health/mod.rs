@@ -37,7 +37,7 @@ use crate::util::moment::Moment;
 use crate::util::random::Random;
 use task::{Lanes, Task, UpstreamSlot};
 
-/// How far apart the first checks of many endpoints are.
+/// How far apart the first checks of many endpoints are, in the mean.
 const SPREAD: Duration = Duration::from_millis(1);
 
 /// All health checks of a process.
@@ -98,8 +98,7 @@ impl HealthChecks {
         self.running.retain(|id, _| wanted.contains(id));
         let many = u32::try_from(new.len()).unwrap_or(u32::MAX);
         for (terms, upstream, endpoint) in new {
-            let spread = terms.spec.interval.min(SPREAD.saturating_mul(many));
-            let delay = spread.mul_f64(self.random.unit());
+            let delay = first_delay(terms.spec.interval, many, &mut self.random);
             self.start(terms, &upstream, &endpoint, delay);
         }
     }
@@ -141,6 +140,13 @@ impl Terms {
         let tls = upstream.transport.tls.as_ref().map(|tls| tls.key);
         Self { spec: spec.clone(), protocol: upstream.transport.protocol, tls }
     }
+}
+
+/// The time to the first check of one of so `many` new endpoints: any time of the interval where
+/// they are very many, at once where there is one.
+fn first_delay(interval: Duration, many: u32, random: &mut Random) -> Duration {
+    let spread = SPREAD.saturating_mul(many.saturating_sub(1));
+    interval.min(spread).mul_f64(random.unit())
 }
 
 /// Lets new endpoints of a group under checks pass one first, if others of it did. `before` are

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use super::servers::{Script, Scripted, answer};
 use super::*;
-use crate::upstream::health::HealthChecks;
+use crate::upstream::health::{HealthChecks, first_delay};
+use crate::util::random::Random;
 
 struct World {
     metrics: Metrics,
@@ -219,6 +220,21 @@ async fn without_checks_in_the_configuration_what_they_said_is_forgotten() {
     world.until("both are trusted", || available(&live) == [true, true]).await;
     assert!(endpoint(&live, 1).last_check().is_none());
     assert!(world.checks.is_empty());
+}
+
+#[test]
+fn first_checks_are_spread_over_the_interval_where_there_are_many() {
+    let mut random = Random::new(3);
+    let interval = Duration::from_secs(5);
+    let mut tenths = [0; 10];
+    for _ in 0..5_000 {
+        let delay = first_delay(interval, 5_000, &mut random);
+        tenths[(10.0 * delay.as_secs_f64() / interval.as_secs_f64()) as usize] += 1;
+    }
+    assert!(tenths.iter().all(|count| (400..600).contains(count)), "{tenths:?}");
+    assert_eq!(first_delay(interval, 1, &mut random), Duration::ZERO);
+    assert!(first_delay(interval, 11, &mut random) <= Duration::from_millis(10));
+    assert!(first_delay(Duration::from_millis(1), 5_000, &mut random) <= Duration::from_millis(1));
 }
 
 #[tokio::test]
