@@ -2,10 +2,11 @@
 //!
 //! After Envoy's outlier detection, with three differences. The cap is a share of the endpoints
 //! rounded up, so that it means something in small sets; the last available endpoint always stays,
-//! and so does one whose ejection would set off panic and with it bring back all others. Failures of this proxy's own making (connect failures, timeouts, resets) are counted
-//! apart as well as among the 5xx. And an endpoint is an outlier by success rate only where its
-//! rate is also five points below the mean: in groups that hardly fail the standard deviation
-//! alone finds an outlier in every noise.
+//! and so does one whose ejection would set off panic and with it bring back all others. Failures
+//! of this proxy's own making (connect failures, timeouts, resets) are counted apart as well as
+//! among the 5xx. And an endpoint is an outlier by success rate only where its rate is also five
+//! points below the mean: in groups that hardly fail the standard deviation alone finds an outlier
+//! in every noise.
 //!
 //! Workers count outcomes in atomics ([`Detector::observe`]) and raise a suspicion when a row of
 //! failures gets too long; the control side, woken at once, decides ([`Detector::upkeep`]). With
