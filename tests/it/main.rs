@@ -29,3 +29,4 @@ mod tidy;
 mod tls;
 mod upgrade;
 mod upstream_tls;
+mod views;
