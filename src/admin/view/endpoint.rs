@@ -31,8 +31,8 @@ pub struct EndpointView {
     /// not picked at all, 0 where it only stands in for others.
     pub share: Option<f64>,
     /// What a request to it costs by the algorithm; the cheapest is picked. In milliseconds for
-    /// `peak_ewma`, in requests for `least_request`; `None` where the algorithm goes by
-    /// something else.
+    /// `peak_ewma`, in requests for `least_request`, as utilisation for `least_utilization`;
+    /// `None` where the algorithm goes by something else or nothing is known.
     pub cost: Option<f64>,
     /// Its priority level, 0 first.
     pub priority: u32,
@@ -42,6 +42,10 @@ pub struct EndpointView {
     pub draining: bool,
     /// How long it has taken to answer lately, with an eye to peaks; milliseconds.
     pub latency_ms: Option<f64>,
+    /// How busy it says it is, of 1, smoothed; `None` where it reports nothing (ORCA).
+    pub utilization: Option<f64>,
+    /// How long ago it said so last, milliseconds.
+    pub reported_ago_ms: Option<u64>,
     /// Requests on their way to it.
     pub in_flight: u32,
     /// Open connections to it.
@@ -143,6 +147,7 @@ impl EndpointView {
         let Member { endpoint, weight, priority, zone, draining } = member;
         let ejection = endpoint.ejection().map(|ejection| EjectionView::new(&ejection, now));
         let check = endpoint.last_check().map(|check| CheckView::new(&check, now));
+        let reported = endpoint.load.reported();
         let state = state(endpoint, *draining);
         Self {
             address: endpoint.address.to_string(),
@@ -159,6 +164,8 @@ impl EndpointView {
             priority: *priority,
             zone: zone.as_ref().map(ToString::to_string),
             draining: *draining,
+            utilization: reported.map(|reported| reported.load.utilization),
+            reported_ago_ms: reported.map(|reported| milliseconds(now.since(reported.at))),
             in_flight: endpoint.in_flight(),
             connections: endpoint.metrics.connections(),
             retired: endpoint.is_retired(),

@@ -92,7 +92,7 @@ fn endpoints(set: &EndpointSet, now: Moment) -> Vec<EndpointView> {
             let weight = f64::from(*weight);
             view.effective_weight = Some(weight);
             view.share = Some(group.share * weight / sum.max(f64::MIN_POSITIVE));
-            view.cost = costs.get(index).copied();
+            view.cost = costs.get(index).copied().filter(|cost| cost.is_finite());
             if view.draining && view.state == EndpointState::Draining {
                 view.why = Some("it serves because no other can".to_owned());
             }
