@@ -86,12 +86,15 @@ impl EndpointSet {
                 let slow = slow_start::weights(&policy.slow_start, &members, around.now);
                 refresh = refresh.into_iter().chain(slow.refresh).min();
                 let balancer = Balancer::new(&policy.algorithm, &members, &slow.weights, around);
+                let algorithm = &policy.algorithm;
+                let weights = Balancer::computed(algorithm, &members, &slow.weights, around.now)
+                    .unwrap_or_else(|| slow.unscaled());
                 sum += level.share * part;
                 // Saturates at the greatest number.
                 let up_to = (sum * all) as u64;
                 groups.push(Group {
                     members: members.into(),
-                    weights: slow.unscaled(),
+                    weights,
                     share: level.share * part,
                     panic: level.panic,
                     balancer,

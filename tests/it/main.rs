@@ -32,3 +32,4 @@ mod tidy;
 mod tls;
 mod upgrade;
 mod upstream_tls;
+mod views;

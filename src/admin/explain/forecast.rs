@@ -105,6 +105,14 @@ fn cost(algorithm: &Balance, group: &Group, now: Moment) -> (bool, String) {
         Balance::RoundRobin => {
             return (false, format!("one of {count} in turn, by weight; each worker has its own"));
         }
+        Balance::WeightedByLoad(_) => {
+            return (false, format!("one of {count} in turn, by the load they report"));
+        }
+        Balance::Prequal(_) => {
+            let why = "the best of its probes: cold ones by latency, else the fewest in flight";
+            return (false, why.to_owned());
+        }
+        Balance::LeastUtilization(_) => "reported utilisation",
         Balance::PeakEwma(_) => "latency times requests in flight",
         _ => "number of requests in flight",
     };
@@ -114,8 +122,14 @@ fn cost(algorithm: &Balance, group: &Group, now: Moment) -> (bool, String) {
     if compared < count {
         return (false, format!("the lowest {quantity} of {compared} drawn from {count}"));
     }
+    if costs.iter().any(|cost| cost.is_infinite()) {
+        return (
+            false,
+            format!("the less busy of 2 drawn from {count}; not all report their load"),
+        );
+    }
     let idle = group.members.iter().filter(|member| member.endpoint.in_flight() == 0).count();
-    if !matches!(algorithm, Balance::PeakEwma(_)) && idle > 1 {
+    if matches!(algorithm, Balance::LeastRequest(_) | Balance::Hash(_)) && idle > 1 {
         return (false, format!("one of {idle} without a request in flight, at random by weight"));
     }
     let least = costs.iter().copied().fold(f64::INFINITY, f64::min);

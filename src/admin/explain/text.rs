@@ -126,6 +126,7 @@ fn facts(endpoint: &EndpointView, algorithm: &str) -> String {
     facts.extend(endpoint.zone.iter().map(|zone| format!("zone {zone}")));
     facts.push(format!("in flight {}", endpoint.in_flight));
     facts.extend(endpoint.latency_ms.map(|time| format!("latency {}", milliseconds(time))));
+    facts.extend(endpoint.utilization.map(|busy| format!("busy {:.0}%", busy * 100.0)));
     facts.extend(endpoint.cost.map(|cost| match algorithm {
         "peak_ewma" => format!("cost {}", milliseconds(cost)),
         _ => format!("cost {cost:.2}"),

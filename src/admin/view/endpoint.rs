@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::ir::Span;
-use crate::upstream::{Ejection, Endpoint, Member};
+use crate::upstream::{Ejection, Endpoint, LastCheck, Member};
 use crate::util::moment::Moment;
 
 /// An endpoint.
@@ -21,6 +21,8 @@ pub struct EndpointView {
     pub why: Option<String>,
     /// Its ejection, where it is ejected.
     pub ejection: Option<EjectionView>,
+    /// Its last health check, where it is checked.
+    pub check: Option<CheckView>,
     /// Its share relative to the others, as configured.
     pub weight: u32,
     /// Its weight of this moment, slow start included; `None` where it is not picked at all.
@@ -29,8 +31,8 @@ pub struct EndpointView {
     /// not picked at all, 0 where it only stands in for others.
     pub share: Option<f64>,
     /// What a request to it costs by the algorithm; the cheapest is picked. In milliseconds for
-    /// `peak_ewma`, in requests for `least_request`; `None` where the algorithm goes by
-    /// something else.
+    /// `peak_ewma`, in requests for `least_request`, as utilisation for `least_utilization`;
+    /// `None` where the algorithm goes by something else or nothing is known.
     pub cost: Option<f64>,
     /// Its priority level, 0 first.
     pub priority: u32,
@@ -40,6 +42,10 @@ pub struct EndpointView {
     pub draining: bool,
     /// How long it has taken to answer lately, with an eye to peaks; milliseconds.
     pub latency_ms: Option<f64>,
+    /// How busy it says it is, of 1, smoothed; `None` where it reports nothing (ORCA).
+    pub utilization: Option<f64>,
+    /// How long ago it said so last, milliseconds.
+    pub reported_ago_ms: Option<u64>,
     /// Requests on their way to it.
     pub in_flight: u32,
     /// Open connections to it.
@@ -95,6 +101,33 @@ pub struct EjectionView {
     pub left_ms: u64,
 }
 
+/// A health check that is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckView {
+    /// How it ended: `success`, or what failed.
+    pub result: String,
+    /// The same in words.
+    pub text: String,
+    /// How many checks in a row passed, or failed, with this one.
+    pub row: u32,
+    /// How long it took, milliseconds.
+    pub took_ms: f64,
+    /// How long ago that was, milliseconds.
+    pub ago_ms: u64,
+}
+
+impl CheckView {
+    fn new(check: &LastCheck, now: Moment) -> Self {
+        Self {
+            result: check.result.as_str().to_owned(),
+            text: check.text.to_string(),
+            row: check.row,
+            took_ms: check.took.as_secs_f64() * 1000.0,
+            ago_ms: milliseconds(now.since(check.at)),
+        }
+    }
+}
+
 impl EndpointView {
     /// What keeps it from getting requests, in a line.
     pub fn trouble(&self) -> String {
@@ -113,13 +146,16 @@ impl EndpointView {
     pub(super) fn new(member: &Member, now: Moment) -> Self {
         let Member { endpoint, weight, priority, zone, draining } = member;
         let ejection = endpoint.ejection().map(|ejection| EjectionView::new(&ejection, now));
+        let check = endpoint.last_check().map(|check| CheckView::new(&check, now));
+        let reported = endpoint.load.reported();
         let state = state(endpoint, *draining);
         Self {
             address: endpoint.address.to_string(),
             host: endpoint.host.as_ref().map(ToString::to_string),
             state,
-            why: why(state, ejection.as_ref()),
+            why: why(state, ejection.as_ref(), check.as_ref()),
             ejection,
+            check,
             weight: *weight,
             effective_weight: None,
             share: None,
@@ -128,6 +164,8 @@ impl EndpointView {
             priority: *priority,
             zone: zone.as_ref().map(ToString::to_string),
             draining: *draining,
+            utilization: reported.map(|reported| reported.load.utilization),
+            reported_ago_ms: reported.map(|reported| milliseconds(now.since(reported.at))),
             in_flight: endpoint.in_flight(),
             connections: endpoint.metrics.connections(),
             retired: endpoint.is_retired(),
@@ -150,13 +188,20 @@ fn state(endpoint: &Endpoint, draining: bool) -> EndpointState {
     }
 }
 
-fn why(state: EndpointState, ejection: Option<&EjectionView>) -> Option<String> {
+fn why(
+    state: EndpointState,
+    ejection: Option<&EjectionView>,
+    check: Option<&CheckView>,
+) -> Option<String> {
     match state {
         EndpointState::Available => None,
         EndpointState::Checking => Some("its first health check has not passed yet".to_owned()),
         EndpointState::Draining => Some("new requests go to others".to_owned()),
         EndpointState::Ejected => ejection.map(|ejection| ejection.reason.clone()),
-        EndpointState::Unhealthy => Some("its health checks fail".to_owned()),
+        EndpointState::Unhealthy => Some(match check {
+            Some(check) => format!("{}, {} in a row", check.text, check.row),
+            None => "its health checks fail".to_owned(),
+        }),
     }
 }
 
@@ -169,7 +214,11 @@ impl EjectionView {
             reason: ejection.reason.to_string(),
             times: ejection.times,
             until,
-            left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            left_ms: milliseconds(left),
         }
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,7 +13,7 @@ mod status;
 mod upstream;
 
 pub use certificate::{CertificateView, certificates};
-pub use endpoint::{EjectionView, EndpointState, EndpointView};
+pub use endpoint::{CheckView, EjectionView, EndpointState, EndpointView};
 pub use limits::{LimitsView, Occupancy};
 pub use problem::{Place, ProblemView};
 pub use route::{ActionView, Condition, RouteView, ShareView, path, route, routes};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointView, LimitsView, policy, word};
+use super::{EndpointState, EndpointView, LimitsView, policy, word};
 use crate::snapshot::Snapshot;
 use crate::upstream::{EndpointSet, Upstream};
 use crate::util::moment::Moment;
@@ -92,7 +92,10 @@ fn endpoints(set: &EndpointSet, now: Moment) -> Vec<EndpointView> {
             let weight = f64::from(*weight);
             view.effective_weight = Some(weight);
             view.share = Some(group.share * weight / sum.max(f64::MIN_POSITIVE));
-            view.cost = costs.get(index).copied();
+            view.cost = costs.get(index).copied().filter(|cost| cost.is_finite());
+            if view.draining && view.state == EndpointState::Draining {
+                view.why = Some("it serves because no other can".to_owned());
+            }
         }
     }
     endpoints

@@ -87,7 +87,8 @@ fn table(endpoints: &[EndpointView], algorithm: &str) -> Table {
     let costs = endpoints.iter().any(|endpoint| endpoint.cost.is_some());
     let mut headings =
         vec!["ENDPOINT", "STATE", "WEIGHT", "SHARE", "IN FLIGHT", "CONNS", "LATENCY"];
-    let optional = [(costs, "COST"), (prioritized, "PRIO"), (zoned, "ZONE")];
+    let busy = endpoints.iter().any(|endpoint| endpoint.utilization.is_some());
+    let optional = [(busy, "BUSY"), (costs, "COST"), (prioritized, "PRIO"), (zoned, "ZONE")];
     headings.extend(optional.iter().filter(|(shown, _)| *shown).map(|(_, heading)| *heading));
     let mut table = Table::new(&headings);
     for endpoint in endpoints {
@@ -104,6 +105,10 @@ fn table(endpoints: &[EndpointView], algorithm: &str) -> Table {
             "peak_ewma" => milliseconds(cost),
             _ => format!("{cost:.2}"),
         });
+        let utilization = endpoint.utilization;
+        let utilization =
+            utilization.map_or("-".to_owned(), |busy| format!("{:.0}%", busy * 100.0));
+        row.extend(busy.then_some(utilization));
         row.extend(costs.then_some(cost));
         row.extend(prioritized.then(|| endpoint.priority.to_string()));
         row.extend(zoned.then(|| endpoint.zone.clone().unwrap_or_else(|| "-".to_owned())));

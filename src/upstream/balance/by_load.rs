@@ -49,6 +49,11 @@ pub fn weights(
     scaled.collect()
 }
 
+/// Such weights as multiples of the mean.
+pub fn relative(weights: &[u32]) -> Box<[f32]> {
+    weights.iter().map(|weight| (f64::from(*weight) / MEAN) as f32).collect()
+}
+
 fn known(policy: &WeightedByLoad, member: &Member, now: Moment) -> Option<f64> {
     let endpoint = &member.endpoint;
     let known = endpoint.reported_weight.get(policy, endpoint.availability.since(), now);

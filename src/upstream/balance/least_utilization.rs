@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::choices::Choices;
 use super::{Member, Pick, reciprocals};
 use crate::ir::OrcaPolicy;
+use crate::util::moment::Moment;
 
 /// Least utilisation over one group of endpoints.
 #[derive(Debug)]
@@ -44,6 +45,20 @@ impl LeastUtilization {
     pub fn new(policy: &OrcaPolicy, weights: &[u32]) -> Self {
         let choices = Choices::new(weights, 2, 2);
         Self { choices, reciprocals: reciprocals(weights), interval: policy.interval }
+    }
+
+    /// How many members a pick compares.
+    pub fn compared(&self) -> usize {
+        self.choices.count()
+    }
+
+    /// How busy all members must be by now; infinitely where they report nothing.
+    pub fn costs(&self, members: &[Member], now: Moment) -> Vec<f64> {
+        let estimate = |member: &Member| {
+            let endpoint = &member.endpoint;
+            endpoint.load.estimate(endpoint.in_flight(), self.interval, now)
+        };
+        members.iter().map(|member| estimate(member).unwrap_or(f64::INFINITY)).collect()
     }
 
     /// The less busy member of two that were not tried.

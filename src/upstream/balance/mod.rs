@@ -116,17 +116,36 @@ impl Balancer {
     pub fn compared(&self) -> Option<usize> {
         match self {
             Self::LeastRequest(balancer) => Some(balancer.compared()),
+            Self::LeastUtilization(balancer) => Some(balancer.compared()),
             Self::PeakEwma(balancer) => Some(balancer.compared()),
+            Self::Hash(..) | Self::Prequal(_) | Self::Random(_) | Self::RoundRobin(_) => None,
+        }
+    }
+
+    /// The weights that `balance` computes itself, 1 being the mean: for status pages. `None`
+    /// where it goes by those it is given.
+    pub fn computed(
+        balance: &Balance,
+        members: &[Member],
+        weights: &[u32],
+        now: Moment,
+    ) -> Option<Box<[f32]>> {
+        match balance {
+            Balance::WeightedByLoad(policy) => {
+                Some(by_load::relative(&by_load::weights(policy, members, weights, now)))
+            }
             _ => None,
         }
     }
 
-    /// What each of `members` costs now, for algorithms that go by a cost: for status pages.
+    /// What each of `members` costs now, for algorithms that go by a cost: for status pages. What
+    /// is not known costs infinitely much.
     pub fn costs(&self, members: &[Member], now: Moment) -> Option<Vec<f64>> {
         match self {
             Self::LeastRequest(balancer) => Some(balancer.costs(members)),
+            Self::LeastUtilization(balancer) => Some(balancer.costs(members, now)),
             Self::PeakEwma(balancer) => Some(balancer.costs(members, now)),
-            _ => None,
+            Self::Hash(..) | Self::Prequal(_) | Self::Random(_) | Self::RoundRobin(_) => None,
         }
     }
 

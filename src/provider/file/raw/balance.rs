@@ -171,7 +171,7 @@ pub(in crate::provider::file) struct Prequal {
     pub hot: Field<Text<Share>>,
     /// The age at which a probe is worthless. Default: `1s`.
     pub max_age: Field<Text<Period>>,
-    /// The most probes kept. Default: 16.
+    /// The most probes kept, 2 to 64. Default: 16.
     pub pool: Field<u32>,
     /// A path that answers GET with a report of load as JSON (`rif`, `latency_ms`), for endpoints
     /// shared by many proxies. Default: what this proxy sees itself.

@@ -182,8 +182,8 @@ fn prequal(context: &mut Context<'_>, raw: &raw::Prequal) -> Balance {
     let mut policy = PrequalPolicy::default();
     share(context, "hot", &raw.hot, &mut policy.hot);
     period(context, "max_age", &raw.max_age, &mut policy.max_age);
-    count(context, "pool", &raw.pool, 2..=1024, &mut policy.pool);
-    factor(context, "probes", &raw.probes, 1..=100_000, &mut policy.probes);
+    count(context, "pool", &raw.pool, 2..=64, &mut policy.pool);
+    factor(context, "probes", &raw.probes, 1..=16_000, &mut policy.probes);
     policy.probe_path = raw.probe_path.given().and_then(|at| target(context, "probe_path", at));
     Balance::Prequal(policy)
 }
