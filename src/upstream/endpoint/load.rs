@@ -20,7 +20,7 @@ pub struct Load {
     utilization: SharedFloat,
     qps: SharedFloat,
     eps: SharedFloat,
-    /// Requests in flight from this process as attempts find them, smoothed.
+    /// Requests in flight from this process as attempts that were answered found them, smoothed.
     usual: SharedFloat,
     usual_at: AtomicU64,
     /// The share of recent attempts that failed.
@@ -64,18 +64,12 @@ impl Load {
         self.eps.set(report.eps);
     }
 
-    /// Takes in how an attempt went.
+    /// Takes in how an attempt went. What is in flight to an endpoint that does not answer is not
+    /// what it usually has.
     pub fn observe(&self, observation: Observation, interval: Duration, now: Moment) {
-        let before = Moment(self.usual_at.swap(now.0.max(1), Ordering::Relaxed));
-        let found = f64::from(observation.in_flight);
-        let usual = match before {
-            Moment(0) => found,
-            before => {
-                let age = now.since(before).as_secs_f64();
-                blend(self.usual.get(), found, age, interval.as_secs_f64() / 10.0)
-            }
-        };
-        self.usual.set(usual);
+        if let Verdict::Responded(_) = observation.verdict {
+            self.note_usual(f64::from(observation.in_flight), interval, now);
+        }
         if observation.verdict == Verdict::Abandoned {
             return;
         }
@@ -85,6 +79,18 @@ impl Load {
             self.failing.set(failing + (f64::from(u8::from(failed)) - failing) * SHARE);
             self.failed_at.store(now.0, Ordering::Relaxed);
         }
+    }
+
+    fn note_usual(&self, found: f64, interval: Duration, now: Moment) {
+        let before = Moment(self.usual_at.swap(now.0.max(1), Ordering::Relaxed));
+        let usual = match before {
+            Moment(0) => found,
+            before => {
+                let age = now.since(before).as_secs_f64();
+                blend(self.usual.get(), found, age, interval.as_secs_f64() / 10.0)
+            }
+        };
+        self.usual.set(usual);
     }
 
     /// How busy it is by now, with `in_flight` requests from this process on their way; `None`
