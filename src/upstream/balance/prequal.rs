@@ -17,6 +17,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::chance::REDRAWS;
 use super::{LeastRequest, Member, Pick, Shares};
 use crate::ir::{self, PrequalPolicy};
 use crate::util::moment::Moment;
@@ -82,10 +83,7 @@ impl Prequal {
     pub fn pick(&self, members: &[Member], pick: &mut Pick<'_>) -> Option<usize> {
         let pool = self.pools.get(pick.worker.0 % self.pools.len().max(1))?;
         pool.expire(self.max_age, pick.now);
-        for _ in 0..rounded(self.probes, &mut pick.random) {
-            let index = self.shares.draw(&mut pick.random);
-            self.probe(pool, index, members, pick);
-        }
+        self.probe_some(pool, members, pick);
         let suits = |index: usize| members.get(index).is_some_and(|member| !pick.has_tried(member));
         let best = if pool.len() < 2 { None } else { pool.best(suits) };
         let picked = match best {
@@ -99,6 +97,25 @@ impl Prequal {
             pool.remove_one();
         }
         picked
+    }
+
+    /// Probes as many distinct endpoints as this request's turn brings.
+    fn probe_some(&self, pool: &Pool, members: &[Member], pick: &mut Pick<'_>) {
+        let count = rounded(self.probes, &mut pick.random) as usize;
+        if count >= members.len() {
+            (0..members.len()).for_each(|index| self.probe(pool, index, members, pick));
+            return;
+        }
+        let mut probed = [usize::MAX; MOST_PROBES];
+        for place in 0..count.min(MOST_PROBES) {
+            let next = (0..REDRAWS).find_map(|_| {
+                let index = self.shares.draw(&mut pick.random);
+                probed.iter().take(place).all(|before| *before != index).then_some(index)
+            });
+            let (Some(index), Some(slot)) = (next, probed.get_mut(place)) else { return };
+            *slot = index;
+            self.probe(pool, index, members, pick);
+        }
     }
 
     fn probe(&self, pool: &Pool, index: usize, members: &[Member], pick: &mut Pick<'_>) {
@@ -337,3 +354,6 @@ fn quantile(numbers: &[Number; REMEMBERED], known: usize, quantile: f64) -> u32 
     let (_, number, _) = known.select_nth_unstable(place);
     *number
 }
+
+#[cfg(test)]
+mod tests;

@@ -190,3 +190,108 @@ fn age(word: u64, now: Moment) -> u64 {
 fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Reason;
+    use proptest::prelude::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const AGE: Duration = Duration::from_secs(1);
+
+    fn at(seconds: u64) -> Moment {
+        Moment(seconds * 1_000_000_000)
+    }
+
+    fn saw(samples: &Samples, in_flight: u32, latency: Duration, verdict: Verdict, now: Moment) {
+        samples.observe(Observation { in_flight, latency, verdict }, now);
+    }
+
+    const OK: Verdict = Verdict::Responded(200);
+
+    #[test]
+    fn the_latency_to_expect_is_the_median_under_about_this_load() {
+        let samples = Samples::default();
+        assert_eq!(samples.probe(0, AGE, at(1)).latency, 0, "nothing is known");
+        for took in [10, 90, 11, 12, 13] {
+            saw(&samples, 4, MS * took, OK, at(1));
+            saw(&samples, 40, MS * took * 10, OK, at(1));
+        }
+        assert_eq!(samples.probe(6, AGE, at(1)).latency, 12_000);
+        assert_eq!(samples.probe(50, AGE, at(1)).latency, 120_000);
+    }
+
+    #[test]
+    fn under_a_load_never_seen_time_is_taken_as_shared() {
+        let samples = Samples::default();
+        saw(&samples, 1, MS * 10, OK, at(1));
+        assert_eq!(samples.probe(99, AGE, at(1)).latency, 500_000);
+        assert_eq!(samples.probe(0, AGE, at(1)).latency, 5_000);
+    }
+
+    #[test]
+    fn old_attempts_tell_nothing() {
+        let samples = Samples::default();
+        saw(&samples, 0, MS * 10, OK, at(1));
+        assert_eq!(samples.probe(0, AGE, at(10)).latency, 10_000);
+        assert_eq!(samples.probe(0, AGE, at(12)).latency, 0);
+        saw(&samples, 0, MS * 10, OK, at(20));
+        samples.forget_before(at(21));
+        assert_eq!(samples.probe(0, AGE, at(21)).latency, 0);
+    }
+
+    #[test]
+    fn failing_fast_is_failing_and_not_fast() {
+        for verdict in [Verdict::Responded(503), Verdict::Failed(Reason::ConnectFailed)] {
+            let samples = Samples::default();
+            saw(&samples, 0, MS, verdict, at(1));
+            let probe = samples.probe(0, AGE, at(1));
+            assert!(probe.failing && probe.latency == 5_000_000, "{probe:?}");
+            (0..4).for_each(|_| saw(&samples, 0, MS, OK, at(2)));
+            assert!(!samples.probe(0, AGE, at(2)).failing);
+        }
+    }
+
+    #[test]
+    fn what_was_given_up_says_that_it_takes_longer_and_nothing_else() {
+        let samples = Samples::default();
+        saw(&samples, 0, MS * 10, OK, at(1));
+        saw(&samples, 0, MS, Verdict::Abandoned, at(1));
+        assert_eq!(samples.probe(0, AGE, at(1)).latency, 10_000);
+        (0..2).for_each(|_| saw(&samples, 0, MS * 1000, Verdict::Abandoned, at(1)));
+        assert_eq!(samples.probe(0, AGE, at(1)).latency, 1_000_000);
+    }
+
+    #[test]
+    fn an_endpoints_own_word_counts_with_what_was_sent_since_until_it_is_old() {
+        let samples = Samples::default();
+        saw(&samples, 0, MS * 10, OK, at(1));
+        let told = Probe { in_flight: 30, latency: 77_000, failing: false };
+        samples.tell(told, 2, at(1));
+        let probe = samples.probe(5, AGE * 2, at(2));
+        assert_eq!((probe.in_flight, probe.latency), (33, 77_000));
+        let probe = samples.probe(5, AGE * 2, at(4));
+        assert_eq!(probe.in_flight, 5, "what this process sees itself");
+    }
+
+    proptest! {
+        #[test]
+        fn a_sample_is_read_as_it_was_written(
+            in_flight in 0u32..=MAX_IN_FLIGHT,
+            micros in 1u32..=MAX_MICROS,
+            written: u64,
+            age in 0u64..20_000_000_000,
+        ) {
+            let word = Sample { in_flight, micros }.pack(Moment(written));
+            let read = Sample::unpack(word, FRESH, Moment(written.saturating_add(age)));
+            // To about 17 ms.
+            if age < 9_980_000_000 {
+                let read = read.expect("fresh");
+                prop_assert_eq!((read.in_flight, read.micros), (in_flight, micros));
+            } else if age > 10_020_000_000 && written < u64::MAX - age {
+                prop_assert!(read.is_none());
+            }
+        }
+    }
+}
