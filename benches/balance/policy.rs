@@ -1,8 +1,11 @@
 //! The policies that are compared.
 
+use std::time::Duration;
+
 use portcullis::ir::{
-    Balance, BalancePolicy, HashInput, HashPolicy, HashTable, LeastRequest, Origin, Outlier,
-    PeakEwma, Permille, PoolOptions, PrequalPolicy, Upstream, UpstreamLimits, UpstreamProtocol,
+    Balance, BalancePolicy, HashInput, HashPolicy, HashTable, LeastRequest, OrcaPolicy, Origin,
+    Outlier, PeakEwma, Permille, PoolOptions, PrequalPolicy, Upstream, UpstreamLimits,
+    UpstreamProtocol, WeightedByLoad,
 };
 
 /// A policy and the name it has in the table.
@@ -19,11 +22,20 @@ pub fn all() -> Vec<Policy> {
         let on = vec![HashInput::ClientIp];
         Balance::Hash(HashPolicy { on, table: HashTable::default(), bounded_load })
     };
+    // Known before anything happens.
+    let by_load = WeightedByLoad { blackout: Duration::from_secs(2), ..WeightedByLoad::default() };
     let ejecting = Some(Outlier::default());
     vec![
         policy("default", Balance::default(), ejecting.clone()),
         policy("peak_ewma", Balance::PeakEwma(PeakEwma::default()), None),
         policy("prequal", Balance::Prequal(PrequalPolicy::default()), None),
+        policy(
+            "prequal 600",
+            Balance::Prequal(PrequalPolicy { hot: Permille(600), ..PrequalPolicy::default() }),
+            None,
+        ),
+        policy("least_utilization", Balance::LeastUtilization(OrcaPolicy::default()), None),
+        policy("weighted_by_load", Balance::WeightedByLoad(by_load), None),
         policy("least_request", Balance::LeastRequest(LeastRequest::default()), None),
         policy("round_robin", Balance::RoundRobin, None),
         policy("round_robin + outlier", Balance::RoundRobin, ejecting),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use portcullis::util::moment::Moment;
 use portcullis::util::random::Random;
 
 /// What a server does with requests.
@@ -32,6 +33,40 @@ pub struct Server {
     pub queue: VecDeque<u64>,
     /// Slots in use.
     pub busy: usize,
+    /// What it says of its load.
+    pub meter: Meter,
+}
+
+/// A server's own view of its load, averaged over about a second.
+#[derive(Default)]
+pub struct Meter {
+    at: Moment,
+    utilization: f64,
+    qps: f64,
+    eps: f64,
+}
+
+impl Meter {
+    /// The time up to `now` has passed with this share of the server in use.
+    pub fn pass(&mut self, used: f64, now: Moment) {
+        let kept = (-now.since(self.at).as_secs_f64()).exp();
+        self.at = now;
+        self.utilization = self.utilization * kept + used * (1.0 - kept);
+        self.qps *= kept;
+        self.eps *= kept;
+    }
+
+    /// Another request is answered.
+    pub fn answer(&mut self, failed: bool) {
+        self.qps += 1.0;
+        self.eps += f64::from(u8::from(failed));
+    }
+
+    /// The report that goes with an answer.
+    pub fn report(&self) -> String {
+        let Self { utilization, qps, eps, .. } = self;
+        format!("TEXT cpu_utilization={utilization:.4},rps_fractional={qps:.3},eps={eps:.3}")
+    }
 }
 
 impl Server {
@@ -44,7 +79,14 @@ impl Server {
             slots,
             queue: VecDeque::new(),
             busy: 0,
+            meter: Meter::default(),
         }
+    }
+
+    /// Takes or frees slots at `now`.
+    pub fn occupy(&mut self, busy: usize, now: Moment) {
+        self.meter.pass(self.busy as f64 / self.slots as f64, now);
+        self.busy = busy;
     }
 
     /// How long the next request takes it: half of the mean fixed, half exponential, so that no

@@ -10,11 +10,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use portcullis::ir::{self, Name};
 use portcullis::telemetry::{Metrics, Reason, WorkerId};
 use portcullis::upstream::balance::Pick;
 use portcullis::upstream::{
-    EndpointId, Environment, InFlight, Observation, Registry, Target, Transport, Upstream, Verdict,
+    Endpoint, EndpointId, Environment, InFlight, Observation, Registry, Target, Transport,
+    Upstream, Verdict, orca,
 };
 use portcullis::util::moment::Moment;
 use portcullis::util::random::Random;
@@ -294,7 +296,7 @@ impl<'a> Sim<'a> {
             }
             Behaviour::Stuck(time) => self.schedule(time + NETWORK, Event::Answer { attempt: id }),
             Behaviour::Serve if server.busy < server.slots => {
-                server.busy += 1;
+                server.occupy(server.busy + 1, self.now);
                 let work = server.work(&mut self.random);
                 self.schedule(work, Event::Finish { attempt: id });
             }
@@ -317,7 +319,8 @@ impl<'a> Sim<'a> {
             }
             self.attempts.remove(&next);
         }
-        self.servers[server_index].busy -= 1;
+        let server = &mut self.servers[server_index];
+        server.occupy(server.busy - 1, self.now);
     }
 
     /// An answer reaches the proxy.
@@ -329,6 +332,14 @@ impl<'a> Sim<'a> {
         let observation =
             Observation { latency, verdict: attempt.verdict, in_flight: attempt.load };
         self.upstream.observe(in_flight.endpoint(), observation, self.now);
+        if let Verdict::Responded(status) = attempt.verdict {
+            let server = &mut self.servers[attempt.server];
+            server.occupy(server.busy, self.now);
+            server.meter.answer(status >= 500);
+            let report = server.meter.report();
+            let worker = self.requests.get(&attempt.request).map_or(WorkerId(0), |r| r.worker);
+            self.take_report(in_flight.endpoint(), &report, worker);
+        }
         drop(in_flight);
         let Some(request) = self.requests.get(&attempt.request) else { return };
         if request.over {
@@ -344,6 +355,15 @@ impl<'a> Sim<'a> {
                 self.attempt(attempt.request);
             }
             _ => self.end(attempt.request, false),
+        }
+    }
+
+    /// The report of load in an answer's head, where the policy reads it.
+    fn take_report(&self, endpoint: &Endpoint, report: &str, worker: WorkerId) {
+        if self.upstream.orca().is_some() {
+            let mut head = HeaderMap::new();
+            head.insert(orca::FIELD, report.try_into().expect("a report is a value"));
+            self.upstream.take_report(endpoint, &mut head, worker, self.now);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::snapshot::{Compiler, SnapshotHandle};
 use crate::telemetry::{AccessLogger, Metrics};
 use crate::tls::TlsShared;
 use crate::upstream::health::HealthChecks;
+use crate::upstream::polls::LoadPolls;
 use crate::upstream::{Environment, Registry};
 use crate::util::moment::Moment;
 use listeners::ServerListeners;
@@ -157,7 +158,8 @@ async fn serve(
     let drain = config.settings.drain.clone();
     let control = tokio::task::spawn_local(control.run(feeds, news));
     let checks = HealthChecks::new(RandomState::new().hash_one(std::process::id()));
-    tokio::task::spawn_local(upkeep(registry, checks));
+    let polls = LoadPolls::new(RandomState::new().hash_one(std::process::id()));
+    tokio::task::spawn_local(upkeep(registry, checks, polls));
 
     loop {
         match signals.next().await {
@@ -278,7 +280,7 @@ fn environment(workers: usize, zone: Option<Arc<str>>) -> Environment {
 }
 
 /// Looks after the live state of upstreams: about ten times a second, at once when one asks.
-async fn upkeep(registry: Arc<Registry>, mut checks: HealthChecks) {
+async fn upkeep(registry: Arc<Registry>, mut checks: HealthChecks, mut polls: LoadPolls) {
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -288,6 +290,7 @@ async fn upkeep(registry: Arc<Registry>, mut checks: HealthChecks) {
         }
         let now = Moment::now();
         checks.follow(&registry, now);
+        polls.follow(&registry);
         registry.upkeep(now);
     }
 }

@@ -21,6 +21,7 @@ mod load;
 mod observation;
 pub mod orca;
 pub mod outlier;
+pub mod polls;
 pub mod pool;
 mod registry;
 mod set;

@@ -59,3 +59,58 @@ fn known(policy: &WeightedByLoad, member: &Member, now: Moment) -> Option<f64> {
     let known = endpoint.reported_weight.get(policy, endpoint.availability.since(), now);
     known.filter(|weight| weight.is_finite() && *weight > 0.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::members;
+    use super::*;
+    use crate::upstream::orca::LoadReport;
+
+    fn at(seconds: u64) -> Moment {
+        Moment(seconds * 1_000_000_000)
+    }
+
+    fn reports(member: &Member, utilization: f64, qps: f64) {
+        let report = LoadReport { utilization, qps, eps: 0.0 };
+        member.endpoint.reported_weight.record(&report, &WeightedByLoad::default(), at(1));
+    }
+
+    fn computed(members: &[Member], now: &[u32]) -> Vec<u32> {
+        weights(&WeightedByLoad::default(), members, now, at(11))
+    }
+
+    #[test]
+    fn who_does_more_with_less_gets_more_and_strangers_get_the_mean() {
+        let members = members(&[1, 9, 1]);
+        reports(&members[0], 0.5, 100.0);
+        reports(&members[1], 0.5, 300.0);
+        // 200 and 600, whose mean is 400, whatever is declared.
+        let got = computed(&members, &[1, 9, 1]);
+        let mean = MEAN as u32;
+        assert_eq!(got, [mean.div_ceil(2), (1.5 * MEAN).round() as u32, mean]);
+    }
+
+    #[test]
+    fn with_fewer_than_two_weights_known_all_are_equal() {
+        let members = members(&[1, 9, 1]);
+        reports(&members[0], 0.5, 100.0);
+        let got = computed(&members, &[1, 9, 1]);
+        assert!(got.iter().all(|weight| *weight == got[0]), "{got:?}");
+    }
+
+    #[test]
+    fn slow_start_still_counts() {
+        let members = members(&[2, 2]);
+        members.iter().for_each(|member| reports(member, 0.5, 100.0));
+        assert_eq!(computed(&members, &[2000, 500]), [MEAN as u32, (MEAN / 4.0).round() as u32]);
+    }
+
+    #[test]
+    fn no_weight_is_out_of_all_proportion() {
+        let members = members(&[1; 30]);
+        members.iter().for_each(|member| reports(member, 1.0, 1.0));
+        reports(&members[0], 0.000_001, 1000.0);
+        let got = computed(&members, &[1; 30]);
+        assert_eq!((got[0], got[1]), (10 * MEAN as u32, (MEAN / 100.0).round() as u32));
+    }
+}

@@ -79,3 +79,68 @@ impl LeastUtilization {
         best.map(|best| best.index)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::members;
+    use super::*;
+    use crate::telemetry::WorkerId;
+    use crate::upstream::orca::LoadReport;
+    use crate::upstream::{EndpointId, InFlight};
+    use crate::util::moment::Moment;
+    use crate::util::random::Random;
+
+    const NOW: Moment = Moment(1_000_000_000);
+
+    fn reports(member: &Member, utilization: f64) {
+        let report = LoadReport { utilization, ..LoadReport::default() };
+        member.endpoint.load.record(&report, OrcaPolicy::default().interval, NOW);
+    }
+
+    fn counts(members: &[Member], now: Moment) -> Vec<usize> {
+        let weights = vec![1; members.len()];
+        let balancer = LeastUtilization::new(&OrcaPolicy::default(), &weights);
+        let mut counts = vec![0; members.len()];
+        for seed in 0..3000 {
+            let tried: &[EndpointId] = &[];
+            let (worker, random) = (WorkerId(0), Random::new(seed));
+            let mut pick = Pick { worker, now, tried, key: None, session: None, random };
+            counts[balancer.pick(members, &mut pick).expect("a member")] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn the_less_busy_of_two_is_picked() {
+        let members = members(&[1, 1, 1]);
+        for (member, utilization) in members.iter().zip([0.2, 0.5, 0.8]) {
+            reports(member, utilization);
+        }
+        let counts = counts(&members, NOW);
+        // Every pair but one has the least busy, and the busiest never wins.
+        assert!((1900..2100).contains(&counts[0]) && counts[2] == 0, "{counts:?}");
+    }
+
+    #[test]
+    fn what_is_in_flight_settles_between_those_about_equally_busy() {
+        let members = members(&[1, 1, 1]);
+        for (member, utilization) in members.iter().zip([0.0, 0.001, 0.9]) {
+            reports(member, utilization);
+        }
+        let _busy = InFlight::new(members[0].endpoint.clone(), NOW);
+        let counts = counts(&members, NOW);
+        assert!((1900..2100).contains(&counts[1]), "{counts:?}");
+    }
+
+    #[test]
+    fn where_a_report_is_missing_the_requests_in_flight_decide() {
+        let members = members(&[1, 1]);
+        reports(&members[0], 0.9);
+        let _busy = InFlight::new(members[1].endpoint.clone(), NOW);
+        assert_eq!(counts(&members, NOW), [3000, 0]);
+        reports(&members[1], 0.1);
+        assert_eq!(counts(&members, NOW), [0, 3000]);
+        let later = NOW.after(Duration::from_secs(31));
+        assert_eq!(counts(&members, later), [3000, 0], "reports are too old");
+    }
+}

@@ -9,12 +9,15 @@
 //! turn, so that what is kept stays a fair sample.
 //!
 //! A proxy sees all requests of its endpoints itself: a probe reads live state and costs no
-//! message, so each request's own probes count for it already. Two things are added: endpoints
-//! whose attempts fail are hot whatever their load, and probes are drawn by weight.
+//! message, so each request's own probes count for it already. Two things are added. Endpoints
+//! whose attempts fail, or take several times as long as those of others, are hot whatever their
+//! load: what was given up there is no longer in flight, and idleness would attract. And probes
+//! are drawn by weight.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::chance::REDRAWS;
 use super::{LeastRequest, Member, Pick, Shares};
 use crate::ir::{self, PrequalPolicy};
 use crate::util::moment::Moment;
@@ -80,10 +83,7 @@ impl Prequal {
     pub fn pick(&self, members: &[Member], pick: &mut Pick<'_>) -> Option<usize> {
         let pool = self.pools.get(pick.worker.0 % self.pools.len().max(1))?;
         pool.expire(self.max_age, pick.now);
-        for _ in 0..rounded(self.probes, &mut pick.random) {
-            let index = self.shares.draw(&mut pick.random);
-            self.probe(pool, index, members, pick);
-        }
+        self.probe_some(pool, members, pick);
         let suits = |index: usize| members.get(index).is_some_and(|member| !pick.has_tried(member));
         let best = if pool.len() < 2 { None } else { pool.best(suits) };
         let picked = match best {
@@ -99,21 +99,41 @@ impl Prequal {
         picked
     }
 
+    /// Probes as many distinct endpoints as this request's turn brings.
+    fn probe_some(&self, pool: &Pool, members: &[Member], pick: &mut Pick<'_>) {
+        let count = rounded(self.probes, &mut pick.random) as usize;
+        if count >= members.len() {
+            (0..members.len()).for_each(|index| self.probe(pool, index, members, pick));
+            return;
+        }
+        let mut probed = [usize::MAX; MOST_PROBES];
+        for place in 0..count.min(MOST_PROBES) {
+            let next = (0..REDRAWS).find_map(|_| {
+                let index = self.shares.draw(&mut pick.random);
+                probed.iter().take(place).all(|before| *before != index).then_some(index)
+            });
+            let (Some(index), Some(slot)) = (next, probed.get_mut(place)) else { return };
+            *slot = index;
+            self.probe(pool, index, members, pick);
+        }
+    }
+
     fn probe(&self, pool: &Pool, index: usize, members: &[Member], pick: &mut Pick<'_>) {
         let Some(member) = members.get(index) else { return };
         let endpoint = &member.endpoint;
         let Some(samples) = endpoint.samples() else { return };
         let probe = samples.probe(endpoint.in_flight(), self.max_age, pick.now);
         let uses = rounded(self.reuse.min(1e6), &mut pick.random);
+        let strange = probe.failing || probe.latency > pool.seen.strange_above.get();
         if !probe.failing {
-            pool.seen.note(probe.in_flight, self.hot);
+            pool.seen.note(probe.in_flight, probe.latency, self.hot);
         }
-        let in_flight = if probe.failing { HOTTEST } else { probe.in_flight };
+        let in_flight = if strange { HOTTEST } else { probe.in_flight };
         pool.put(index, in_flight, probe.latency, uses, pick.now);
     }
 }
 
-/// What counts as in flight to endpoints that fail.
+/// What counts as in flight to endpoints that do not work as they should.
 const HOTTEST: u32 = 1 << 30;
 
 /// The number rounded up in that share of all cases that its fraction is, else down.
@@ -277,46 +297,63 @@ impl Pool {
     }
 }
 
-/// Requests in flight as recent probes saw them.
+/// What recent probes saw, and what follows for the next ones.
 struct Seen {
     count: Number,
-    numbers: [Number; REMEMBERED],
-    /// What is above is hot.
+    in_flight: [Number; REMEMBERED],
+    latency: [Number; REMEMBERED],
+    /// More requests in flight are hot.
     hot_above: Number,
+    /// A longer latency is out of all proportion.
+    strange_above: Number,
 }
 
 const REMEMBERED: usize = 64;
-/// After how many probes the quantile is computed again.
+/// After how many probes the bounds are computed again.
 const RECOMPUTE: u32 = 16;
+/// How many times the median a latency may be.
+const PROPORTION: u32 = 8;
 
 impl Default for Seen {
     fn default() -> Self {
-        let numbers = std::array::from_fn(|_| Number::default());
-        Self { count: Number::default(), numbers, hot_above: Number::default() }
+        let none = || std::array::from_fn(|_| Number::default());
+        let strange_above = Number::default();
+        strange_above.set(u32::MAX);
+        let (count, hot_above) = (Number::default(), Number::default());
+        Self { count, in_flight: none(), latency: none(), hot_above, strange_above }
     }
 }
 
 impl Seen {
-    fn note(&self, in_flight: u32, quantile: f64) {
+    fn note(&self, in_flight: u32, latency: u32, hot: f64) {
         let count = self.count.get();
-        if let Some(number) = self.numbers.get(count as usize % REMEMBERED) {
-            number.set(in_flight);
+        let place = count as usize % REMEMBERED;
+        if let (Some(one), Some(two)) = (self.in_flight.get(place), self.latency.get(place)) {
+            one.set(in_flight);
+            two.set(latency);
         }
         self.count.set(count.checked_add(1).unwrap_or(REMEMBERED as u32));
         if count < RECOMPUTE || count.is_multiple_of(RECOMPUTE) {
-            self.recompute(quantile);
-        }
-    }
-
-    fn recompute(&self, quantile: f64) {
-        let mut numbers = [0; REMEMBERED];
-        let known = REMEMBERED.min(self.count.get() as usize);
-        let Some(numbers) = numbers.get_mut(..known) else { return };
-        numbers.iter_mut().zip(&self.numbers).for_each(|(copy, number)| *copy = number.get());
-        let place = ((known.saturating_sub(1)) as f64 * quantile).floor() as usize;
-        if place < known {
-            let (_, number, _) = numbers.select_nth_unstable(place);
-            self.hot_above.set(*number);
+            let known = REMEMBERED.min(self.count.get() as usize);
+            self.hot_above.set(quantile(&self.in_flight, known, hot));
+            let median = quantile(&self.latency, known, 0.5);
+            let strange = if median == 0 { u32::MAX } else { median.saturating_mul(PROPORTION) };
+            self.strange_above.set(strange);
         }
     }
 }
+
+fn quantile(numbers: &[Number; REMEMBERED], known: usize, quantile: f64) -> u32 {
+    let mut copy = [0; REMEMBERED];
+    copy.iter_mut().zip(numbers).for_each(|(copy, number)| *copy = number.get());
+    let Some(known) = copy.get_mut(..known) else { return 0 };
+    let place = (known.len().saturating_sub(1) as f64 * quantile).floor() as usize;
+    if place >= known.len() {
+        return 0;
+    }
+    let (_, number, _) = known.select_nth_unstable(place);
+    *number
+}
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,9 @@ fn algorithms() -> impl Strategy<Value = Balance> {
         Just(Balance::LeastRequest(sampled)),
         Just(Balance::Random),
         Just(Balance::RoundRobin),
+        Just(Balance::LeastUtilization(ir::OrcaPolicy::default())),
+        Just(Balance::Prequal(ir::PrequalPolicy::default())),
+        Just(Balance::WeightedByLoad(ir::WeightedByLoad::default())),
     ]
 }
 

@@ -20,7 +20,7 @@ pub struct Load {
     utilization: SharedFloat,
     qps: SharedFloat,
     eps: SharedFloat,
-    /// Requests in flight from this process as attempts find them, smoothed.
+    /// Requests in flight from this process as attempts that were answered found them, smoothed.
     usual: SharedFloat,
     usual_at: AtomicU64,
     /// The share of recent attempts that failed.
@@ -37,6 +37,8 @@ pub struct Reported {
     pub at: Moment,
 }
 
+/// From this utilisation on an endpoint has nothing left to give.
+const FULL: f64 = 0.9;
 /// The part of a further attempt in the share of failures.
 const SHARE: f64 = 0.25;
 /// How long a failure is held against an endpoint that gets no more attempts.
@@ -64,18 +66,13 @@ impl Load {
         self.eps.set(report.eps);
     }
 
-    /// Takes in how an attempt went.
+    /// Takes in how an attempt went. What is in flight to an endpoint that does not answer, or has
+    /// nothing left to give, is not what it usually has.
     pub fn observe(&self, observation: Observation, interval: Duration, now: Moment) {
-        let before = Moment(self.usual_at.swap(now.0.max(1), Ordering::Relaxed));
-        let found = f64::from(observation.in_flight);
-        let usual = match before {
-            Moment(0) => found,
-            before => {
-                let age = now.since(before).as_secs_f64();
-                blend(self.usual.get(), found, age, interval.as_secs_f64() / 10.0)
-            }
-        };
-        self.usual.set(usual);
+        let answered = matches!(observation.verdict, Verdict::Responded(_));
+        if answered && self.utilization.get() < FULL {
+            self.note_usual(f64::from(observation.in_flight), interval, now);
+        }
         if observation.verdict == Verdict::Abandoned {
             return;
         }
@@ -85,6 +82,18 @@ impl Load {
             self.failing.set(failing + (f64::from(u8::from(failed)) - failing) * SHARE);
             self.failed_at.store(now.0, Ordering::Relaxed);
         }
+    }
+
+    fn note_usual(&self, found: f64, interval: Duration, now: Moment) {
+        let before = Moment(self.usual_at.swap(now.0.max(1), Ordering::Relaxed));
+        let usual = match before {
+            Moment(0) => found,
+            before => {
+                let age = now.since(before).as_secs_f64();
+                blend(self.usual.get(), found, age, interval.as_secs_f64())
+            }
+        };
+        self.usual.set(usual);
     }
 
     /// How busy it is by now, with `in_flight` requests from this process on their way; `None`
@@ -139,4 +148,81 @@ impl Load {
 /// An average over about `span` seconds after a sample `age` seconds after the last.
 fn blend(average: f64, sample: f64, age: f64, span: f64) -> f64 {
     average + (sample - average) * (1.0 - (-age / span.max(1e-6)).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    fn at(seconds: u64) -> Moment {
+        Moment(seconds * 1_000_000_000)
+    }
+
+    fn reporting(utilization: f64) -> Load {
+        let load = Load::default();
+        load.record(&LoadReport { utilization, qps: 10.0, eps: 0.0 }, INTERVAL, at(1));
+        load
+    }
+
+    fn answered(load: &Load, status: u16, in_flight: u32, now: Moment) {
+        let verdict = Verdict::Responded(status);
+        load.observe(Observation { in_flight, latency: SECOND, verdict }, INTERVAL, now);
+    }
+
+    #[test]
+    fn what_was_not_reported_for_three_intervals_is_not_known() {
+        let load = reporting(0.5);
+        assert_eq!(Load::default().estimate(0, INTERVAL, at(1)), None);
+        assert_eq!(load.estimate(0, INTERVAL, at(11)), Some(0.5));
+        assert_eq!(load.estimate(0, INTERVAL, at(21)), Some(0.25), "fading");
+        assert_eq!(load.estimate(0, INTERVAL, at(32)), None);
+        assert_eq!(load.reported().map(|reported| reported.at), Some(at(1)));
+    }
+
+    #[test]
+    fn more_in_flight_than_usual_counts_before_the_next_report() {
+        let load = reporting(0.4);
+        answered(&load, 200, 3, at(1));
+        assert_eq!(load.estimate(3, INTERVAL, at(2)), Some(0.4));
+        assert_eq!(load.estimate(7, INTERVAL, at(2)), Some(0.8));
+        assert_eq!(load.estimate(0, INTERVAL, at(2)), Some(0.1));
+    }
+
+    #[test]
+    fn requests_that_pile_up_do_not_become_usual() {
+        let load = reporting(0.4);
+        answered(&load, 200, 3, at(1));
+        let given_up = Observation { in_flight: 99, latency: SECOND, verdict: Verdict::Abandoned };
+        load.observe(given_up, INTERVAL, at(60));
+        let full = LoadReport { utilization: 1.0, ..LoadReport::default() };
+        load.record(&full, INTERVAL, at(60));
+        answered(&load, 200, 99, at(60));
+        assert!(load.estimate(99, INTERVAL, at(60)).is_some_and(|estimate| estimate > 20.0));
+    }
+
+    #[test]
+    fn frequent_reports_are_averaged_and_rare_ones_believed() {
+        let load = reporting(0.0);
+        let busy = LoadReport { utilization: 1.0, ..LoadReport::default() };
+        load.record(&busy, INTERVAL, at(2));
+        let after = load.estimate(0, INTERVAL, at(2)).expect("a report");
+        assert!((after - (1.0 - (-1f64).exp())).abs() < 1e-9, "{after}");
+        load.record(&busy, INTERVAL, at(12));
+        assert!(load.estimate(0, INTERVAL, at(12)).is_some_and(|estimate| estimate > 0.999));
+    }
+
+    #[test]
+    fn failing_fast_is_not_having_nothing_to_do() {
+        let load = reporting(0.0);
+        (0..8).for_each(|_| answered(&load, 503, 0, at(2)));
+        let failing = load.estimate(0, INTERVAL, at(2)).expect("a report");
+        assert!(failing > 0.85, "{failing}");
+        let later = load.estimate(0, INTERVAL, at(7)).expect("a report");
+        assert!((later - failing / 2.0).abs() < 0.01, "held against it for a while only");
+        load.forgive_before(at(3));
+        assert_eq!(load.estimate(0, INTERVAL, at(3)), Some(0.0));
+    }
 }

@@ -15,15 +15,23 @@ const AGENT: HeaderValue = HeaderValue::from_static("portcullis-health");
 
 /// Asks `target` what `probe` says, in the protocol the upstream speaks.
 pub(super) async fn check(target: &Target, probe: &HttpProbe) -> Result<String, CheckError> {
+    let answer = ask(target, probe, probe.expect_body.is_some()).await?;
+    judge(probe, &answer)
+}
+
+/// Asks, and leaves the answer to others to judge.
+pub(super) async fn ask(
+    target: &Target,
+    probe: &HttpProbe,
+    wants_body: bool,
+) -> Result<Answer, CheckError> {
     let io = target.connect().await?;
-    let wants_body = probe.expect_body.is_some();
     let h2 = target.speaks_h2(&io)?;
     let request = request(target, probe, h2)?;
-    let answer = match h2 {
-        true => over_h2(io, request, wants_body).await?,
-        false => over_h1(io, request, wants_body).await?,
-    };
-    judge(probe, &answer)
+    match h2 {
+        true => over_h2(io, request, wants_body).await,
+        false => over_h1(io, request, wants_body).await,
+    }
 }
 
 fn request(target: &Target, probe: &HttpProbe, h2: bool) -> Result<Request<Bytes>, CheckError> {

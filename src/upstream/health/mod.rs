@@ -15,6 +15,7 @@
 
 mod error;
 mod exchange;
+mod fetch;
 mod grpc;
 mod http;
 mod judge;
@@ -23,6 +24,8 @@ mod task;
 
 #[cfg(test)]
 mod tests;
+
+pub(super) use fetch::fetch;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};

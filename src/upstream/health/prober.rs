@@ -34,27 +34,11 @@ pub(super) struct Target {
 
 impl Prober {
     pub fn new(spec: &HealthCheck, transport: &Transport, endpoint: &Endpoint) -> Self {
-        let port = spec.port.unwrap_or(endpoint.address.port());
-        let address = SocketAddr::new(endpoint.address.ip(), port);
-        let tls = transport.tls.clone();
-        let usual = if tls.is_some() { 443 } else { 80 };
-        let authority = match (&endpoint.host, port == usual) {
-            (Some(host), true) => host.to_string(),
-            (Some(host), false) => format!("{host}:{port}"),
-            (None, true) => address.to_string().trim_end_matches(&format!(":{port}")).to_owned(),
-            (None, false) => address.to_string(),
-        };
         let asked = match &spec.probe {
             Probe::Http(probe) => probe.host.as_deref().map(without_port),
             Probe::Grpc { .. } | Probe::Tcp => None,
         };
-        let server_name = match (&endpoint.host, asked) {
-            (Some(host), _) => host.to_string(),
-            (None, Some(host)) => host.to_owned(),
-            (None, None) => address.ip().to_string(),
-        };
-        let protocol = transport.protocol;
-        let target = Target { address, authority, tls, server_name, protocol };
+        let target = Target::new(transport, endpoint, spec.port, asked);
         Self { target, probe: spec.probe.clone(), timeout: spec.timeout }
     }
 
@@ -76,6 +60,32 @@ impl Prober {
 }
 
 impl Target {
+    /// `endpoint`, at another `port` where it is given; `asked` is the host it is asked for.
+    pub fn new(
+        transport: &Transport,
+        endpoint: &Endpoint,
+        port: Option<u16>,
+        asked: Option<&str>,
+    ) -> Self {
+        let port = port.unwrap_or(endpoint.address.port());
+        let address = SocketAddr::new(endpoint.address.ip(), port);
+        let tls = transport.tls.clone();
+        let usual = if tls.is_some() { 443 } else { 80 };
+        let authority = match (&endpoint.host, port == usual) {
+            (Some(host), true) => host.to_string(),
+            (Some(host), false) => format!("{host}:{port}"),
+            (None, true) => address.to_string().trim_end_matches(&format!(":{port}")).to_owned(),
+            (None, false) => address.to_string(),
+        };
+        let server_name = match (&endpoint.host, asked) {
+            (Some(host), _) => host.to_string(),
+            (None, Some(host)) => host.to_owned(),
+            (None, None) => address.ip().to_string(),
+        };
+        let protocol = transport.protocol;
+        Self { address, authority, tls, server_name, protocol }
+    }
+
     /// A connection of the check's own.
     pub async fn connect(&self) -> Result<UpstreamIo, CheckError> {
         Ok(open(self.address, self.tls.as_deref(), &self.server_name, false).await?)
