@@ -118,7 +118,7 @@ pub(in crate::provider::file) struct UpstreamLimits {
     /// A limit on requests in flight that follows the latency: `on`, `off` or a mapping. Default:
     /// `off`.
     pub adaptive: Field<OneOf<Text<Switch>, Adaptive>>,
-    /// Open connections. Default: no limit.
+    /// Open connections; without effect in this version, which `check` says.
     pub connections: Field<u32>,
     /// Requests that wait for a place; 0 answers at once. Default: 1024.
     pub pending: Field<u32>,
