@@ -1,7 +1,7 @@
 //! Least utilisation: of two endpoints the one that is less busy, by what it reports (ORCA).
 //!
 //! Two distinct endpoints are drawn by weight. Where both have a report that counts, the lower
-//! estimate of what they must be by now is picked (see [`crate::upstream::Load::estimate`]);
+//! estimate of what they must be by now is picked (`Load::estimate`);
 //! estimates that are about equal, and pairs without two reports, are settled by the requests in
 //! flight per weight. Never more than two are compared: with reports that are late all would go
 //! to the same one.

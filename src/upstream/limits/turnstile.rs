@@ -1,7 +1,7 @@
 //! A number of places that all workers share, and how a place that comes free reaches a request
 //! that waits, whichever worker it waits on.
 //!
-//! The requests themselves wait in their worker's [`Queue`](super::Queue); here is only what the
+//! The requests themselves wait in their worker's queue; here is only what the
 //! workers know of each other: how many places are taken, and per worker how many requests wait
 //! and how many places it was granted and has not handed out yet. A place that is given back while
 //! requests wait stays taken and becomes a grant to one worker. A grant and the wish it answers

@@ -1,7 +1,7 @@
 //! Reports of load as endpoints make them (ORCA, Open Request Cost Aggregation): where they
 //! stand in a response, how they are read, and what of them counts.
 //!
-//! A report is the message `xds.data.orca.v3.OrcaLoadReport`, in one of the forms of [`parse`].
+//! A report is the message `xds.data.orca.v3.OrcaLoadReport`, in one of the forms of [`parse()`].
 //! It comes with a response, in its head or in its trailer section, or is polled by the control
 //! side. Nothing in here knows what algorithms make of it.
 
