@@ -43,6 +43,8 @@ fn everything_yaml_and_the_schema_have_the_same_keys() {
     // Only one of the two may be given, and a route of the example shows this one.
     assert!(used.contains(".defaults.timeout") && used.contains(".hosts.routes.timeouts.request"));
     known.remove(".defaults.timeouts.request");
+    // Without effect in this version, and warned about: no example shows it.
+    known.remove(".upstreams.limits.connections");
     let undocumented: Vec<_> = known.difference(&used).collect();
     let unknown: Vec<_> = used.difference(&known).collect();
     assert!(undocumented.is_empty(), "not in everything.yaml: {undocumented:?}");
