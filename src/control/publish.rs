@@ -68,6 +68,7 @@ impl<L: Listeners> Control<L> {
                         said = news.try_recv().ok();
                     }
                     retired.extend(self.apply(&feeds).await);
+                    self.count_snapshots(&retired);
                 }
                 resolved = self.resolver.changed() => self.endpoints_changed(&resolved),
                 _ = tidy.tick() => self.tidy(&mut retired),
@@ -174,6 +175,12 @@ impl<L: Listeners> Control<L> {
         {
             self.registry.forget_unused(|name| current.config.upstreams.contains_key(name));
         }
+        self.count_snapshots(retired);
+    }
+
+    fn count_snapshots(&self, retired: &[Arc<Snapshot>]) {
+        let in_use = usize::from(self.handle.generation() > 0);
+        self.metrics.control().set_snapshots(retired.len() + in_use);
     }
 }
 

@@ -81,6 +81,11 @@ impl Body {
         }
     }
 
+    /// Whether it is a tunnel's half.
+    pub(super) fn is_tunnel(&self) -> bool {
+        matches!(self.kind, Kind::Tunnel(_))
+    }
+
     /// Ends the story now, whatever becomes of the body.
     pub(super) fn take_finish(&mut self) -> Option<Finish> {
         self.context.take()
@@ -118,6 +123,8 @@ impl HttpBody for Body {
         let Some(Finish(context)) = &this.context else { return polled };
         if !this.is_under_way() {
             context.leave();
+        } else if context.is_outdated() {
+            context.release_snapshot();
         }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {

@@ -1,6 +1,6 @@
 //! What is known about one request while it is served, and about the connection it came on.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -14,9 +14,9 @@ use super::Worker;
 use super::tunnel::Tunnel;
 use super::worker::WorkerSnapshot;
 use crate::error::ProxyError;
-use crate::ir::Name;
-use crate::snapshot::{CompiledListener, CompiledRoute, ListenerId, RouteId};
-use crate::telemetry::{Exchange, HedgeOutcome, Reason, Record};
+use crate::ir::{Name, Settings};
+use crate::snapshot::{CompiledListener, CompiledRoute, ListenerId, RouteId, Snapshot};
+use crate::telemetry::{Exchange, HedgeOutcome, Reason, Record, RouteMetrics};
 use crate::tls::PeerCertificate;
 use crate::upstream::limits::Place;
 use crate::upstream::{Endpoint, Upstream};
@@ -103,6 +103,13 @@ pub trait ClientLink {
     fn is_rejected(&self) -> bool;
 }
 
+/// What the end of a request's story needs of the snapshot.
+struct Account {
+    metrics: Arc<RouteMetrics>,
+    route: Option<Name>,
+    logged: bool,
+}
+
 /// An upstream that was tried, and the endpoint of it, if it had one.
 pub type Attempted = (Arc<Upstream>, Option<Arc<Endpoint>>);
 
@@ -116,8 +123,10 @@ pub struct Context {
     pub link: Rc<dyn ClientLink>,
     /// When its head was complete.
     pub started: Instant,
-    /// The snapshot it is served by.
-    pub snapshot: WorkerSnapshot,
+    /// The snapshot it is served by, until it outlasts it. Nobody else borrows it for change.
+    snapshot: RefCell<Option<WorkerSnapshot>>,
+    /// What stays where the snapshot is gone.
+    account: OnceCell<Account>,
     /// Its id.
     pub request_id: OnceCell<RequestId>,
     /// The client's address as far as it is believed.
@@ -167,7 +176,8 @@ impl Context {
             worker,
             link,
             started: Instant::now(),
-            snapshot,
+            snapshot: RefCell::new(Some(snapshot)),
+            account: OnceCell::new(),
             request_id: OnceCell::new(),
             client,
             prefers_json: Cell::new(false),
@@ -190,14 +200,57 @@ impl Context {
         }))
     }
 
+    /// The snapshot itself, for what holds it across an await.
+    pub fn snapshot(&self) -> Option<WorkerSnapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// The number of the matched route.
+    pub fn route_id(&self) -> Option<RouteId> {
+        self.route.get()
+    }
+
+    /// The settings of the process.
+    pub fn settings(&self) -> Option<Ref<'_, Settings>> {
+        self.from_snapshot(|snapshot| Some(&snapshot.config.settings))
+    }
+
     /// The listener, if it is still configured.
-    pub fn listener(&self) -> Option<&Arc<CompiledListener>> {
-        self.snapshot.listener(self.conn.listener)
+    pub fn listener(&self) -> Option<Ref<'_, Arc<CompiledListener>>> {
+        self.from_snapshot(|snapshot| snapshot.listener(self.conn.listener))
     }
 
     /// The matched route.
-    pub fn route(&self) -> Option<&CompiledRoute> {
-        self.snapshot.route(self.route.get()?)
+    pub fn route(&self) -> Option<Ref<'_, CompiledRoute>> {
+        let route = self.route_id()?;
+        self.from_snapshot(|snapshot| snapshot.route(route))
+    }
+
+    fn from_snapshot<T>(&self, part: impl FnOnce(&Snapshot) -> Option<&T>) -> Option<Ref<'_, T>> {
+        Ref::filter_map(self.snapshot.borrow(), |snapshot| part(snapshot.as_ref()?)).ok()
+    }
+
+    /// Whether the snapshot it is served by is not the newest any more.
+    pub fn is_outdated(&self) -> bool {
+        let newest = self.worker.generation();
+        let snapshot = self.snapshot.borrow();
+        snapshot.as_ref().is_some_and(|snapshot| snapshot.generation != newest)
+    }
+
+    /// Lets go of the snapshot: what is left of the story needs the account only. For tunnels and
+    /// bodies that may go on for hours while one configuration follows another.
+    pub fn release_snapshot(&self) {
+        if let Some(listener) = self.listener() {
+            self.account.get_or_init(|| Account {
+                metrics: self.metrics(&listener).clone(),
+                route: self.route().map(|route| route.name.clone()),
+                logged: self.route().is_none_or(|route| route.access_log),
+            });
+        }
+        // Whoever still reads it keeps it; the next frame asks again.
+        if let Ok(mut snapshot) = self.snapshot.try_borrow_mut() {
+            snapshot.take();
+        }
     }
 
     /// Whether its peer is a trusted proxy.
@@ -214,7 +267,7 @@ impl Context {
     pub fn routed(&self, route: Option<RouteId>) {
         self.route.set(route);
         if let Some(listener) = self.listener() {
-            self.metrics(listener).started(self.worker.id);
+            self.metrics(&listener).started(self.worker.id);
         }
     }
 
@@ -246,12 +299,12 @@ impl Context {
     pub fn failed(&self, error: &ProxyError) {
         self.because(error.reason);
         let cause = std::error::Error::source(error).map(ToString::to_string);
-        let upstream = self.upstream.borrow();
+        let (route, upstream) = (self.route(), self.upstream.borrow());
         let upstream = upstream.as_ref();
         tracing::debug!(
             reason = error.reason.as_str(),
             cause = cause.as_deref().unwrap_or("-"),
-            route = self.route().map_or("-", |route| route.name.as_str()),
+            route = route.as_ref().map_or("-", |route| route.name.as_str()),
             upstream = upstream.map_or("-", |(upstream, _)| upstream.name.as_str()),
             endpoint = ?upstream.and_then(|(_, endpoint)| endpoint.as_ref()).map(|e| e.address),
             request_id = self.request_id.get().map_or("-", RequestId::as_str),
@@ -273,8 +326,10 @@ impl Context {
             request_bytes: self.request_bytes.get(),
             response_bytes: self.response_bytes.get(),
         };
-        if let Some(listener) = self.listener() {
-            self.metrics(listener).finished(self.worker.id, &exchange);
+        if let Some(account) = self.account.get() {
+            account.metrics.finished(self.worker.id, &exchange);
+        } else if let Some(listener) = self.listener() {
+            self.metrics(&listener).finished(self.worker.id, &exchange);
         }
         self.write_log(&exchange);
     }
@@ -295,10 +350,7 @@ impl Context {
         .await
     }
 
-    fn metrics<'a>(
-        &self,
-        listener: &'a CompiledListener,
-    ) -> &'a Arc<crate::telemetry::RouteMetrics> {
+    fn metrics<'a>(&self, listener: &'a CompiledListener) -> &'a Arc<RouteMetrics> {
         match self.route.get() {
             Some(route) => listener.route_metrics(route),
             None => &listener.unrouted,
@@ -307,7 +359,14 @@ impl Context {
 
     fn write_log(&self, exchange: &Exchange) {
         let Some(mut record) = self.record.borrow_mut().take() else { return };
-        if self.route().is_some_and(|route| !route.access_log) {
+        let (route, logged) = match self.account.get() {
+            Some(account) => (account.route.clone(), account.logged),
+            None => (
+                self.route().map(|route| route.name.clone()),
+                self.route().is_none_or(|route| route.access_log),
+            ),
+        };
+        if !logged {
             return;
         }
         record.client = self.client.get();
@@ -317,7 +376,7 @@ impl Context {
         record.request_bytes = exchange.request_bytes;
         record.response_bytes = exchange.response_bytes;
         record.duration = exchange.duration;
-        record.route = self.route().map(|route| route.name.clone());
+        record.route = route;
         record.attempts = self.attempts.get();
         record.hedge = self.hedge.get();
         record.queued = self.queued.get().and_then(|waited| {

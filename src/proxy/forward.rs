@@ -82,7 +82,10 @@ impl From<ProxyError> for Failed {
 /// there.
 pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed> {
     let context = request.context.clone();
-    let (Some(route), Some(upstream)) = (context.route(), request.upstream.clone()) else {
+    let snapshot = context.snapshot();
+    let route =
+        snapshot.as_ref().zip(context.route_id()).and_then(|(snapshot, id)| snapshot.route(id));
+    let (Some(route), Some(upstream)) = (route, request.upstream.clone()) else {
         return Err(ProxyError::proxy(Reason::ConfigError).into());
     };
     let worker = context.worker.id;

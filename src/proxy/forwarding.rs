@@ -4,6 +4,7 @@
 //! These names are ours. What a client sends under them, or under an alias with underscores, is
 //! dropped unless the peer is a trusted proxy; ours are added last and always arrive.
 
+use std::cell::Ref;
 use std::net::IpAddr;
 
 use http::header::{FORWARDED, VIA};
@@ -12,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::{Context, HttpVersion, Request, RequestId};
 use crate::filter::{FilterChain, RequestFilter};
+use crate::ir::Settings;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -111,12 +113,13 @@ pub fn send(request: &mut Request) {
         headers.insert(X_REAL_IP, conn.peer_text.clone());
     }
     headers.insert(X_REQUEST_ID, context.request_id().to_value());
-    let forwarding = &context.snapshot.config.settings.forwarding;
-    if forwarding.forwarded {
-        append_forwarded(headers, &context, &request.host);
-    }
-    if forwarding.via {
-        headers.append(VIA, via(conn.version));
+    if let Some(settings) = context.settings() {
+        if settings.forwarding.forwarded {
+            append_forwarded(headers, &context, &request.host);
+        }
+        if settings.forwarding.via {
+            headers.append(VIA, via(conn.version));
+        }
     }
     send_certificate(&context, headers);
 }
@@ -125,11 +128,11 @@ pub fn send(request: &mut Request) {
 /// are on the wire, and nothing of the client's stands beside them.
 pub fn can_wait(request: &Request, filters: &FilterChain) -> bool {
     let context = &request.context;
-    let forwarding = &context.snapshot.config.settings.forwarding;
+    let asked =
+        |settings: Ref<'_, Settings>| settings.forwarding.forwarded || settings.forwarding.via;
     !context.is_from_trusted_proxy()
-        && !forwarding.forwarded
-        && !forwarding.via
-        && forwards_certificate(context).is_none()
+        && !context.settings().is_some_and(asked)
+        && !forwards_certificate(context)
         && !filters.request.iter().any(|filter| matches!(filter, RequestFilter::Headers(_)))
 }
 
@@ -221,7 +224,7 @@ fn append_forwarded(headers: &mut HeaderMap, context: &Context, host: &super::Ho
 
 /// Tells the endpoint whose certificate was verified.
 fn send_certificate(context: &Context, headers: &mut HeaderMap) {
-    if forwards_certificate(context).is_none() {
+    if !forwards_certificate(context) {
         return;
     }
     let Some(certificate) = &context.conn.peer_certificate else {
@@ -242,9 +245,11 @@ fn send_certificate(context: &Context, headers: &mut HeaderMap) {
     }
 }
 
-fn forwards_certificate(context: &Context) -> Option<()> {
-    let tls = context.listener()?.spec.tls.as_ref()?;
-    tls.client_auth.as_ref().filter(|auth| auth.forward).map(|_| ())
+fn forwards_certificate(context: &Context) -> bool {
+    context.listener().is_some_and(|listener| {
+        let tls = listener.spec.tls.as_ref();
+        tls.and_then(|tls| tls.client_auth.as_ref()).is_some_and(|auth| auth.forward)
+    })
 }
 
 /// An address as a field value.

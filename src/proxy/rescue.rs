@@ -25,7 +25,8 @@ pub fn response(error: &ProxyError, context: &Context) -> Response<Body> {
     let id = context.request_id();
     let id_text = id.as_str();
     let reason = error.reason.as_str();
-    let by_default = context.snapshot.config.settings.errors == ErrorFormat::Json;
+    let by_default =
+        context.settings().is_some_and(|settings| settings.errors == ErrorFormat::Json);
     let (kind, body) = if by_default || context.prefers_json.get() {
         let body = serde_json::json!({
             "status": status.as_u16(),

@@ -81,6 +81,11 @@ impl Worker {
         self.current.borrow().clone()
     }
 
+    /// The generation of the newest snapshot.
+    pub fn generation(&self) -> u64 {
+        self.handle.generation()
+    }
+
     /// The newest snapshot that knows `listener`, as far as it is still at hand: a connection
     /// that waited in the queue of a listener that was taken out is to get an answer.
     pub fn snapshot_with(&self, listener: ListenerId) -> Option<WorkerSnapshot> {

@@ -59,6 +59,7 @@ pub enum Family {
     ConfigLastReloadSuccess,
     ConfigLastReloadSuccessful,
     ConfigReloads,
+    ConfigSnapshots,
     Connections,
     ConnectionsTotal,
     DnsLastAnswer,
@@ -97,7 +98,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -107,6 +108,7 @@ impl Family {
         Self::ConfigLastReloadSuccess,
         Self::ConfigLastReloadSuccessful,
         Self::ConfigReloads,
+        Self::ConfigSnapshots,
         Self::Connections,
         Self::ConnectionsTotal,
         Self::DnsLastAnswer,
@@ -186,6 +188,11 @@ impl Family {
                 "portcullis_config_reloads_total",
                 "Configurations read, by result (success, failure).",
                 &["result"],
+            ),
+            Self::ConfigSnapshots => gauge(
+                "portcullis_config_snapshots",
+                "Compiled configurations in memory: the one in use, and older ones that requests hold.",
+                &[],
             ),
             Self::Connections => {
                 gauge("portcullis_connections", "Open client connections.", &["listener"])

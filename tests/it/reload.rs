@@ -199,6 +199,8 @@ async fn what_is_under_way_goes_on_when_its_route_is_removed() {
     })
     .await;
     let mut proxy = Proxy::start(&saying("old"), &[("app", &app.address())]).await;
+    let in_memory = |metrics: &Metrics| metrics.sum("portcullis_config_snapshots", &[]);
+    proxy.metrics_until("one snapshot", |metrics| in_memory(metrics) == 1.0).await;
 
     let mut tunnel = Client::connect(proxy.web()).await;
     tunnel.send("GET /t HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n").await;
@@ -228,15 +230,22 @@ hosts: { "*": { routes: [ { path: /said, respond: { body: new } } ] } }
 
     tunnel.send("still here\r\n").await;
     assert_eq!(tunnel.exactly(12).await.expect("open").as_deref(), Some(&b"still here\r\n"[..]));
-    stream.send("3\r\ntwo\r\n0\r\n\r\n").await;
+    stream.send("3\r\ntwo\r\n").await;
     assert_eq!(stream.chunk().await.expect("a chunk"), b"two");
-    assert_eq!(stream.chunk().await.expect("the end"), b"");
-    send.send_data(Bytes::from_static(b"two"), true).expect("open");
+    send.send_data(Bytes::from_static(b"two"), false).expect("open");
     assert_eq!(within(STEP, "data", body.data()).await.expect("open").expect("data"), "two");
+    // None of them keeps the old configuration in memory.
+    proxy.metrics_until("the old one is gone", |metrics| in_memory(metrics) == 1.0).await;
+    stream.send("0\r\n\r\n").await;
+    assert_eq!(stream.chunk().await.expect("the end"), b"");
+    send.send_data(Bytes::new(), true).expect("open");
     // The end may come in a frame of its own, without data.
     while let Some(data) = within(STEP, "the end", body.data()).await {
         assert!(data.expect("no error").is_empty());
     }
+    drop(tunnel);
+    let in_flight = |metrics: &Metrics| metrics.sum("portcullis_requests_in_flight", &[]);
+    proxy.metrics_until("each is counted to its end", |metrics| in_flight(metrics) == 0.0).await;
 }
 
 #[tokio::test]

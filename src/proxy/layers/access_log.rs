@@ -25,6 +25,9 @@ where
             let mut response = response.map(|body| body.finishing(context.clone()));
             if let Some(tunnel) = context.conn.tunnel.borrow_mut().as_mut() {
                 tunnel.finish_with(response.body_mut().take_finish());
+                context.release_snapshot();
+            } else if response.body().is_tunnel() {
+                context.release_snapshot();
             } else if !response.body().is_under_way() {
                 context.leave();
             }

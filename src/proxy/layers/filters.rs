@@ -24,7 +24,7 @@ where
     service_fn(move |mut request: Box<Request>| {
         let context = request.context.clone();
         if let Some(route) = context.route()
-            && let Err(error) = on_request(route, &mut request)
+            && let Err(error) = on_request(&route, &mut request)
         {
             return Either::Right(ready(Err(error)));
         }
@@ -60,7 +60,7 @@ fn on_request(route: &CompiledRoute, request: &mut Request) -> Result<(), ProxyE
 }
 
 fn on_response(context: &Context, response: &mut Response<Body>) {
-    if context.snapshot.config.settings.forwarding.via {
+    if context.settings().is_some_and(|settings| settings.forwarding.via) {
         response.headers_mut().append(VIA, forwarding::via(HttpVersion::H1));
     }
     let Some(route) = context.route() else { return };

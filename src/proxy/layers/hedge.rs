@@ -24,7 +24,8 @@ type Attempt = Result<Response<Body>, Failed>;
 
 /// The hedging of a request's route, where the request may be sent twice.
 pub fn hedging(request: &Request) -> Option<Arc<Hedging>> {
-    let hedging = request.context.route()?.hedge.as_ref()?;
+    let route = request.context.route()?;
+    let hedging = route.hedge.as_ref()?;
     let once = request.upgrade.is_some() || !request.method.is_idempotent();
     (!once).then(|| hedging.clone())
 }

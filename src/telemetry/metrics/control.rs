@@ -35,6 +35,7 @@ pub(crate) enum Dropped {
 #[derive(Debug, Default)]
 pub struct ControlMetrics {
     generation: AtomicU64,
+    snapshots: AtomicU64,
     reload_successes: AtomicU64,
     reload_failures: AtomicU64,
     last_reload_failed: AtomicBool,
@@ -51,6 +52,11 @@ impl ControlMetrics {
     /// Tells the generation number of the configuration that is served.
     pub fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// Tells how many snapshots are in memory: the one in use and those that requests hold.
+    pub fn set_snapshots(&self, snapshots: usize) {
+        self.snapshots.store(snapshots as u64, Ordering::Relaxed);
     }
 
     /// Counts a configuration that was read: `ok` if it was accepted, else the one before it is
@@ -103,6 +109,7 @@ impl ControlMetrics {
         let get = |value: &AtomicU64| value.load(Ordering::Relaxed) as f64;
         page.gauge(Family::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1.0);
         page.gauge(Family::ConfigGeneration, &[], get(&self.generation));
+        page.gauge(Family::ConfigSnapshots, &[], get(&self.snapshots));
         page.counter(Family::ConfigReloads, &["success"], get(&self.reload_successes));
         page.counter(Family::ConfigReloads, &["failure"], get(&self.reload_failures));
         let successful = !self.last_reload_failed.load(Ordering::Relaxed);
