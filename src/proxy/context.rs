@@ -17,7 +17,7 @@ use crate::error::ProxyError;
 use crate::ir::{Name, Settings};
 use crate::snapshot::{CompiledListener, CompiledRoute, ListenerId, RouteId, Snapshot};
 use crate::telemetry::{Exchange, HedgeOutcome, Reason, Record, RouteMetrics};
-use crate::tls::PeerCertificate;
+use crate::tls::{PeerCertificate, PolicyId};
 use crate::upstream::limits::Place;
 use crate::upstream::{Endpoint, Upstream};
 
@@ -48,6 +48,10 @@ pub struct ClientConn {
     pub tls_version: Option<&'static str>,
     /// The verified client certificate.
     pub peer_certificate: Option<PeerCertificate>,
+    /// The policy on client certificates under which it was let in; `None` is plain text.
+    pub policy: Option<PolicyId>,
+    /// No further request is served on it.
+    pub leaving: Cell<bool>,
     /// The peer's address as a header value.
     pub peer_text: HeaderValue,
     /// The field lines that tell endpoints about this connection; see `forwarding`.

@@ -17,7 +17,7 @@ use super::link::ClientTimeouts;
 use super::{Transport, WorkerCx, h1, h2, proxy_protocol};
 use crate::proxy::{ClientConn, HttpVersion, Stack, WorkerSnapshot};
 use crate::snapshot::{CompiledListener, ListenerId};
-use crate::tls::{PeerCertificate, ServerTls, handshake_kind, handshake_version};
+use crate::tls::{PeerCertificate, PolicyId, ServerTls, handshake_kind, handshake_version};
 use crate::util::wheel::timeout;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
@@ -94,6 +94,8 @@ async fn steps<S: Stack>(
     peer: SocketAddr,
 ) -> Option<Ready> {
     let _ = tcp.set_nodelay(true);
+    // An IPv4 client of a dual-stack socket is the client it would be on an IPv4 one.
+    let peer = canonical(peer);
     let mut local = tcp.local_addr().unwrap_or(listener.spec.bind);
     let mut client = peer;
     if !listener.spec.proxy_protocol.is_empty() {
@@ -112,12 +114,18 @@ async fn steps<S: Stack>(
             }
         }
     }
-    let mut facts = Facts { peer: client, local, ..Facts::new(listener.id) };
+    let (peer, local) = (canonical(client), canonical(local));
+    let mut facts = Facts { peer, local, ..Facts::new(listener.id) };
     let transport = match &listener.tls {
         Some(tls) => secure(worker, listener, tls, tcp, &mut facts).await?,
         None => sniff(listener, tcp, &mut facts).await?,
     };
     Some(Ready { transport, conn: Rc::new(facts.into_conn()) })
+}
+
+/// The address with an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) as what it stands for.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// What is known about a connection before its first request.
@@ -130,6 +138,7 @@ struct Facts {
     server_name: Option<std::sync::Arc<str>>,
     tls_version: Option<&'static str>,
     peer_certificate: Option<PeerCertificate>,
+    policy: Option<PolicyId>,
 }
 
 impl Facts {
@@ -144,6 +153,7 @@ impl Facts {
             server_name: None,
             tls_version: None,
             peer_certificate: None,
+            policy: None,
         }
     }
 
@@ -157,6 +167,8 @@ impl Facts {
             server_name: self.server_name,
             tls_version: self.tls_version,
             peer_certificate: self.peer_certificate,
+            policy: self.policy,
+            leaving: Default::default(),
             peer_text: crate::proxy::ip_value(self.peer.ip()),
             forwarding_lines: crate::proxy::connection_lines(
                 self.peer.ip(),
@@ -197,6 +209,7 @@ async fn secure<S: Stack>(
     let resumed = handshake_kind(connection) == "resumed";
     listener.metrics.handshake(id, "ok", version, resumed);
     facts.secure = true;
+    facts.policy = Some(tls.policy_id);
     facts.tls_version = Some(version);
     facts.server_name = connection.server_name().map(str::to_ascii_lowercase).map(Into::into);
     // What ALPN agreed on is what is spoken: no guessing from the bytes.

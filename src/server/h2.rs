@@ -70,7 +70,7 @@ pub async fn serve<S: Stack>(
     loop {
         let next = std::future::poll_fn(|cx| {
             place.watch(cx);
-            let drains = worker.proxy.is_draining() || place.is_closing();
+            let drains = worker.proxy.is_draining() || place.is_closing() || conn.leaving.get();
             if !leaving && drains {
                 leaving = true;
                 idle.disarm();

@@ -41,7 +41,7 @@ pub use client::{ClientTls, TransportKey, server_name};
 pub use error::{CaFault, CertificateFault, TlsError};
 pub use handshake::{HandshakeError, PeerCertificate, handshake_kind, handshake_version};
 pub use self_signed::self_signed;
-pub use server::ServerTls;
+pub use server::{PolicyId, ServerTls};
 pub use shared::TlsShared;
 
 #[cfg(test)]

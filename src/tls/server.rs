@@ -21,6 +21,8 @@ pub struct ServerTls {
     pub config: Arc<ServerConfig>,
     /// The certificates in use, in declaration order.
     pub certificates: Vec<CertificateInfo>,
+    /// Which policy on client certificates holds.
+    pub policy_id: PolicyId,
     listener: Box<str>,
     http2: bool,
     spec: ListenerTls,
@@ -29,6 +31,9 @@ pub struct ServerTls {
     resolver: Arc<Resolver>,
     problems: Vec<Problem>,
 }
+
+/// Tells policies on client certificates apart: equal where the same clients are let in.
+pub type PolicyId = [u8; 32];
 
 /// A declared certificate and what serves in its place: itself, or its last good version.
 struct Slot {
@@ -79,6 +84,7 @@ impl ServerTls {
         let built = Self {
             config: config(listener, spec, http2, shared, &policy, Arc::clone(&resolver)),
             certificates: infos(&slots, shared),
+            policy_id: policy.scope(""),
             listener: listener.into(),
             http2,
             spec: spec.clone(),
@@ -127,6 +133,17 @@ impl ServerTls {
                 PeerCertificate::read(chain).map(Some).ok_or(HandshakeError::BadCertificate)
             }
             None => Ok(None),
+        }
+    }
+
+    /// Whether a connection that was let in under `before`, `None` without TLS, is one that could
+    /// be made now. A policy that demands nothing is content with every TLS connection; any other
+    /// has to have been there, because what it verified is passed on.
+    pub fn still_admits(&self, before: Option<&PolicyId>) -> bool {
+        match (&self.policy, before) {
+            (_, None) => false,
+            (ClientPolicy::Open, Some(_)) => true,
+            (_, Some(before)) => *before == self.policy_id,
         }
     }
 

@@ -208,3 +208,23 @@ async fn field_values_pass_unchanged_and_in_order() {
     let raw = app.received();
     assert!(raw.windows(4).any(|window| window == b"caf\xe9"), "bytes above ASCII pass");
 }
+
+#[tokio::test]
+async fn an_ipv4_client_of_a_dual_stack_listener_is_known_by_its_ipv4_address() {
+    let app = Backend::saying("fine").await;
+    let port = reserve().port();
+    let config = r#"
+trusted_proxies: ["127.0.0.0/8"]
+listeners:
+  web: { bind: "[::]:@port@" }
+hosts: { "*": { routes: [ { path: /, upstream: app } ] } }
+upstreams: { app: { endpoints: ["@app@"] } }
+"#;
+    let _proxy = Setup::new(config).with("app", app.address()).with("port", port).start().await;
+    let mut client = Client::connect(([127, 0, 0, 1], port).into()).await;
+    client.send("GET / HTTP/1.1\r\nHost: t\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200);
+    let seen = app.last().headers;
+    assert_eq!(seen.joined("x-forwarded-for"), "203.0.113.7, 127.0.0.1", "trusted as IPv4");
+    assert_eq!(seen.joined("x-real-ip"), "203.0.113.7");
+}

@@ -415,3 +415,68 @@ async fn certificates_and_their_expiry_are_on_the_metrics_page() {
         assert!(metrics.sum(family, &[("name", name)]) > now, "{name} expires in the future");
     }
 }
+
+#[tokio::test]
+async fn a_stricter_client_policy_holds_for_open_connections_too() {
+    let (ca, clients) = (Ca::new(), Ca::new());
+    let app = Backend::saying("fine").await;
+    let config = |auth: &str| {
+        format!(
+            r#"
+listeners:
+  secure:
+    bind: "@secure@"
+    tls: {{ certificates: [ {{ cert: shop.pem, key: shop.key }} ]{auth} }}
+hosts: {{ "*": {{ routes: [ {{ path: /, upstream: app }} ] }} }}
+upstreams: {{ app: {{ endpoints: ["@app@"] }} }}
+"#
+        )
+    };
+    let name = "shop.example.com";
+    let setup = with_pair(Setup::new(&config("")), "shop", &ca.server(&[name]));
+    let setup = setup.with("app", app.address()).file("clients.pem", clients.pem.as_str());
+    let mut proxy = setup.start().await;
+    let tls = TlsClient::new(&ca, name, &["http/1.1"]);
+    let mut kept = Client::tls(proxy.addr("secure"), &tls).await;
+    assert_eq!(kept.request("GET", name, "/").await.text(), "fine");
+    let mut h2 = H2::tls(proxy.addr("secure"), &TlsClient::new(&ca, name, &["h2"])).await;
+    assert_eq!(h2.get(name, "/").await.status, 200);
+
+    proxy.rewrite(&config(", client_auth: { ca: clients.pem }"));
+    let good = TlsClient::with(
+        &ca,
+        name,
+        &["http/1.1"],
+        Some(&clients.client("alice")),
+        rustls::ALL_VERSIONS,
+    );
+    eventually(STEP, "the new policy is live", async || {
+        let Ok(stream) = tls.connect(proxy.addr("secure")).await else { return true };
+        let mut client = Client::over(stream);
+        client.try_send(format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n")).await.is_err()
+            || client.try_response(false).await.is_err()
+    })
+    .await;
+    let seen = app.requests().len();
+    let response = kept.request("GET", name, "/").await;
+    assert_eq!(response.status, 421, "made when nothing was demanded: {response}");
+    kept.closed().await;
+    let on_h2 = h2.try_request(get_request(name, "/"), None, None).await;
+    assert_eq!(on_h2.expect("an answer").status, 421);
+    let gone = async || h2.open(get_request(name, "/"), true).await.is_err();
+    eventually(STEP, "the HTTP/2 connection goes, too", gone).await;
+    assert_eq!(app.requests().len(), seen, "nothing got through");
+
+    let mut client = Client::tls(proxy.addr("secure"), &good).await;
+    assert_eq!(client.request("GET", name, "/").await.text(), "fine");
+    // What is weaker closes nothing.
+    proxy.rewrite(&config(""));
+    eventually(STEP, "the policy is gone", async || {
+        let Ok(stream) = tls.connect(proxy.addr("secure")).await else { return false };
+        let mut client = Client::over(stream);
+        let sent = client.try_send(format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n")).await;
+        sent.is_ok() && client.try_response(false).await.is_ok_and(|r| r.status == 200)
+    })
+    .await;
+    assert_eq!(client.request("GET", name, "/").await.text(), "fine");
+}
