@@ -1,6 +1,7 @@
 //! Serving an HTTP/1 client connection.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -28,6 +29,9 @@ use crate::util::wheel::timeout;
 /// the last response instead of a reset.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
+/// How long a connection that was accepted before the shutdown, and has not said anything yet, may
+/// still bring its request.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Serves requests until either side is done.
 pub async fn serve<S: Stack>(
@@ -46,7 +50,7 @@ pub async fn serve<S: Stack>(
     let link = H1Link::new(transport, gate, timeouts, &worker.proxy.wheel);
     let mut received = Bytes::new();
     // The parser and its buffers are there while there is something to parse.
-    while rest(&link, place).await {
+    while rest(worker, &link, place).await {
         match Box::pin(converse(worker, &conn, &link, limits, place)).await {
             Some(unread) => received = unread,
             None => continue,
@@ -67,16 +71,23 @@ pub async fn serve<S: Stack>(
 }
 
 /// Waits for the next request; false when none comes any more.
-async fn rest(link: &H1Link, place: &Place) -> bool {
-    std::future::poll_fn(|cx| {
+async fn rest<S: Stack>(worker: &WorkerCx<S>, link: &H1Link, place: &Place) -> bool {
+    let woken = poll_fn(|cx| {
         place.watch(cx);
         match link.poll_rest(cx) {
-            Poll::Ready(()) => Poll::Ready(!link.is_at_end()),
+            Poll::Ready(()) => Poll::Ready(true),
             Poll::Pending if place.is_closing() => Poll::Ready(false),
             Poll::Pending => Poll::Pending,
         }
     })
-    .await
+    .await;
+    // Between requests a client knows that the connection may close; before the first it does not.
+    let woken = woken
+        || link.is_new()
+            && timeout(&worker.proxy.wheel, Some(LAST_CALL), poll_fn(|cx| link.poll_rest(cx)))
+                .await
+                .is_ok();
+    woken && !link.is_at_end()
 }
 
 /// Serves requests for as long as they come; `None` when the connection rests, and what was read
@@ -100,13 +111,16 @@ async fn converse<S: Stack>(
     }
     let mut connection = builder.serve_connection(TokioIo::new(GateIo(link.clone())), service);
     let mut leaving = false;
-    let ended = std::future::poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         place.watch(cx);
-        if !leaving && place.is_closing() {
+        let mut polled = Pin::new(&mut connection).poll(cx);
+        // Only now: what has come by now is read, and a request in it is answered.
+        if polled.is_pending() && !leaving && place.is_closing() {
             leaving = true;
             Pin::new(&mut connection).graceful_shutdown();
+            polled = Pin::new(&mut connection).poll(cx);
         }
-        match Pin::new(&mut connection).poll(cx) {
+        match polled {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
             // What it has read was all used: the link knows that no request has begun.
             Poll::Pending if link.can_rest() => Poll::Ready(None),
@@ -208,7 +222,7 @@ async fn close<S: Stack>(worker: &WorkerCx<S>, link: &Rc<H1Link>) {
     let close = async {
         io.shutdown().await?;
         let mut left = LINGER_BYTES;
-        std::future::poll_fn(|cx| link.poll_drain(cx, &mut left)).await;
+        poll_fn(|cx| link.poll_drain(cx, &mut left)).await;
         Ok::<_, std::io::Error>(())
     };
     let _ = timeout(&worker.proxy.wheel, Some(LINGER), close).await;

@@ -139,6 +139,11 @@ impl H1Link {
         self.at_end.get()
     }
 
+    /// Whether no request came on it yet.
+    pub fn is_new(&self) -> bool {
+        self.gate.borrow().heads() == 0
+    }
+
     /// Whether the parser above can go: it waits for the next request, as it has for a while,
     /// and what it had to write is written.
     pub fn can_rest(&self) -> bool {

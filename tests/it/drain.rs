@@ -1,8 +1,13 @@
 //! The end of the process: nothing in flight is lost.
 
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::*;
 
@@ -149,4 +154,46 @@ async fn a_websocket_may_finish_within_the_deadline() {
     while socket.next().await.is_some() {}
     drop(socket);
     assert_eq!(proxy.exited(Duration::from_secs(8)).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_was_connected_before_the_close_is_answered() {
+    let app = Server::echo().await;
+    for round in 0..6 {
+        let config = config("{ grace: 0s, deadline: 20s }");
+        let mut proxy = Proxy::start(&config, &[("app", &app.address())]).await;
+        let web = proxy.web();
+        let mut tasks = Vec::new();
+        let answered = Arc::new(AtomicU64::new(0));
+        for _ in 0..8 {
+            let answered = answered.clone();
+            tasks.push(tokio::spawn(async move {
+                // A connection that was accepted is served; only new ones may be refused, or
+                // reset where they stood in the queue of a socket that closed.
+                while let Ok(mut client) = TcpStream::connect(web).await {
+                    let request = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+                    if client.write_all(request).await.is_err() {
+                        continue;
+                    }
+                    let mut response = [0; 12];
+                    match client.read_exact(&mut response).await {
+                        Ok(_) => assert_eq!(&response, b"HTTP/1.1 200"),
+                        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                            panic!("closed without an answer");
+                        }
+                        Err(_) => continue,
+                    }
+                    answered.fetch_add(1, Ordering::SeqCst);
+                }
+            }));
+        }
+        eventually(STEP, "a load", async || answered.load(Ordering::SeqCst) > 100).await;
+        proxy.signal(Signal::TERM);
+        for task in tasks {
+            within(STEP, "the clients end", task).await.unwrap_or_else(|error| {
+                panic!("round {round}: {error}");
+            });
+        }
+        assert_eq!(proxy.exited(Duration::from_secs(10)).await.code(), Some(0));
+    }
 }
