@@ -10,7 +10,7 @@ use http_body::Frame;
 
 use super::watch::Watch;
 use super::{Context, RequestBody, hop};
-use crate::error::ProxyError;
+use crate::error::{ProxyError, Side};
 use crate::telemetry::Reason;
 use crate::upstream::h1::{H1Exchange, HeadEvent};
 use crate::upstream::h2::H2Exchange;
@@ -78,6 +78,8 @@ pub struct ExchangeBody {
     deadline: Deadline,
     /// An error that waits until what came before it is on its way to the client.
     failed: Option<ProxyError>,
+    /// Whether the endpoint is waited for, and not the client.
+    quiet: bool,
 }
 
 impl ExchangeBody {
@@ -91,7 +93,7 @@ impl ExchangeBody {
     ) -> Self {
         let deadline = Deadline::new(idle, total);
         let watch = Some(watch);
-        let mut body = Self { exchange, context, watch, deadline, failed: None };
+        let mut body = Self { exchange, context, watch, deadline, failed: None, quiet: true };
         let head_at = body.context.response_at.get();
         body.settle(head_at);
         body
@@ -118,12 +120,19 @@ impl ExchangeBody {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
+        // Where there is always something to send, it is the client who takes too long.
+        if !self.quiet && self.deadline.is_over() {
+            return Poll::Ready(Some(Err(ProxyError::proxy(Reason::RequestTimeout))));
+        }
         let mut polled = self.exchange.poll_frame(cx);
-        if polled.is_pending() {
+        self.quiet = polled.is_pending();
+        if self.quiet {
             return self.poll_while_quiet(cx).map(|error| Some(Err(error)));
         }
         if let Poll::Ready(Some(Err(error))) = polled {
-            self.note_failure(error.reason);
+            if error.side == Side::Upstream {
+                self.note_failure(error.reason);
+            }
             // An error ends the connection at once: let the server flush first, so that the
             // client sees a response that breaks off rather than none.
             self.failed = Some(error);
@@ -203,7 +212,7 @@ impl HeadDeadline {
     }
 }
 
-/// The idle and the total deadline of a body. Looked at only while nothing moves.
+/// The idle and the total deadline of a body. The timer is looked at only while nothing moves.
 pub(super) struct Deadline {
     idle: Option<Duration>,
     total: Option<Instant>,
@@ -215,6 +224,11 @@ pub(super) struct Deadline {
 impl Deadline {
     pub fn new(idle: Option<Duration>, total: Option<Instant>) -> Self {
         Self { idle, total, timer: None, seen: u64::MAX, idle_at: None }
+    }
+
+    /// Whether the time of the whole request has passed.
+    pub fn is_over(&self) -> bool {
+        self.total.is_some_and(|total| Instant::now() >= total)
     }
 
     /// Ready with the reason once a deadline has passed. `progress` is a count of bytes moved.

@@ -161,7 +161,8 @@ async fn connect(
     // the one to try again.
     let h1_only = transport.protocol != UpstreamProtocol::Http2
         && request.upgrade.as_ref().is_some_and(|upgrade| !upgrade.extended_connect);
-    let certain = request.body.is_some() || !request.method.is_idempotent();
+    let repeats = route.retry.attempts > 0 && route.retry.on.reset;
+    let certain = request.body.is_some() || !request.method.is_idempotent() || !repeats;
     let wish = crate::upstream::pool::Wish { fresh: request.fresh, certain, h1_only };
     let obtain = pools.obtain(endpoint, transport, name, wish, wheel, limit);
     context.unless_closed(obtain).await?

@@ -94,7 +94,8 @@ impl RequestBody {
             IncomingBody::H1(body) => (body.is_end_stream(), body.size_hint().exact()),
             IncomingBody::H2(body) => (body.stream.is_end_stream(), body.length),
         };
-        let live = LiveBody { inner, context, limit: u64::MAX, idle: None, timer: None };
+        let live =
+            LiveBody { inner, context, limit: u64::MAX, idle: None, timer: None, answered: 0 };
         (!empty).then_some(Self { source: Source::Live(live), front: Bytes::new(), length })
     }
 
@@ -178,6 +179,8 @@ pub(super) struct LiveBody {
     limit: u64,
     idle: Option<Duration>,
     timer: Option<Timer>,
+    /// How much of the response had gone to the client when the timer was armed.
+    answered: u64,
 }
 
 impl LiveBody {
@@ -238,13 +241,24 @@ impl LiveBody {
         ProxyError::client(reason).because(error)
     }
 
+    /// Nothing comes from the client. That is no fault while it reads what it asked for: many
+    /// calls are one message up and a stream down.
     fn poll_idle(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         let Some(idle) = self.idle else { return Poll::Pending };
         let wheel = &self.context.worker.wheel;
         let timer = self.timer.get_or_insert_with(|| wheel.timer());
+        let answered = self.context.response_bytes.get();
         if !timer.is_armed() {
+            self.answered = answered;
             timer.arm(idle);
         }
-        timer.poll_due(cx)
+        while timer.poll_due(cx).is_ready() {
+            if self.answered == answered {
+                return Poll::Ready(());
+            }
+            self.answered = answered;
+            timer.arm(idle);
+        }
+        Poll::Pending
     }
 }

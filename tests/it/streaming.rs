@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use crate::harness::*;
 
@@ -267,4 +269,85 @@ async fn a_client_that_goes_away_frees_the_upstream() {
             metrics.sum("portcullis_requests_total", closed) >= 2.0
         })
         .await;
+}
+
+#[tokio::test]
+async fn a_client_may_fall_silent_while_the_response_goes_on() {
+    // One message up, and then a message down for as long as anybody listens.
+    let app = Backend::script(|mut conn| async move {
+        let Some(_) = conn.head().await else { return };
+        conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        while conn.try_send("4\r\ntick\r\n").await {
+            pass(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let proxy = Proxy::start(
+        r#"
+listeners: { web: { bind: "@web@" } }
+hosts: { "*": { routes: [ { path: /, upstream: app, timeouts: { idle: 1s } } ] } }
+upstreams: { app: { endpoints: ["@app@"] } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    let start = Instant::now();
+    let mut h2 = H2::connect(proxy.web()).await;
+    let (response, mut send) = h2.open(post_request("t", "/"), false).await.expect("a stream");
+    send.send_data(Bytes::from_static(b"subscribe"), false).expect("open");
+    let mut body = within(STEP, "a head", response).await.expect("a response").into_body();
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    client.send("9\r\nsubscribe\r\n").await;
+    assert_eq!(client.head().await.status, 200);
+    while start.elapsed() < Duration::from_millis(2500) {
+        let data = within(STEP, "a tick over HTTP/2", body.data()).await;
+        let data = data.expect("it goes on").expect("data");
+        body.flow_control().release_capacity(data.len()).expect("what came");
+        assert_eq!(client.chunk().await.expect("a tick"), b"tick");
+    }
+    drop((send, body, h2, client));
+    eventually(STEP, "the upstream is told that nobody listens", async || app.open() == 0).await;
+    let errors = proxy.metrics().await.sum("portcullis_upstream_errors_total", &[]);
+    assert_eq!(errors, 0.0, "a client's silence is held against nobody");
+}
+
+#[tokio::test]
+async fn a_slow_reader_does_not_stretch_the_time_of_a_whole_request() {
+    let app = Backend::script(|mut conn| async move {
+        let Some(_) = conn.request().await else { return };
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").await;
+        while conn.try_send(vec![b'x'; 64 * 1024]).await {}
+    })
+    .await;
+    let proxy = Proxy::start(
+        r#"
+access_log: true
+listeners: { web: { bind: "@web@" } }
+hosts: { "*": { routes: [ { path: /, upstream: app, timeouts: { request: 1s } } ] } }
+upstreams: { app: { endpoints: ["@app@"] } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    let mut client = Client::connect_narrow(proxy.web()).await;
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    assert_eq!(client.head().await.status, 200);
+    // Never so slow that nothing moves.
+    let mut read = 0;
+    within(STEP, "the end", async {
+        while let Ok(some) = client.some().await {
+            if some.is_empty() {
+                break;
+            }
+            read += some.len();
+            pass(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    assert!(read < 1_000_000_000, "it was cut off");
+    let line = proxy.stdout_line("a log line", |line| line.contains("request_timeout")).await;
+    assert!(line.contains(r#""status":200"#), "{line}");
+    let errors = proxy.metrics().await.sum("portcullis_upstream_errors_total", &[]);
+    assert_eq!(errors, 0.0, "the endpoint was quick enough");
 }
