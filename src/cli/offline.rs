@@ -31,10 +31,7 @@ impl Offline {
         let inputs = file::load(paths, &file::environment());
         let translation = file::translate(&inputs);
         let mut problems = translation.problems;
-        if problems.is_empty() && inputs.documents().next().is_none() {
-            let problem = Problem::error("there is no configuration file");
-            problems.push(problem.hint("a directory's *.yaml and *.yml files are read"));
-        } else if translation.usable && translation.fragment.listeners.is_empty() {
+        if translation.usable && translation.fragment.listeners.is_empty() {
             let problem = Problem::warning("there is no listener, so nothing is served");
             problems.push(problem.hint("add `listeners: { web: { bind: \":8080\" } }`"));
         }

@@ -122,6 +122,67 @@ async fn a_configuration_file_that_goes_away_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_directory_or_file_that_is_empty_for_a_moment_changes_nothing() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let (web, admin) = (reserve(), reserve());
+    let file = dir.path().join("all.yaml");
+    let write = |said: &str| {
+        let text = format!(
+            "admin: {{ bind: \"{admin}\" }}\nlisteners: {{ web: {{ bind: \"{web}\" }} }}\n\
+             hosts: {{ \"*\": {{ routes: [ {{ respond: {{ body: {said} }} }} ] }} }}\n"
+        );
+        std::fs::write(&file, text).expect("it can be written");
+    };
+    let refused = async || {
+        let page = admin_of(admin, "/metrics").await.expect("the admin listener answers");
+        let metrics = Metrics::parse(&page.text());
+        metrics.sum("portcullis_config_last_reload_successful", &[]) == 0.0
+    };
+    write("first");
+    let _proxy = Running::on(dir.path());
+    eventually(STEP, "it serves", async || said(web).await.as_deref() == Some("first")).await;
+    for (round, emptied) in [None, Some("# All of it is commented out.\n"), Some("---\n...\n")]
+        .into_iter()
+        .enumerate()
+    {
+        match emptied {
+            None => std::fs::remove_file(&file).expect("it is there"),
+            Some(text) => std::fs::write(&file, text).expect("it can be written"),
+        }
+        eventually(STEP, "the refusal shows", refused).await;
+        assert!(said(web).await.is_some(), "the last good state stays: {emptied:?}");
+        let next = format!("round-{round}");
+        write(&next);
+        eventually(STEP, "it is mended", async || said(web).await == Some(next.clone())).await;
+    }
+}
+
+/// The binary on a directory; ended when dropped.
+struct Running(std::process::Child);
+
+impl Running {
+    fn on(directory: &std::path::Path) -> Self {
+        let mut command = std::process::Command::new(portcullis());
+        command.args(["run", "--config"]).arg(directory).stderr(std::process::Stdio::null());
+        Self(command.spawn().expect("it starts"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What is answered at `web`; nothing where nobody listens.
+async fn said(web: std::net::SocketAddr) -> Option<String> {
+    let mut client = Client::try_connect(web).await.ok()?;
+    client.try_send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await.ok()?;
+    client.try_response(false).await.ok().map(|response| response.text())
+}
+
+#[tokio::test]
 async fn listeners_come_and_go_and_the_others_do_not_notice() {
     let echo = Server::echo().await;
     let base = saying("x");
