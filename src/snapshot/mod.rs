@@ -35,6 +35,7 @@ mod route;
 mod table;
 #[cfg(test)]
 mod tests;
+mod upstreams;
 
 pub use compile::Compiler;
 pub use explain::{Outcome, Trial};

@@ -104,7 +104,8 @@ impl Registry {
     }
 
     /// The upstream `name` as `spec` wants it, with `targets` as its endpoints: the one already
-    /// there where `spec` is the same, else a new one around the same endpoint states.
+    /// there where `spec` and `transport` are the same, else a new one around the same endpoint
+    /// states.
     pub fn obtain(
         &self,
         name: &Name,
@@ -118,6 +119,7 @@ impl Registry {
         let before = known.upstreams.get(name).and_then(Weak::upgrade);
         if let Some(upstream) = &before
             && *upstream.spec == *spec
+            && is_same(&upstream.transport, &transport)
         {
             let members = self.members(&mut known, name, &upstream.transport, targets, now);
             swap_members(upstream, members, now);
@@ -245,6 +247,13 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether connections are made in the same way. What `spec` says is not enough: other settings
+/// stand in for those that cannot be used.
+fn is_same(a: &Transport, b: &Transport) -> bool {
+    let key = |transport: &Transport| transport.tls.as_ref().map(|tls| tls.key);
+    a.protocol == b.protocol && key(a) == key(b)
 }
 
 fn swap_members(upstream: &Upstream, members: Vec<Member>, now: Moment) {

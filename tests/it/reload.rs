@@ -141,9 +141,8 @@ async fn a_directory_or_file_that_is_empty_for_a_moment_changes_nothing() {
     write("first");
     let _proxy = Running::on(dir.path());
     eventually(STEP, "it serves", async || said(web).await.as_deref() == Some("first")).await;
-    for (round, emptied) in [None, Some("# All of it is commented out.\n"), Some("---\n...\n")]
-        .into_iter()
-        .enumerate()
+    for (round, emptied) in
+        [None, Some("# All of it is commented out.\n"), Some("---\n...\n")].into_iter().enumerate()
     {
         match emptied {
             None => std::fs::remove_file(&file).expect("it is there"),
