@@ -1,5 +1,5 @@
-//! What the container image is built from: everything that Cargo needs gets past `.dockerignore`,
-//! which lets in only what it names.
+//! What the container image is built from, and how the systemd unit starts again: everything that
+//! Cargo needs gets past `.dockerignore`, which lets in only what it names.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,6 +15,17 @@ fn the_image_is_built_from_everything_cargo_needs() {
         .map(|path| format!(".dockerignore keeps {path} out of the image's build"))
         .collect();
     assert_none(&faults);
+}
+
+#[test]
+fn the_unit_is_started_again_however_often_it_failed() {
+    let path = root().join("deploy/systemd/portcullis.service");
+    let unit = std::fs::read_to_string(path).expect("the unit");
+    let (head, service) = unit.split_once("[Service]").expect("a section");
+    let says = |section: &str, wanted: &str| section.lines().any(|line| line == wanted);
+    // In another section systemd ignores it.
+    assert!(head.starts_with("[Unit]") && says(head, "StartLimitIntervalSec=0"), "{head}");
+    assert!(says(service, "Restart=on-failure"), "{service}");
 }
 
 /// What Cargo reads: the sources of all targets that the manifest names or that are found without
