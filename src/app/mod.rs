@@ -34,7 +34,7 @@ const RESERVED_DESCRIPTORS: u64 = 512;
 pub enum Exit {
     /// The configuration cannot be used.
     Config = 3,
-    /// Some requests were still in flight at the drain deadline.
+    /// Some requests were still in flight at the drain deadline, or when told to stop at once.
     Deadline = 4,
     /// Something the process needs could not be had.
     Failed = 1,
@@ -82,7 +82,10 @@ pub fn run(providers: Vec<Provider>, reload: Arc<Notify>, started: impl FnOnce(&
             return Exit::Failed;
         }
     };
-    tokio::task::LocalSet::new().block_on(&runtime, serve(providers, reload, started))
+    let exit = tokio::task::LocalSet::new().block_on(&runtime, serve(providers, reload, started));
+    // Not by dropping it, which waits for what still blocks: a server that drains, a slow disk.
+    runtime.shutdown_background();
+    exit
 }
 
 async fn serve(
@@ -143,7 +146,7 @@ async fn serve(
         registry: registry.clone(),
         listeners: ServerListeners::new(server.clone()),
         resolver: Resolver::new(metrics.clone()),
-        metrics,
+        metrics: metrics.clone(),
         access_log: access_log.clone(),
         state: state.clone(),
     };
@@ -182,7 +185,7 @@ async fn serve(
     server.drain();
     tokio::select! {
         () = tokio::time::sleep(drain.grace) => {}
-        () = signals.forced() => return finish(&access_log, Exit::Deadline),
+        () = signals.forced() => return finish(&access_log, cut_off(&metrics)),
     }
     control.abort();
     let _ = control.await; // its listeners hold the server
@@ -192,14 +195,22 @@ async fn serve(
         return finish(&access_log, Exit::Failed);
     };
     let closed = tokio::task::spawn_blocking(move || server.close(drain.deadline));
-    let all_ended = tokio::select! {
-        closed = closed => closed.unwrap_or(false),
-        () = signals.forced() => false,
+    let exit = tokio::select! {
+        closed = closed => match closed {
+            Ok(true) => Exit::Ok,
+            Ok(false) | Err(_) => Exit::Deadline,
+        },
+        () = signals.forced() => cut_off(&metrics),
     };
-    if !all_ended {
-        tracing::warn!("requests were cut off at the drain deadline");
+    if exit == Exit::Deadline {
+        tracing::warn!("requests were cut off");
     }
-    finish(&access_log, if all_ended { Exit::Ok } else { Exit::Deadline })
+    finish(&access_log, exit)
+}
+
+/// How a run ends that is not given the time to finish.
+fn cut_off(metrics: &Metrics) -> Exit {
+    if metrics.requests_in_flight() > 0 { Exit::Deadline } else { Exit::Ok }
 }
 
 /// Waits until every provider has spoken; false when one of them has nothing usable to say.
