@@ -71,6 +71,11 @@ impl Listeners for ServerListeners {
         Ok(())
     }
 
+    fn address(&self, id: ListenerId) -> Option<SocketAddr> {
+        let sockets = self.sockets.get(self.open.get(&id)?)?;
+        sockets.first()?.local_addr().ok()
+    }
+
     fn keep_only(&mut self, wanted: &[ListenerId]) {
         let server = &self.server;
         self.open.retain(|id, address| {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::control::{Control, ControlState, Feed, Resolver, merge};
+use crate::control::{Control, ControlState, Feed, Findings, Resolver, merge};
 use crate::ir::{Config, Severity};
 use crate::server::Server;
 use crate::snapshot::{Compiler, SnapshotHandle};
@@ -72,7 +72,8 @@ pub struct Live {
 }
 
 /// Runs the proxy on `providers` until it is told to stop. `reload` is notified when the user
-/// asks for a reload; `started` is called once it is ready.
+/// asks for a reload; `started` is called once it is ready, which it is when every listener is
+/// open.
 pub fn run(providers: Vec<Provider>, reload: Arc<Notify>, started: impl FnOnce(&Config)) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
@@ -149,23 +150,34 @@ async fn serve(
         metrics: metrics.clone(),
         access_log: access_log.clone(),
         state: state.clone(),
+        findings: Findings::default(),
     };
     let _ = control.apply(&feeds).await;
     if control.listeners.is_empty() {
         tracing::error!("no listener could be opened");
         return Exit::Failed;
     }
-    readiness.set_ready();
-    notify::ready();
-    started(&config);
     let drain = config.settings.drain.clone();
     let control = tokio::task::spawn_local(control.run(feeds, news));
     let checks = HealthChecks::new(RandomState::new().hash_one(std::process::id()));
     let polls = LoadPolls::new(RandomState::new().hash_one(std::process::id()));
     tokio::task::spawn_local(upkeep(registry, checks, polls));
 
+    let mut started = Some(started);
     loop {
-        match signals.next().await {
+        let signal = tokio::select! {
+            biased;
+            // What is open serves meanwhile, but whoever sends traffic here wants all of it.
+            () = state.all_open(), if started.is_some() => {
+                readiness.set_ready();
+                notify::ready();
+                started.take().into_iter().for_each(|started| started(&config));
+                continue;
+            }
+            signal = signals.next() => signal,
+        };
+        match signal {
+            signals::Signal::Reload if started.is_some() => reload.notify_one(),
             signals::Signal::Reload => {
                 notify::reloading();
                 reload.notify_one();

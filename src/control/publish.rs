@@ -7,20 +7,26 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::findings::{self, Findings};
 use super::{ControlState, Feed, Question, Resolver, merge};
-use crate::ir::{Fragment, Problem, Severity};
+use crate::ir::{Fragment, Problem};
 use crate::snapshot::{Compiler, ListenerId, Snapshot, SnapshotHandle};
 use crate::telemetry::{AccessLogger, CertificateExpiry, Metrics};
 use crate::upstream::Registry;
 use crate::util::moment::Moment;
 
-/// How often old snapshots are looked at for being out of use.
+/// How often old snapshots are looked at for being out of use, and addresses that were taken for
+/// being free.
 const TIDY: Duration = Duration::from_secs(1);
 
 /// The server's sockets as control sees them.
 pub trait Listeners {
-    /// Accepts at `address` for listener `id`; a listener that already does so is left alone.
+    /// Accepts at `address` for listener `id`; a listener that already does so is left alone. One
+    /// that accepts elsewhere and cannot accept there goes on as it is.
     fn open(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<()>;
+
+    /// Where listener `id` accepts, with the port the system chose for port 0.
+    fn address(&self, id: ListenerId) -> Option<SocketAddr>;
 
     /// Closes every listener that is not in `wanted`.
     fn keep_only(&mut self, wanted: &[ListenerId]);
@@ -47,6 +53,8 @@ pub struct Control<L> {
     pub access_log: AccessLogger,
     /// What it did last.
     pub state: ControlState,
+    /// What is wrong.
+    pub findings: Findings,
 }
 
 impl<L: Listeners> Control<L> {
@@ -70,7 +78,10 @@ impl<L: Listeners> Control<L> {
                     retired.extend(self.apply(&feeds).await);
                 }
                 resolved = self.resolver.changed() => self.endpoints_changed(&resolved),
-                _ = tidy.tick() => self.tidy(&mut retired),
+                _ = tidy.tick() => {
+                    self.tidy(&mut retired);
+                    self.look_again();
+                }
             }
         }
     }
@@ -85,7 +96,8 @@ impl<L: Listeners> Control<L> {
         self.metrics.control().reload(accepted);
         // Nothing is served before every provider has spoken.
         let Some(fragments) = fragments else {
-            self.report(accepted, problems);
+            self.findings.reload = problems;
+            self.report(accepted);
             return None;
         };
         let (config, mut conflicts) = merge(&fragments);
@@ -95,9 +107,9 @@ impl<L: Listeners> Control<L> {
             && *current.config == config
         {
             problems.extend(current.problems.iter().cloned());
-            // Nothing else changed, but an address that was taken may be free by now.
-            self.reconcile(current, &mut problems);
-            self.report(accepted, problems);
+            self.findings.reload = problems;
+            self.reconcile(current);
+            self.report(accepted);
             return None;
         }
         let started = Instant::now();
@@ -116,42 +128,66 @@ impl<L: Listeners> Control<L> {
         self.metrics.control().compiled(started.elapsed());
         self.metrics.control().set_generation(snapshot.generation);
         self.metrics.control().set_certificates(certificates(&snapshot));
-        self.reconcile(&snapshot, &mut problems);
+        self.findings.reload = problems;
+        self.reconcile(&snapshot);
         self.registry.forget_unused(|name| config.upstreams.contains_key(name));
-        self.report(accepted, problems);
+        self.report(accepted);
         before
     }
 
-    fn reconcile(&mut self, snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    /// Opens and closes listeners so that they are those of `snapshot`. One that cannot be opened
+    /// does not stop the others; it is tried again every second.
+    fn reconcile(&mut self, snapshot: &Snapshot) {
         let mut wanted = Vec::new();
+        self.findings.listeners.clear();
+        self.findings.open.clear();
         for listener in snapshot.listeners() {
             wanted.push(listener.id);
-            if let Err(error) = self.listeners.open(listener.id, listener.spec.bind) {
-                let message = format!(
-                    "listener '{}': cannot bind {}: {error}",
-                    listener.name, listener.spec.bind
-                );
-                problems.push(Problem::error(message).about(&listener.spec.origin));
-            }
+            let opened = self.listeners.open(listener.id, listener.spec.bind);
+            let address = self.listeners.address(listener.id);
+            listener.metrics.set_up(opened.is_ok());
+            self.findings.open.insert(listener.name.clone(), address);
+            let Err(error) = opened else { continue };
+            let (name, bind) = (&listener.name, listener.spec.bind);
+            let message = format!("listener '{name}': cannot bind {bind}: {error}");
+            let hint = match address {
+                Some(address) => format!("it stays at {address} and tries again every second"),
+                None => "it tries again every second".to_owned(),
+            };
+            let problem = Problem::error(message).hint(hint).about(&listener.spec.origin);
+            self.findings.listeners.push(problem);
         }
         self.listeners.keep_only(&wanted);
         self.listeners.limit_connections(snapshot.config.settings.limits.connections);
     }
 
-    fn report(&self, accepted: bool, problems: Vec<Problem>) {
-        for problem in &problems {
-            match problem.severity {
-                Severity::Error => tracing::error!("{problem}"),
-                Severity::Warning => tracing::warn!("{problem}"),
-            }
+    /// Looks at what may have changed by itself, and tells what did.
+    fn look_again(&mut self) {
+        let Some(snapshot) = self.handle.load() else { return };
+        if self.findings.listeners.is_empty() {
+            return;
         }
+        let before = self.findings.clone();
+        self.reconcile(&snapshot);
+        self.findings.all().filter(|p| !before.all().any(|b| b == *p)).for_each(findings::log);
+        self.show();
+    }
+
+    fn report(&self, accepted: bool) {
+        self.findings.all().for_each(findings::log);
         let generation = self.handle.generation();
         if accepted {
             tracing::info!(generation, "configuration in use");
         } else {
             tracing::error!(generation, "configuration refused, the last good one stays");
         }
-        self.state.set(accepted, generation, problems);
+        self.state.reloaded(accepted, generation);
+        self.show();
+    }
+
+    fn show(&self) {
+        let problems = self.findings.all().cloned().collect();
+        self.state.set(problems, self.findings.open.clone());
     }
 
     /// Endpoints go straight to their upstreams: no compile, no new generation.

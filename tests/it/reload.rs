@@ -229,6 +229,65 @@ async fn a_listener_whose_port_is_taken_does_not_stop_the_others() {
     })
     .await;
     assert!(proxy.stderr().contains(&address.to_string()), "{}", proxy.stderr());
+    assert_eq!(proxy.admin("/readyz").await.status, 200, "the others serve on");
+    drop(taken);
+    eventually(
+        STEP,
+        "it is opened as soon as that is possible",
+        async || match Client::try_connect(address).await {
+            Ok(mut client) => client.request("GET", "t", "/said").await.text() == "y",
+            Err(_) => false,
+        },
+    )
+    .await;
+    let status = proxy.admin("/api/status").await.text();
+    assert!(!status.contains("cannot bind"), "{status}");
+}
+
+#[tokio::test]
+async fn a_process_is_ready_when_all_of_its_listeners_are_open() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = taken.local_addr().expect("bound");
+    let setup = Setup::new(
+        r#"
+listeners:
+  web: { bind: "@web@" }
+  any: { bind: "127.0.0.1:0" }
+  late: { bind: "@late@" }
+hosts: { "*": { routes: [ { path: /said, respond: { body: here } } ] } }
+"#,
+    );
+    let proxy = setup.with("late", address).spawn();
+    let (web, admin) = (proxy.web(), proxy.addr("admin"));
+    eventually(STEP, "what is open serves", async || match Client::try_connect(web).await {
+        Ok(mut client) => client.request("GET", "t", "/said").await.text() == "here",
+        Err(_) => false,
+    })
+    .await;
+    let listener = async |name: &str| {
+        let status = proxy.admin("/api/status").await.text();
+        let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+        let listeners = status["listeners"].as_array().expect("listeners").clone();
+        listeners.into_iter().find(|listener| listener["name"] == name).expect("it is there")
+    };
+    let up = |metrics: &Metrics, name: &str| {
+        metrics.sum("portcullis_listener_up", &[("listener", name)])
+    };
+    let ready = async || admin_of(admin, "/readyz").await.is_some_and(|r| r.status == 200);
+    assert!(!ready().await);
+    eventually(STEP, "it is told", async || listener("any").await["open"] == true).await;
+    let (late, any) = (listener("late").await, listener("any").await);
+    assert_eq!((&late["open"], &any["open"]), (&false.into(), &true.into()));
+    let any: std::net::SocketAddr =
+        any["address"].as_str().expect("text").parse().expect("an address");
+    assert_eq!(get(any, "t", "/said").await.text(), "here", "the port that was chosen is told");
+    let metrics = proxy.metrics().await;
+    assert_eq!((up(&metrics, "late"), up(&metrics, "web")), (0.0, 1.0));
+    drop(taken);
+    eventually(STEP, "ready", ready).await;
+    assert_eq!(get(address, "t", "/said").await.text(), "here");
+    assert_eq!(listener("late").await["open"], true);
+    assert_eq!(up(&proxy.metrics().await, "late"), 1.0);
 }
 
 #[tokio::test]
