@@ -151,13 +151,13 @@ async fn serve(
         access_log: access_log.clone(),
         state: state.clone(),
         findings: Findings::default(),
+        started_with: config.settings.clone(),
     };
     let _ = control.apply(&feeds).await;
     if control.listeners.is_empty() {
         tracing::error!("no listener could be opened");
         return Exit::Failed;
     }
-    let drain = config.settings.drain.clone();
     let control = tokio::task::spawn_local(control.run(feeds, news));
     let checks = HealthChecks::new(RandomState::new().hash_one(std::process::id()));
     let polls = LoadPolls::new(RandomState::new().hash_one(std::process::id()));
@@ -191,6 +191,8 @@ async fn serve(
             signals::Signal::Stop => break,
         }
     }
+    // As the configuration says by now, not as it did at the start.
+    let drain = handle.load().map(|now| now.config.settings.drain.clone()).unwrap_or_default();
     notify::stopping();
     readiness.set_draining();
     tracing::info!(grace = ?drain.grace, "draining");

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::findings::{self, Findings};
 use super::{ControlState, Feed, Question, Resolver, merge};
-use crate::ir::{Fragment, Problem};
+use crate::ir::{Fragment, Problem, Settings};
 use crate::snapshot::{Compiler, ListenerId, Snapshot, SnapshotHandle};
 use crate::telemetry::{AccessLogger, CertificateExpiry, Metrics};
 use crate::upstream::Registry;
@@ -55,6 +55,8 @@ pub struct Control<L> {
     pub state: ControlState,
     /// What is wrong.
     pub findings: Findings,
+    /// The settings the process was started with.
+    pub started_with: Settings,
 }
 
 impl<L: Listeners> Control<L> {
@@ -102,6 +104,7 @@ impl<L: Listeners> Control<L> {
         };
         let (config, mut conflicts) = merge(&fragments);
         problems.append(&mut conflicts);
+        problems.extend(fixed_at_start(&self.started_with, &config.settings));
         let current = self.handle.load();
         if let Some(current) = &current
             && *current.config == config
@@ -211,6 +214,19 @@ impl<L: Listeners> Control<L> {
             self.registry.forget_unused(|name| current.config.upstreams.contains_key(name));
         }
     }
+}
+
+/// What is wanted otherwise than at the start and cannot be changed since.
+fn fixed_at_start(then: &Settings, now: &Settings) -> impl Iterator<Item = Problem> {
+    let changed = [
+        ("admin", then.admin != now.admin),
+        ("workers", then.workers != now.workers),
+        ("zone", then.zone != now.zone),
+    ];
+    changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| {
+        let message = format!("`{key}` is not what the process was started with");
+        Problem::warning(message).hint("it takes effect at the next start")
+    })
 }
 
 fn certificates(snapshot: &Snapshot) -> Vec<CertificateExpiry> {

@@ -168,6 +168,21 @@ async fn a_second_sigterm_that_cuts_nothing_off_is_no_failure() {
 }
 
 #[tokio::test]
+async fn the_shutdown_is_that_of_the_last_edit() {
+    let app = Backend::saying("fine").await;
+    let slow = config("{ grace: 10m, deadline: 10m }");
+    let mut proxy = Proxy::start(&slow, &[("app", &app.address())]).await;
+    proxy.rewrite(&config("{ grace: 0s, deadline: 1s }"));
+    proxy
+        .metrics_until("the edit is live", |metrics| {
+            metrics.sum("portcullis_config_generation", &[]) > 1.0
+        })
+        .await;
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.exited(STEP).await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_websocket_may_finish_within_the_deadline() {
     let app = Backend::script(|mut conn| async move {
         if accept_websocket(&mut conn).await.is_some() {

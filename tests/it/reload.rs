@@ -182,6 +182,31 @@ async fn said(web: std::net::SocketAddr) -> Option<String> {
 }
 
 #[tokio::test]
+async fn what_is_fixed_at_the_start_is_told_to_wait_for_the_next() {
+    let echo = Server::echo().await;
+    let mut proxy = Proxy::start(&saying("old"), &[("app", &echo.address())]).await;
+    let status = async |proxy: &Proxy| proxy.admin("/api/status").await.text();
+    let told = |status: &str, key: &str| {
+        status.contains(&format!("`{key}` is not what the process was started with"))
+    };
+    let edited =
+        format!("zone: elsewhere\nworkers: 3\nadmin: {{ bind: \"@other@\" }}\n{}", saying("x"));
+    proxy.rewrite(&edited);
+    eventually(STEP, "the admin listener's end is put off", async || {
+        told(&status(&proxy).await, "admin")
+    })
+    .await;
+    let said = status(&proxy).await;
+    assert!(told(&said, "workers") && told(&said, "zone"), "{said}");
+    assert!(said.contains("next start"), "{said}");
+    proxy.rewrite(&saying("old"));
+    eventually(STEP, "with the old values nothing waits", async || {
+        !status(&proxy).await.contains("started with")
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn listeners_come_and_go_and_the_others_do_not_notice() {
     let echo = Server::echo().await;
     let base = saying("x");
