@@ -105,6 +105,11 @@ impl<L: Listeners> Control<L> {
         let (config, mut conflicts) = merge(&fragments);
         problems.append(&mut conflicts);
         problems.extend(fixed_at_start(&self.started_with, &config.settings));
+        // Even where nothing changed: a directory that was not there may be by now.
+        if let Err(error) = self.access_log.configure(config.settings.access_log.as_ref()) {
+            let problem = Problem::error(format!("access log: {error}"));
+            problems.push(problem.hint("SIGHUP and every edit try again"));
+        }
         let current = self.handle.load();
         if let Some(current) = &current
             && *current.config == config
@@ -124,9 +129,6 @@ impl<L: Listeners> Control<L> {
             .compile(config.clone(), current.as_deref(), |_, upstream| resolver.targets(upstream));
         let snapshot = Arc::new(snapshot);
         problems.extend(snapshot.problems.iter().cloned());
-        if let Err(error) = self.access_log.configure(config.settings.access_log.as_ref()) {
-            problems.push(Problem::error(format!("access log: {error}")));
-        }
         let before = self.handle.publish(snapshot.clone());
         self.metrics.control().compiled(started.elapsed());
         self.metrics.control().set_generation(snapshot.generation);
