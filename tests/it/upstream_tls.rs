@@ -124,6 +124,27 @@ async fn an_endpoint_without_tls_is_a_502() {
     assert!(!app.received().starts_with(b"GET"), "nothing was said in the clear");
 }
 
+#[tokio::test]
+async fn without_its_client_certificate_an_upstream_is_not_spoken_to() {
+    let ca = Ca::new();
+    // It would let anonymous clients in, and serve them as such.
+    let app = Server::tls(server_config(&ca.server(&["inner.example"]), &[], None)).await;
+    let tls = "{ ca: ca.pem, server_name: inner.example, \
+               client_certificate: { cert: client.pem, key: client.key } }";
+    let pair = Ca::new().client("portcullis");
+    let proxy = proxy(&app, tls, &ca).await;
+    get(proxy.web(), "t", "/").await.assert_refused(500, "config_error");
+    proxy.write("client.pem", &pair.cert);
+    let status = async || proxy.admin("/api/status").await.text();
+    eventually(STEP, "the key is still missing", async || !status().await.contains("client.pem`"))
+        .await;
+    get(proxy.web(), "t", "/").await.assert_refused(500, "config_error");
+    assert_eq!(app.requests(), 0);
+    proxy.write("client.key", &pair.key);
+    let web = proxy.web();
+    eventually(STEP, "with both it is", async || get(web, "t", "/").await.status == 200).await;
+}
+
 /// Edits until `said` is what `/said` answers.
 async fn edit(proxy: &mut Proxy, tls: &str, said: &str) {
     let route = format!("{{ path: /said, respond: {{ body: {said} }} }}, {{ path: /, ");
