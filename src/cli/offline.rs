@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::{Failure, output};
 use crate::control::merge;
@@ -47,7 +48,9 @@ impl Offline {
         let tls = TlsShared::new().map_err(Failure::runtime)?;
         let mut compiler = Compiler::new(metrics, registry, tls, 1);
         let snapshot = compiler.compile(Arc::new(config), None, |_, upstream| targets(upstream));
-        for problem in &snapshot.problems {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let validity = snapshot.validity(now.as_secs().cast_signed());
+        for problem in snapshot.problems.iter().chain(&validity) {
             // The provider may have said the same of the same thing.
             if !problems.contains(problem) {
                 problems.push(problem.clone());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use crate::ir::{Name, Problem, Severity};
 
@@ -12,6 +13,10 @@ pub struct Findings {
     pub(super) reload: Vec<Problem>,
     /// With listeners that cannot be opened.
     pub(super) listeners: Vec<Problem>,
+    /// With certificates that run out.
+    pub(super) certificates: Vec<Problem>,
+    /// When certificates are looked at again, for time alone changes what is to be said of them.
+    pub(super) next_look: Option<Instant>,
     /// Where each listener accepts.
     pub(super) open: BTreeMap<Name, Option<SocketAddr>>,
 }
@@ -19,7 +24,7 @@ pub struct Findings {
 impl Findings {
     /// All of it.
     pub(super) fn all(&self) -> impl Iterator<Item = &Problem> {
-        self.reload.iter().chain(&self.listeners)
+        self.reload.iter().chain(&self.listeners).chain(&self.certificates)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
@@ -18,6 +18,9 @@ use crate::util::moment::Moment;
 /// How often old snapshots are looked at for being out of use, and addresses that were taken for
 /// being free.
 const TIDY: Duration = Duration::from_secs(1);
+
+/// How often certificates that run out are told of.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The server's sockets as control sees them.
 pub trait Listeners {
@@ -169,16 +172,30 @@ impl<L: Listeners> Control<L> {
     /// Looks at what may have changed by itself, and tells what did.
     fn look_again(&mut self) {
         let Some(snapshot) = self.handle.load() else { return };
-        if self.findings.listeners.is_empty() {
+        let mut news = Vec::new();
+        let due = self.findings.next_look.is_some_and(|at| at <= Instant::now());
+        if due {
+            self.look_at_certificates();
+            news.clone_from(&self.findings.certificates);
+        } else if self.findings.listeners.is_empty() {
             return;
         }
-        let before = self.findings.clone();
+        let before = self.findings.listeners.clone();
         self.reconcile(&snapshot);
-        self.findings.all().filter(|p| !before.all().any(|b| b == *p)).for_each(findings::log);
+        let listeners = self.findings.listeners.iter().filter(|found| !before.contains(found));
+        news.iter().chain(listeners).for_each(findings::log);
         self.show();
     }
 
-    fn report(&self, accepted: bool) {
+    fn look_at_certificates(&mut self) {
+        let Some(snapshot) = self.handle.load() else { return };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.findings.certificates = snapshot.validity(now.as_secs().cast_signed());
+        self.findings.next_look = Some(Instant::now() + DAY);
+    }
+
+    fn report(&mut self, accepted: bool) {
+        self.look_at_certificates();
         self.findings.all().for_each(findings::log);
         let generation = self.handle.generation();
         if accepted {

@@ -80,6 +80,19 @@ impl Snapshot {
         self.listeners.iter().flatten()
     }
 
+    /// What there is to say of the certificates' validity at `now` (Unix seconds).
+    pub fn validity(&self, now: i64) -> Vec<Problem> {
+        let tls = self.listeners().filter_map(|listener| listener.tls.as_ref());
+        let mut found = Vec::new();
+        for problem in tls.flat_map(|tls| &tls.certificates).filter_map(|c| c.validity(now)) {
+            // Listeners may share a certificate.
+            if !found.contains(&problem) {
+                found.push(problem);
+            }
+        }
+        found
+    }
+
     /// The route of that number.
     pub fn route(&self, id: RouteId) -> Option<&CompiledRoute> {
         self.routes.get(id.0 as usize)
