@@ -5,6 +5,7 @@
 //! the control side.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
 
 use http::StatusCode;
@@ -14,9 +15,10 @@ use super::route::{Action, CompiledRoute, FixedResponse, Targets};
 use super::upstreams::Upstreams;
 use super::{HostIndex, HostTable, RouteId, Snapshot};
 use crate::filter::{FilterChain, RedirectPlan};
-use crate::ir::{self, Config, Name, PathMatch, Problem, VirtualHost};
+use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::Metrics;
 use crate::tls::{ServerTls, TlsShared};
+use crate::upstream::balance::Stride;
 use crate::upstream::{Hedging, Registry, Target};
 
 /// Turns configurations into snapshots; remembers what must stay the same between them.
@@ -29,7 +31,17 @@ pub struct Compiler {
     next_listener: u32,
     /// The hedging of routes, by name.
     hedges: HashMap<Name, Weak<Hedging>>,
+    /// The turns of routes with several upstreams, by name.
+    turns: HashMap<Name, Turns>,
+    /// Where turns begin: elsewhere in each process.
+    seeds: RandomState,
     generation: u64,
+}
+
+/// The turns of a route's upstreams, and for which upstreams and weights they are.
+struct Turns {
+    backends: Vec<BackendRef>,
+    stride: Weak<Stride>,
 }
 
 impl Compiler {
@@ -48,6 +60,8 @@ impl Compiler {
             listener_ids: HashMap::new(),
             next_listener: 0,
             hedges: HashMap::new(),
+            turns: HashMap::new(),
+            seeds: RandomState::new(),
             generation: 0,
         }
     }
@@ -104,6 +118,7 @@ impl Compiler {
         }
         problems.append(&mut tables.problems);
         self.hedges.retain(|_, hedging| hedging.strong_count() > 0);
+        self.turns.retain(|_, turns| turns.stride.strong_count() > 0);
         Snapshot {
             generation: self.generation,
             config,
@@ -186,8 +201,22 @@ impl Compiler {
         })
     }
 
+    /// Turns go on for as long as a route wants the same: begun anew with every edit, they would
+    /// fall to the same upstream where edits are many and requests few.
+    fn turns(&mut self, route: &Name, backends: &[BackendRef]) -> Arc<Stride> {
+        let known = self.turns.get(route).filter(|turns| turns.backends == backends);
+        known.and_then(|turns| turns.stride.upgrade()).unwrap_or_else(|| {
+            let weights: Vec<_> = backends.iter().map(|backend| backend.weight).collect();
+            let seed = self.seeds.hash_one((route.as_str(), self.generation));
+            let stride = Arc::new(Stride::new(&weights, self.workers, seed));
+            let turns = Turns { backends: backends.to_vec(), stride: Arc::downgrade(&stride) };
+            self.turns.insert(route.clone(), turns);
+            stride
+        })
+    }
+
     fn action(
-        &self,
+        &mut self,
         route: &ir::Route,
         prefix: &str,
         upstreams: &Upstreams,
@@ -208,7 +237,7 @@ impl Compiler {
                     })?;
                     targets.push((upstream.clone(), backend.weight));
                 }
-                Action::Forward(Targets::new(targets, self.workers))
+                Action::Forward(Targets::new(targets, self.turns(&route.name, backends)))
             }
             ir::Action::Redirect(redirect) => {
                 Action::Redirect(RedirectPlan::new(redirect, prefix)?)

@@ -458,6 +458,38 @@ async fn connections_to_upstreams_outlive_a_change_and_removed_endpoints_get_not
     assert_eq!(one.requests(), before);
 }
 
+#[tokio::test]
+async fn edits_between_requests_do_not_shift_the_shares_of_upstreams() {
+    let (one, two) = (Server::named("one").await, Server::named("two").await);
+    let config = |said: usize| {
+        format!(
+            r#"
+workers: 1
+listeners: {{ web: {{ bind: "@web@" }} }}
+hosts:
+  "*":
+    routes:
+      - {{ path: /, upstreams: [ {{ name: one }}, {{ name: two }} ] }}
+      - {{ path: /said, respond: {{ body: "{said}" }} }}
+upstreams: {{ one: {{ endpoints: ["@one@"] }}, two: {{ endpoints: ["@two@"] }} }}
+"#
+        )
+    };
+    let values: [(&str, &dyn std::fmt::Display); 2] =
+        [("one", &one.address()), ("two", &two.address())];
+    let mut proxy = Proxy::start(&config(0), &values).await;
+    let web = proxy.web();
+    for step in 1..=10 {
+        proxy.rewrite(&config(step));
+        eventually(STEP, "the edit is live", async || {
+            get(web, "t", "/said").await.text() == step.to_string()
+        })
+        .await;
+        get(web, "t", "/").await;
+    }
+    assert_eq!((one.requests(), two.requests()), (5, 5));
+}
+
 /// What the load generators of the long test share.
 #[derive(Default)]
 struct Load {
