@@ -118,7 +118,7 @@ impl Registry {
         self.revise();
         let before = known.upstreams.get(name).and_then(Weak::upgrade);
         if let Some(upstream) = &before
-            && *upstream.spec == *spec
+            && upstream.spec.asks_the_same(spec)
             && is_same(&upstream.transport, &transport)
         {
             let members = self.members(&mut known, name, &upstream.transport, targets, now);
@@ -281,5 +281,39 @@ fn retire_missing(before: &[Member], now: &[Member]) {
             endpoint.retire();
             endpoint.metrics.set_up(false);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Location, Origin};
+
+    fn spec(line: u32, max_idle: u32) -> ir::Upstream {
+        let location = Location { file: "a.yaml".into(), line, column: 1 };
+        ir::Upstream {
+            origin: Origin { location: Some(location), ..Origin::default() },
+            endpoints: Vec::new(),
+            balance: ir::BalancePolicy::default(),
+            health: None,
+            outlier: None,
+            limits: ir::UpstreamLimits::default(),
+            protocol: ir::UpstreamProtocol::Http1,
+            tls: None,
+            pool: ir::PoolOptions { max_idle, ..ir::PoolOptions::default() },
+        }
+    }
+
+    #[test]
+    fn an_upstream_that_only_moved_within_its_file_stays_the_same() {
+        let registry = Registry::new(Metrics::new(1), Environment::new(1, 1));
+        let obtain = |spec: &ir::Upstream| {
+            let transport =
+                Transport { protocol: spec.protocol, tls: None, pool: spec.pool.clone() };
+            registry.obtain(&Name::from("app"), spec, transport, &[], Moment::now())
+        };
+        let first = obtain(&spec(3, 1));
+        assert!(Arc::ptr_eq(&first, &obtain(&spec(4, 1))), "a comment above it");
+        assert!(!Arc::ptr_eq(&first, &obtain(&spec(3, 2))), "another setting");
     }
 }
