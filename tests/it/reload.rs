@@ -270,6 +270,20 @@ async fn a_listener_whose_port_is_taken_does_not_stop_the_others() {
 }
 
 #[tokio::test]
+async fn a_second_process_at_the_same_address_is_warned_of() {
+    let config = "listeners: { web: { bind: \"@web@\" } }\n\
+                  hosts: { \"*\": { routes: [ { respond: { body: x } } ] } }\n";
+    let first = Proxy::start(config, &[]).await;
+    let second = Setup::new(config).with("web", first.web()).start().await;
+    let warned = |proxy: &Proxy| {
+        let lines = proxy.stderr();
+        lines.lines().any(|line| line.contains("another process listens"))
+    };
+    assert!(warned(&second), "{}", second.stderr());
+    assert!(!warned(&first), "{}", first.stderr());
+}
+
+#[tokio::test]
 async fn a_process_is_ready_when_all_of_its_listeners_are_open() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = taken.local_addr().expect("bound");
