@@ -21,7 +21,7 @@ FROM scratch
 ARG VERSION=dev
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Portcullis" \
-      org.opencontainers.image.description="A reverse proxy and Kubernetes ingress controller that never reloads" \
+      org.opencontainers.image.description="An HTTP reverse proxy that never reloads" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"

@@ -1,4 +1,4 @@
-//! Portcullis: a reverse proxy and Kubernetes ingress controller that never reloads.
+//! Portcullis: an HTTP reverse proxy that never reloads.
 //!
 //! Rooms and the direction of imports (a test reads the `use crate::` lines and keeps it so):
 //!

@@ -3,7 +3,7 @@
 //! A socket is kept here by its address as long as any listener wants that address, so that
 //! renaming a listener hands the socket over with everything that waits in it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub struct ServerListeners {
     server: Arc<Server>,
     open: BTreeMap<ListenerId, SocketAddr>,
     sockets: HashMap<SocketAddr, Vec<TcpListener>>,
+    /// Addresses that were bound by this process at some time.
+    bound: HashSet<SocketAddr>,
     /// Sockets that the service manager opened for us (systemd's LISTEN_FDS).
     inherited: Vec<TcpListener>,
 }
@@ -33,7 +35,8 @@ impl ServerListeners {
                 Err(error) => tracing::warn!(%error, index, "an inherited socket is of no use"),
             }
         }
-        Self { server, open: BTreeMap::new(), sockets: HashMap::new(), inherited }
+        let (open, sockets, bound) = (BTreeMap::new(), HashMap::new(), HashSet::new());
+        Self { server, open, sockets, bound, inherited }
     }
 
     /// Whether nothing is open.
@@ -49,7 +52,18 @@ impl ServerListeners {
         let same = |socket: &TcpListener| socket.local_addr().is_ok_and(|local| local == address);
         let sockets = match self.inherited.iter().position(same) {
             Some(index) => sockets::share(self.inherited.swap_remove(index), workers)?,
-            None => sockets::bind(address, workers)?,
+            None => {
+                // Only where we cannot be that somebody: a socket that was closed may linger.
+                let shared = self.bound.insert(address) && sockets::is_shared(address);
+                let sockets = sockets::bind(address, workers)?;
+                if shared {
+                    tracing::warn!(
+                        %address,
+                        "another process listens at this address and gets a part of the connections"
+                    );
+                }
+                sockets
+            }
         };
         let clones = sockets.iter().map(TcpListener::try_clone).collect();
         if let Some(local) = sockets.first().and_then(|socket| socket.local_addr().ok()) {
@@ -69,6 +83,11 @@ impl Listeners for ServerListeners {
         self.server.listen(id, sockets);
         self.open.insert(id, address);
         Ok(())
+    }
+
+    fn address(&self, id: ListenerId) -> Option<SocketAddr> {
+        let sockets = self.sockets.get(self.open.get(&id)?)?;
+        sockets.first()?.local_addr().ok()
     }
 
     fn keep_only(&mut self, wanted: &[ListenerId]) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::control::{Control, ControlState, Feed, Resolver, merge};
+use crate::control::{Control, ControlState, Feed, Findings, Resolver, merge};
 use crate::ir::{Config, Severity};
 use crate::server::Server;
 use crate::snapshot::{Compiler, SnapshotHandle};
@@ -34,7 +34,7 @@ const RESERVED_DESCRIPTORS: u64 = 512;
 pub enum Exit {
     /// The configuration cannot be used.
     Config = 3,
-    /// Some requests were still in flight at the drain deadline.
+    /// Some requests were still in flight at the drain deadline, or when told to stop at once.
     Deadline = 4,
     /// Something the process needs could not be had.
     Failed = 1,
@@ -72,7 +72,8 @@ pub struct Live {
 }
 
 /// Runs the proxy on `providers` until it is told to stop. `reload` is notified when the user
-/// asks for a reload; `started` is called once it is ready.
+/// asks for a reload; `started` is called once it is ready, which it is when every listener is
+/// open.
 pub fn run(providers: Vec<Provider>, reload: Arc<Notify>, started: impl FnOnce(&Config)) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
@@ -82,7 +83,10 @@ pub fn run(providers: Vec<Provider>, reload: Arc<Notify>, started: impl FnOnce(&
             return Exit::Failed;
         }
     };
-    tokio::task::LocalSet::new().block_on(&runtime, serve(providers, reload, started))
+    let exit = tokio::task::LocalSet::new().block_on(&runtime, serve(providers, reload, started));
+    // Not by dropping it, which waits for what still blocks: a server that drains, a slow disk.
+    runtime.shutdown_background();
+    exit
 }
 
 async fn serve(
@@ -143,26 +147,37 @@ async fn serve(
         registry: registry.clone(),
         listeners: ServerListeners::new(server.clone()),
         resolver: Resolver::new(metrics.clone()),
-        metrics,
+        metrics: metrics.clone(),
         access_log: access_log.clone(),
         state: state.clone(),
+        findings: Findings::default(),
+        started_with: config.settings.clone(),
     };
     let _ = control.apply(&feeds).await;
     if control.listeners.is_empty() {
         tracing::error!("no listener could be opened");
         return Exit::Failed;
     }
-    readiness.set_ready();
-    notify::ready();
-    started(&config);
-    let drain = config.settings.drain.clone();
     let control = tokio::task::spawn_local(control.run(feeds, news));
     let checks = HealthChecks::new(RandomState::new().hash_one(std::process::id()));
     let polls = LoadPolls::new(RandomState::new().hash_one(std::process::id()));
     tokio::task::spawn_local(upkeep(registry, checks, polls));
 
+    let mut started = Some(started);
     loop {
-        match signals.next().await {
+        let signal = tokio::select! {
+            biased;
+            // What is open serves meanwhile, but whoever sends traffic here wants all of it.
+            () = state.all_open(), if started.is_some() => {
+                readiness.set_ready();
+                notify::ready();
+                started.take().into_iter().for_each(|started| started(&config));
+                continue;
+            }
+            signal = signals.next() => signal,
+        };
+        match signal {
+            signals::Signal::Reload if started.is_some() => reload.notify_one(),
             signals::Signal::Reload => {
                 notify::reloading();
                 reload.notify_one();
@@ -176,13 +191,15 @@ async fn serve(
             signals::Signal::Stop => break,
         }
     }
+    // As the configuration says by now, not as it did at the start.
+    let drain = handle.load().map(|now| now.config.settings.drain.clone()).unwrap_or_default();
     notify::stopping();
     readiness.set_draining();
     tracing::info!(grace = ?drain.grace, "draining");
     server.drain();
     tokio::select! {
         () = tokio::time::sleep(drain.grace) => {}
-        () = signals.forced() => return finish(&access_log, Exit::Deadline),
+        () = signals.forced() => return finish(&access_log, cut_off(&metrics)),
     }
     control.abort();
     let _ = control.await; // its listeners hold the server
@@ -192,14 +209,22 @@ async fn serve(
         return finish(&access_log, Exit::Failed);
     };
     let closed = tokio::task::spawn_blocking(move || server.close(drain.deadline));
-    let all_ended = tokio::select! {
-        closed = closed => closed.unwrap_or(false),
-        () = signals.forced() => false,
+    let exit = tokio::select! {
+        closed = closed => match closed {
+            Ok(true) => Exit::Ok,
+            Ok(false) | Err(_) => Exit::Deadline,
+        },
+        () = signals.forced() => cut_off(&metrics),
     };
-    if !all_ended {
-        tracing::warn!("requests were cut off at the drain deadline");
+    if exit == Exit::Deadline {
+        tracing::warn!("requests were cut off");
     }
-    finish(&access_log, if all_ended { Exit::Ok } else { Exit::Deadline })
+    finish(&access_log, exit)
+}
+
+/// How a run ends that is not given the time to finish.
+fn cut_off(metrics: &Metrics) -> Exit {
+    if metrics.requests_in_flight() > 0 { Exit::Deadline } else { Exit::Ok }
 }
 
 /// Waits until every provider has spoken; false when one of them has nothing usable to say.

@@ -7,7 +7,7 @@ const STARTING: u8 = 0;
 const READY: u8 = 1;
 const DRAINING: u8 = 2;
 
-/// Ready once the first configuration is compiled and its listeners are bound, and no more as
+/// Ready once the first configuration is compiled and all its listeners are bound, and no more as
 /// soon as the process drains. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicU8>);

@@ -28,9 +28,9 @@ use clap::{Parser, Subcommand};
 
 use failure::Failure;
 
-/// A reverse proxy that never reloads.
+/// An HTTP reverse proxy that never reloads
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, about, after_help = AFTER)]
+#[command(name = "portcullis", version, after_help = AFTER)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::{Failure, output};
 use crate::control::merge;
@@ -31,10 +32,7 @@ impl Offline {
         let inputs = file::load(paths, &file::environment());
         let translation = file::translate(&inputs);
         let mut problems = translation.problems;
-        if problems.is_empty() && inputs.documents().next().is_none() {
-            let problem = Problem::error("there is no configuration file");
-            problems.push(problem.hint("a directory's *.yaml and *.yml files are read"));
-        } else if translation.usable && translation.fragment.listeners.is_empty() {
+        if translation.usable && translation.fragment.listeners.is_empty() {
             let problem = Problem::warning("there is no listener, so nothing is served");
             problems.push(problem.hint("add `listeners: { web: { bind: \":8080\" } }`"));
         }
@@ -50,7 +48,9 @@ impl Offline {
         let tls = TlsShared::new().map_err(Failure::runtime)?;
         let mut compiler = Compiler::new(metrics, registry, tls, 1);
         let snapshot = compiler.compile(Arc::new(config), None, |_, upstream| targets(upstream));
-        for problem in &snapshot.problems {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let validity = snapshot.validity(now.as_secs().cast_signed());
+        for problem in snapshot.problems.iter().chain(&validity) {
             // The provider may have said the same of the same thing.
             if !problems.contains(problem) {
                 problems.push(problem.clone());

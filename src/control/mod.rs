@@ -4,11 +4,13 @@
 //! as [`Feed`]s) nor the server (it asks for listeners through [`Listeners`]). The last good
 //! state stays whatever comes in.
 
+mod findings;
 mod merge;
 mod publish;
 mod resolve;
 mod state;
 
+pub use findings::Findings;
 pub use merge::merge;
 pub use publish::{Control, Listeners};
 pub use resolve::{Question, Resolver};

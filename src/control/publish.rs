@@ -3,24 +3,33 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
+use super::findings::{self, Findings};
 use super::{ControlState, Feed, Question, Resolver, merge};
-use crate::ir::{Fragment, Problem, Severity};
+use crate::ir::{Fragment, Problem, Settings};
 use crate::snapshot::{Compiler, ListenerId, Snapshot, SnapshotHandle};
 use crate::telemetry::{AccessLogger, CertificateExpiry, Metrics};
 use crate::upstream::Registry;
 use crate::util::moment::Moment;
 
-/// How often old snapshots are looked at for being out of use.
+/// How often old snapshots are looked at for being out of use, and addresses that were taken for
+/// being free.
 const TIDY: Duration = Duration::from_secs(1);
+
+/// How often certificates that run out are told of.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The server's sockets as control sees them.
 pub trait Listeners {
-    /// Accepts at `address` for listener `id`; a listener that already does so is left alone.
+    /// Accepts at `address` for listener `id`; a listener that already does so is left alone. One
+    /// that accepts elsewhere and cannot accept there goes on as it is.
     fn open(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<()>;
+
+    /// Where listener `id` accepts, with the port the system chose for port 0.
+    fn address(&self, id: ListenerId) -> Option<SocketAddr>;
 
     /// Closes every listener that is not in `wanted`.
     fn keep_only(&mut self, wanted: &[ListenerId]);
@@ -47,6 +56,10 @@ pub struct Control<L> {
     pub access_log: AccessLogger,
     /// What it did last.
     pub state: ControlState,
+    /// What is wrong.
+    pub findings: Findings,
+    /// The settings the process was started with.
+    pub started_with: Settings,
 }
 
 impl<L: Listeners> Control<L> {
@@ -71,7 +84,10 @@ impl<L: Listeners> Control<L> {
                     self.count_snapshots(&retired);
                 }
                 resolved = self.resolver.changed() => self.endpoints_changed(&resolved),
-                _ = tidy.tick() => self.tidy(&mut retired),
+                _ = tidy.tick() => {
+                    self.tidy(&mut retired);
+                    self.look_again();
+                }
             }
         }
     }
@@ -86,19 +102,26 @@ impl<L: Listeners> Control<L> {
         self.metrics.control().reload(accepted);
         // Nothing is served before every provider has spoken.
         let Some(fragments) = fragments else {
-            self.report(accepted, problems);
+            self.findings.reload = problems;
+            self.report(accepted);
             return None;
         };
         let (config, mut conflicts) = merge(&fragments);
         problems.append(&mut conflicts);
+        problems.extend(fixed_at_start(&self.started_with, &config.settings));
+        // Even where nothing changed: a directory that was not there may be by now.
+        if let Err(error) = self.access_log.configure(config.settings.access_log.as_ref()) {
+            let problem = Problem::error(format!("access log: {error}"));
+            problems.push(problem.hint("SIGHUP and every edit try again"));
+        }
         let current = self.handle.load();
         if let Some(current) = &current
             && *current.config == config
         {
             problems.extend(current.problems.iter().cloned());
-            // Nothing else changed, but an address that was taken may be free by now.
-            self.reconcile(current, &mut problems);
-            self.report(accepted, problems);
+            self.findings.reload = problems;
+            self.reconcile(current);
+            self.report(accepted);
             return None;
         }
         let started = Instant::now();
@@ -110,49 +133,84 @@ impl<L: Listeners> Control<L> {
             .compile(config.clone(), current.as_deref(), |_, upstream| resolver.targets(upstream));
         let snapshot = Arc::new(snapshot);
         problems.extend(snapshot.problems.iter().cloned());
-        if let Err(error) = self.access_log.configure(config.settings.access_log.as_ref()) {
-            problems.push(Problem::error(format!("access log: {error}")));
-        }
         let before = self.handle.publish(snapshot.clone());
         self.metrics.control().compiled(started.elapsed());
         self.metrics.control().set_generation(snapshot.generation);
         self.metrics.control().set_certificates(certificates(&snapshot));
-        self.reconcile(&snapshot, &mut problems);
+        self.findings.reload = problems;
+        self.reconcile(&snapshot);
         self.registry.forget_unused(|name| config.upstreams.contains_key(name));
-        self.report(accepted, problems);
+        self.report(accepted);
         before
     }
 
-    fn reconcile(&mut self, snapshot: &Snapshot, problems: &mut Vec<Problem>) {
+    /// Opens and closes listeners so that they are those of `snapshot`. One that cannot be opened
+    /// does not stop the others; it is tried again every second.
+    fn reconcile(&mut self, snapshot: &Snapshot) {
         let mut wanted = Vec::new();
+        self.findings.listeners.clear();
+        self.findings.open.clear();
         for listener in snapshot.listeners() {
             wanted.push(listener.id);
-            if let Err(error) = self.listeners.open(listener.id, listener.spec.bind) {
-                let message = format!(
-                    "listener '{}': cannot bind {}: {error}",
-                    listener.name, listener.spec.bind
-                );
-                problems.push(Problem::error(message).about(&listener.spec.origin));
-            }
+            let opened = self.listeners.open(listener.id, listener.spec.bind);
+            let address = self.listeners.address(listener.id);
+            listener.metrics.set_up(opened.is_ok());
+            self.findings.open.insert(listener.name.clone(), address);
+            let Err(error) = opened else { continue };
+            let (name, bind) = (&listener.name, listener.spec.bind);
+            let message = format!("listener '{name}': cannot bind {bind}: {error}");
+            let hint = match address {
+                Some(address) => format!("it stays at {address} and tries again every second"),
+                None => "it tries again every second".to_owned(),
+            };
+            let problem = Problem::error(message).hint(hint).about(&listener.spec.origin);
+            self.findings.listeners.push(problem);
         }
         self.listeners.keep_only(&wanted);
         self.listeners.limit_connections(snapshot.config.settings.limits.connections);
     }
 
-    fn report(&self, accepted: bool, problems: Vec<Problem>) {
-        for problem in &problems {
-            match problem.severity {
-                Severity::Error => tracing::error!("{problem}"),
-                Severity::Warning => tracing::warn!("{problem}"),
-            }
+    /// Looks at what may have changed by itself, and tells what did.
+    fn look_again(&mut self) {
+        let Some(snapshot) = self.handle.load() else { return };
+        let mut news = Vec::new();
+        let due = self.findings.next_look.is_some_and(|at| at <= Instant::now());
+        if due {
+            self.look_at_certificates();
+            news.clone_from(&self.findings.certificates);
+        } else if self.findings.listeners.is_empty() {
+            return;
         }
+        let before = self.findings.listeners.clone();
+        self.reconcile(&snapshot);
+        let listeners = self.findings.listeners.iter().filter(|found| !before.contains(found));
+        news.iter().chain(listeners).for_each(findings::log);
+        self.show();
+    }
+
+    fn look_at_certificates(&mut self) {
+        let Some(snapshot) = self.handle.load() else { return };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.findings.certificates = snapshot.validity(now.as_secs().cast_signed());
+        self.findings.next_look = Some(Instant::now() + DAY);
+    }
+
+    fn report(&mut self, accepted: bool) {
+        self.look_at_certificates();
+        self.findings.all().for_each(findings::log);
         let generation = self.handle.generation();
         if accepted {
             tracing::info!(generation, "configuration in use");
         } else {
             tracing::error!(generation, "configuration refused, the last good one stays");
         }
-        self.state.set(accepted, generation, problems);
+        self.state.reloaded(accepted, generation);
+        self.show();
+    }
+
+    fn show(&self) {
+        let problems = self.findings.all().cloned().collect();
+        self.state.set(problems, self.findings.open.clone());
     }
 
     /// Endpoints go straight to their upstreams: no compile, no new generation.
@@ -182,6 +240,19 @@ impl<L: Listeners> Control<L> {
         let in_use = usize::from(self.handle.generation() > 0);
         self.metrics.control().set_snapshots(retired.len() + in_use);
     }
+}
+
+/// What is wanted otherwise than at the start and cannot be changed since.
+fn fixed_at_start(then: &Settings, now: &Settings) -> impl Iterator<Item = Problem> {
+    let changed = [
+        ("admin", then.admin != now.admin),
+        ("workers", then.workers != now.workers),
+        ("zone", then.zone != now.zone),
+    ];
+    changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| {
+        let message = format!("`{key}` is not what the process was started with");
+        Problem::warning(message).hint("it takes effect at the next start")
+    })
 }
 
 fn certificates(snapshot: &Snapshot) -> Vec<CertificateExpiry> {

@@ -42,6 +42,20 @@ pub struct Upstream {
     pub pool: PoolOptions,
 }
 
+impl Upstream {
+    /// Whether `other` is the same upstream and asks for the same, wherever the two stand in their
+    /// files.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        // Taken apart so that a new setting cannot be forgotten here.
+        let Self { origin, endpoints, balance, health, outlier, limits, protocol, tls, pool } =
+            self;
+        origin.is_same_object(&other.origin)
+            && (endpoints, balance, health) == (&other.endpoints, &other.balance, &other.health)
+            && (outlier, limits) == (&other.outlier, &other.limits)
+            && (protocol, tls, pool) == (&other.protocol, &other.tls, &other.pool)
+    }
+}
+
 /// One declared endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EndpointSpec {

@@ -84,6 +84,15 @@ pub struct Origin {
     pub location: Option<Location>,
 }
 
+impl Origin {
+    /// Whether `other` is the same object, wherever the two stand in their files.
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        let Self { provider, kind, namespace, name, rule, location: _ } = self;
+        (provider, kind, namespace, name, rule)
+            == (&other.provider, &other.kind, &other.namespace, &other.name, &other.rule)
+    }
+}
+
 fn is_empty(name: &Name) -> bool {
     name.as_str().is_empty()
 }

@@ -22,18 +22,30 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     Ok(sockets)
 }
 
+/// Whether somebody listens at `address` already, who may let us share it: with SO_REUSEPORT the
+/// kernel gives each of two processes a part of the connections, and neither hears of the other.
+pub fn is_shared(address: SocketAddr) -> bool {
+    let bound = socket(address, false).and_then(|socket| socket.bind(&address.into()));
+    bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
 fn one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address, true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(reuse_port)?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
         // "[::]" means both families, as people expect of it.
         socket.set_only_v6(false)?;
     }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// The same socket for `count` workers; for sockets that were handed to this process.

@@ -5,19 +5,21 @@
 //! the control side.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
 
 use http::StatusCode;
 
 use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, FixedResponse, Targets};
+use super::upstreams::Upstreams;
 use super::{HostIndex, HostTable, RouteId, Snapshot};
 use crate::filter::{FilterChain, RedirectPlan};
-use crate::ir::{self, Config, Name, PathMatch, Problem, VirtualHost};
+use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::Metrics;
-use crate::tls::{ClientTls, ServerTls, TlsShared};
-use crate::upstream::{Hedging, Registry, Target, Transport, Upstream};
-use crate::util::moment::Moment;
+use crate::tls::{ServerTls, TlsShared};
+use crate::upstream::balance::Stride;
+use crate::upstream::{Hedging, Registry, Target};
 
 /// Turns configurations into snapshots; remembers what must stay the same between them.
 pub struct Compiler {
@@ -29,7 +31,17 @@ pub struct Compiler {
     next_listener: u32,
     /// The hedging of routes, by name.
     hedges: HashMap<Name, Weak<Hedging>>,
+    /// The turns of routes with several upstreams, by name.
+    turns: HashMap<Name, Turns>,
+    /// Where turns begin: elsewhere in each process.
+    seeds: RandomState,
     generation: u64,
+}
+
+/// The turns of a route's upstreams, and for which upstreams and weights they are.
+struct Turns {
+    backends: Vec<BackendRef>,
+    stride: Weak<Stride>,
 }
 
 impl Compiler {
@@ -48,6 +60,8 @@ impl Compiler {
             listener_ids: HashMap::new(),
             next_listener: 0,
             hedges: HashMap::new(),
+            turns: HashMap::new(),
+            seeds: RandomState::new(),
             generation: 0,
         }
     }
@@ -62,7 +76,14 @@ impl Compiler {
     ) -> Snapshot {
         self.generation += 1;
         let mut problems = Vec::new();
-        let upstreams = self.upstreams(&config, previous, targets, &mut problems);
+        let upstreams = Upstreams::compile(
+            &config,
+            previous,
+            &self.registry,
+            &self.tls,
+            targets,
+            &mut problems,
+        );
         let mut routes = Vec::new();
         let mut hosts = Vec::new();
         for host in &config.hosts {
@@ -97,12 +118,13 @@ impl Compiler {
         }
         problems.append(&mut tables.problems);
         self.hedges.retain(|_, hedging| hedging.strong_count() > 0);
+        self.turns.retain(|_, turns| turns.stride.strong_count() > 0);
         Snapshot {
             generation: self.generation,
             config,
             listeners: listeners.into(),
             routes: routes.into(),
-            upstreams,
+            upstreams: upstreams.usable,
             problems,
         }
     }
@@ -132,53 +154,12 @@ impl Compiler {
         })
     }
 
-    fn upstreams(
-        &self,
-        config: &Config,
-        previous: Option<&Snapshot>,
-        targets: impl Fn(&Name, &ir::Upstream) -> Vec<Target>,
-        problems: &mut Vec<Problem>,
-    ) -> BTreeMap<Name, Arc<Upstream>> {
-        let mut upstreams = BTreeMap::new();
-        let now = Moment::now();
-        for (name, spec) in &config.upstreams {
-            let unchanged = previous.and_then(|old| {
-                let same = old.config.upstreams.get(name) == Some(spec);
-                old.upstreams.get(name).filter(|_| same)
-            });
-            let tls = match (&spec.tls, unchanged) {
-                (None, _) => None,
-                (Some(_), Some(old)) => old.transport.tls.clone(),
-                (Some(tls), None) => match ClientTls::build(tls, alpn(spec.protocol), &self.tls) {
-                    Ok(tls) => Some(tls),
-                    Err(error) => {
-                        let problem = Problem::error(format!("upstream '{name}': {error}"))
-                            .about(&spec.origin);
-                        // Without its TLS settings an upstream is not spoken to at all; the one
-                        // that worked before stays.
-                        if let Some(old) = previous.and_then(|old| old.upstreams.get(name)) {
-                            problems.push(problem.hint("the last good settings stay in use"));
-                            upstreams.insert(name.clone(), old.clone());
-                        } else {
-                            problems.push(problem);
-                        }
-                        continue;
-                    }
-                },
-            };
-            let transport = Transport { protocol: spec.protocol, tls, pool: spec.pool.clone() };
-            let upstream = self.registry.obtain(name, spec, transport, &targets(name, spec), now);
-            upstreams.insert(name.clone(), upstream);
-        }
-        upstreams
-    }
-
     fn route(
         &mut self,
         id: RouteId,
         host: &VirtualHost,
         route: &ir::Route,
-        upstreams: &BTreeMap<Name, Arc<Upstream>>,
+        upstreams: &Upstreams,
         problems: &mut Vec<Problem>,
     ) -> CompiledRoute {
         let prefix = match &route.matches.path {
@@ -220,11 +201,25 @@ impl Compiler {
         })
     }
 
+    /// Turns go on for as long as a route wants the same: begun anew with every edit, they would
+    /// fall to the same upstream where edits are many and requests few.
+    fn turns(&mut self, route: &Name, backends: &[BackendRef]) -> Arc<Stride> {
+        let known = self.turns.get(route).filter(|turns| turns.backends == backends);
+        known.and_then(|turns| turns.stride.upgrade()).unwrap_or_else(|| {
+            let weights: Vec<_> = backends.iter().map(|backend| backend.weight).collect();
+            let seed = self.seeds.hash_one((route.as_str(), self.generation));
+            let stride = Arc::new(Stride::new(&weights, self.workers, seed));
+            let turns = Turns { backends: backends.to_vec(), stride: Arc::downgrade(&stride) };
+            self.turns.insert(route.clone(), turns);
+            stride
+        })
+    }
+
     fn action(
-        &self,
+        &mut self,
         route: &ir::Route,
         prefix: &str,
-        upstreams: &BTreeMap<Name, Arc<Upstream>>,
+        upstreams: &Upstreams,
     ) -> Result<Action, String> {
         Ok(match &route.action {
             ir::Action::Fail { status, reason } => {
@@ -233,12 +228,16 @@ impl Compiler {
             ir::Action::Forward(backends) => {
                 let mut targets = Vec::with_capacity(backends.len());
                 for backend in backends {
-                    let upstream = upstreams
-                        .get(&backend.upstream)
-                        .ok_or_else(|| format!("no usable upstream '{}'", backend.upstream))?;
+                    let name = &backend.upstream;
+                    let upstream = upstreams.usable.get(name).ok_or_else(|| {
+                        match upstreams.unusable.get(name) {
+                            Some(why) => format!("no usable upstream '{name}': {why}"),
+                            None => format!("no usable upstream '{name}'"),
+                        }
+                    })?;
                     targets.push((upstream.clone(), backend.weight));
                 }
-                Action::Forward(Targets::new(targets, self.workers))
+                Action::Forward(Targets::new(targets, self.turns(&route.name, backends)))
             }
             ir::Action::Redirect(redirect) => {
                 Action::Redirect(RedirectPlan::new(redirect, prefix)?)
@@ -328,14 +327,5 @@ impl Tables<'_> {
         let table = Arc::new(table);
         self.built.insert(ranges, table.clone());
         table
-    }
-}
-
-/// The protocols offered by ALPN, most preferred first.
-fn alpn(protocol: ir::UpstreamProtocol) -> &'static [&'static [u8]] {
-    match protocol {
-        ir::UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
-        ir::UpstreamProtocol::Http2 => &[b"h2"],
-        ir::UpstreamProtocol::Http1 => &[b"http/1.1"],
     }
 }

@@ -35,6 +35,7 @@ mod route;
 mod table;
 #[cfg(test)]
 mod tests;
+mod upstreams;
 
 pub use compile::Compiler;
 pub use explain::{Outcome, Trial};
@@ -77,6 +78,19 @@ impl Snapshot {
     /// All listeners.
     pub fn listeners(&self) -> impl Iterator<Item = &Arc<CompiledListener>> {
         self.listeners.iter().flatten()
+    }
+
+    /// What there is to say of the certificates' validity at `now` (Unix seconds).
+    pub fn validity(&self, now: i64) -> Vec<Problem> {
+        let tls = self.listeners().filter_map(|listener| listener.tls.as_ref());
+        let mut found = Vec::new();
+        for problem in tls.flat_map(|tls| &tls.certificates).filter_map(|c| c.validity(now)) {
+            // Listeners may share a certificate.
+            if !found.contains(&problem) {
+                found.push(problem);
+            }
+        }
+        found
     }
 
     /// The route of that number.

@@ -63,14 +63,13 @@ pub enum Action {
 pub struct Targets {
     upstreams: Box<[Arc<Upstream>]>,
     weights: Box<[u32]>,
-    turns: Stride,
+    turns: Arc<Stride>,
 }
 
 impl Targets {
-    /// Upstreams by weight.
-    pub fn new(backends: Vec<(Arc<Upstream>, u32)>, workers: usize) -> Self {
+    /// Upstreams by weight, which take their `turns`.
+    pub fn new(backends: Vec<(Arc<Upstream>, u32)>, turns: Arc<Stride>) -> Self {
         let (upstreams, weights): (Vec<_>, Vec<_>) = backends.into_iter().unzip();
-        let turns = Stride::new(&weights, workers, 0);
         Self { upstreams: upstreams.into(), weights: weights.into(), turns }
     }
 

@@ -67,6 +67,7 @@ pub enum Family {
     EndpointUp,
     HealthChecks,
     HttpConnections,
+    ListenerUp,
     RejectedRequests,
     RequestBytes,
     RequestDuration,
@@ -98,7 +99,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -116,6 +117,7 @@ impl Family {
         Self::EndpointUp,
         Self::HealthChecks,
         Self::HttpConnections,
+        Self::ListenerUp,
         Self::RejectedRequests,
         Self::RequestBytes,
         Self::RequestDuration,
@@ -226,6 +228,11 @@ impl Family {
                 "portcullis_http_connections_total",
                 "Client connections that came to speak HTTP, by protocol (http/1.1, h2).",
                 &["listener", "protocol"],
+            ),
+            Self::ListenerUp => gauge(
+                "portcullis_listener_up",
+                "1 if the listener accepts at its address, 0 if it cannot be bound.",
+                &["listener"],
             ),
             Self::RejectedRequests => counter(
                 "portcullis_rejected_requests_total",

@@ -13,7 +13,7 @@ pub mod metrics;
 mod reason;
 pub mod tracing;
 
-pub use access_log::{AccessLogger, HedgeOutcome, Record, RecordText};
+pub use access_log::{AccessLogger, HedgeOutcome, Record, RecordText, Template};
 pub use health::{CheckResult, EjectionCause};
 pub use load::ReportResult;
 pub use metrics::{

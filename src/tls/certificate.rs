@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::SignatureAlgorithm;
 use rustls::crypto::CryptoProvider;
@@ -12,7 +13,7 @@ use x509_parser::public_key::PublicKey;
 
 use super::names::CertificateName;
 use super::{CertificateFault, pem, x509};
-use crate::ir::Origin;
+use crate::ir::{Origin, Problem};
 
 /// What metrics and the admin API show of a certificate. Holds nothing secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,6 +36,39 @@ pub struct CertificateInfo {
     pub self_signed: bool,
     /// SHA-256 over the certificate, lower-case hexadecimal.
     pub fingerprint_sha256: String,
+}
+
+/// How long before its end a certificate is worth a warning: time to find out why it was not
+/// renewed, which is usually tried with a month to go.
+const RUNS_OUT: i64 = 21 * DAY;
+/// Certificates that live for days are renewed later; nothing is wrong with a third to go.
+const LAST_PART: i64 = 3;
+const DAY: i64 = 24 * 60 * 60;
+
+impl CertificateInfo {
+    /// What there is to say of its validity at `now` (Unix seconds): that it ended, ends soon or
+    /// has not begun. It is served all the same.
+    pub fn validity(&self, now: i64) -> Option<Problem> {
+        let lifetime = self.not_after.saturating_sub(self.not_before);
+        let left = self.not_after.saturating_sub(now);
+        let (message, hint) = if left < 0 {
+            let message = format!("the certificate expired on {}", date(self.not_after));
+            (message, "renew it; it is served until then")
+        } else if self.not_before > now {
+            let message = format!("the certificate is valid only from {}", date(self.not_before));
+            (message, "check the clock, or give one valid now")
+        } else if left < RUNS_OUT.min(lifetime / LAST_PART) {
+            (format!("the certificate expires on {}", date(self.not_after)), "renew it")
+        } else {
+            return None;
+        };
+        Some(Problem::warning(message).hint(hint).about(&self.origin))
+    }
+}
+
+fn date(unix: i64) -> String {
+    let since = Duration::from_secs(u64::try_from(unix).unwrap_or_default());
+    UNIX_EPOCH.checked_add(since).map(httpdate::fmt_http_date).unwrap_or_default()
 }
 
 /// A chain and key that belong together, ready to serve.

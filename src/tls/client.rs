@@ -20,6 +20,8 @@ pub struct ClientTls {
     pub h1_config: Arc<ClientConfig>,
     /// Which connections may be shared.
     pub key: TransportKey,
+    /// Whether the endpoints' certificates are verified.
+    pub verifies: bool,
     server_name: Option<ServerName<'static>>,
 }
 
@@ -56,7 +58,7 @@ impl ClientTls {
         let mut h1_config = config.clone();
         h1_config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let (config, h1_config) = (Arc::new(config), Arc::new(h1_config));
-        Ok(Arc::new(Self { config, h1_config, key, server_name }))
+        Ok(Arc::new(Self { config, h1_config, key, verifies: spec.verify, server_name }))
     }
 
     /// The name to send as SNI and to verify on a connection for `host` (without port): the

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::server::NoServerSessionStorage;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
@@ -311,20 +310,11 @@ fn load(
     })
 }
 
-/// What is odd about a certificate that serves nevertheless.
+/// What is odd about a certificate that serves nevertheless. (Whether it is valid depends on the
+/// time: [`CertificateInfo::validity`].)
 fn warnings(slot: &Slot) -> Vec<Problem> {
     let loaded = &slot.loaded;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
     let mut found = Vec::new();
-    if loaded.info.not_after < now {
-        let message = format!("the certificate expired on {}", date(loaded.info.not_after));
-        found.push(Problem::warning(message).hint("renew it; it is served until then"));
-    } else if loaded.info.not_before > now {
-        let message =
-            format!("the certificate is valid only from {}", date(loaded.info.not_before));
-        found.push(Problem::warning(message).hint("check the clock, or give one valid now"));
-    }
     if !loaded.chain_in_order {
         let problem = Problem::warning("a certificate of the chain is not signed by the next one");
         found.push(problem.hint("put the server's certificate first, then each one's issuer"));
@@ -334,9 +324,4 @@ fn warnings(slot: &Slot) -> Vec<Problem> {
         found.push(problem.hint("get one with the host names as subject alternative names"));
     }
     found.into_iter().map(|problem| problem.about(&slot.origin)).collect()
-}
-
-fn date(unix: i64) -> String {
-    let since = Duration::from_secs(u64::try_from(unix).unwrap_or_default());
-    UNIX_EPOCH.checked_add(since).map(httpdate::fmt_http_date).unwrap_or_default()
 }

@@ -104,7 +104,8 @@ impl Registry {
     }
 
     /// The upstream `name` as `spec` wants it, with `targets` as its endpoints: the one already
-    /// there where `spec` is the same, else a new one around the same endpoint states.
+    /// there where `spec` and `transport` are the same, else a new one around the same endpoint
+    /// states.
     pub fn obtain(
         &self,
         name: &Name,
@@ -117,7 +118,8 @@ impl Registry {
         self.revise();
         let before = known.upstreams.get(name).and_then(Weak::upgrade);
         if let Some(upstream) = &before
-            && *upstream.spec == *spec
+            && upstream.spec.asks_the_same(spec)
+            && is_same(&upstream.transport, &transport)
         {
             let members = self.members(&mut known, name, &upstream.transport, targets, now);
             swap_members(upstream, members, now);
@@ -247,6 +249,13 @@ impl Registry {
     }
 }
 
+/// Whether connections are made in the same way. What `spec` says is not enough: other settings
+/// stand in for those that cannot be used.
+fn is_same(a: &Transport, b: &Transport) -> bool {
+    let key = |transport: &Transport| transport.tls.as_ref().map(|tls| tls.key);
+    a.protocol == b.protocol && key(a) == key(b)
+}
+
 fn swap_members(upstream: &Upstream, members: Vec<Member>, now: Moment) {
     let before = upstream.endpoints();
     let same = before.members().len() == members.len()
@@ -272,5 +281,39 @@ fn retire_missing(before: &[Member], now: &[Member]) {
             endpoint.retire();
             endpoint.metrics.set_up(false);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Location, Origin};
+
+    fn spec(line: u32, max_idle: u32) -> ir::Upstream {
+        let location = Location { file: "a.yaml".into(), line, column: 1 };
+        ir::Upstream {
+            origin: Origin { location: Some(location), ..Origin::default() },
+            endpoints: Vec::new(),
+            balance: ir::BalancePolicy::default(),
+            health: None,
+            outlier: None,
+            limits: ir::UpstreamLimits::default(),
+            protocol: ir::UpstreamProtocol::Http1,
+            tls: None,
+            pool: ir::PoolOptions { max_idle, ..ir::PoolOptions::default() },
+        }
+    }
+
+    #[test]
+    fn an_upstream_that_only_moved_within_its_file_stays_the_same() {
+        let registry = Registry::new(Metrics::new(1), Environment::new(1, 1));
+        let obtain = |spec: &ir::Upstream| {
+            let transport =
+                Transport { protocol: spec.protocol, tls: None, pool: spec.pool.clone() };
+            registry.obtain(&Name::from("app"), spec, transport, &[], Moment::now())
+        };
+        let first = obtain(&spec(3, 1));
+        assert!(Arc::ptr_eq(&first, &obtain(&spec(4, 1))), "a comment above it");
+        assert!(!Arc::ptr_eq(&first, &obtain(&spec(3, 2))), "another setting");
     }
 }

@@ -49,6 +49,14 @@ fn with(name: &str, text: &str) -> tempfile::TempDir {
 }
 
 #[test]
+fn help_promises_only_what_is_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let help = out(&run(dir.path(), &["--help"]));
+    assert!(help.starts_with("An HTTP reverse proxy that never reloads\n"), "{help}");
+    assert!(!help.contains("Kubernetes"), "{help}");
+}
+
+#[test]
 fn check_accepts_a_good_file() {
     let dir = with("good.yaml", GOOD);
     let output = run(dir.path(), &["check", "good.yaml"]);

@@ -85,6 +85,19 @@ fn an_invalid_file_is_invalid_for_programs_and_other_commands_too() {
 }
 
 #[test]
+fn a_directory_without_files_is_no_configuration() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_string_lossy().into_owned();
+    for args in [&["check", &path][..], &["run", "--config", &path]] {
+        let output = command(args);
+        assert_eq!(output.status.code(), Some(3), "{args:?}: {}", err(&output));
+        let told = out(&output) + &err(&output);
+        assert!(told.contains("there is no configuration file in it"), "{told}");
+        assert!(told.contains(&path), "{told}");
+    }
+}
+
+#[test]
 fn check_looks_into_certificates_as_well() {
     let directory = tempfile::tempdir().expect("a directory");
     let (one, other) = (Ca::new().server(&["a.example"]), Ca::new().server(&["a.example"]));

@@ -129,7 +129,62 @@ async fn a_second_sigterm_does_not_wait() {
     })
     .await;
     proxy.signal(Signal::TERM);
-    proxy.exited(Duration::from_secs(5)).await;
+    let status = proxy.exited(Duration::from_secs(5)).await;
+    assert_eq!(status.code(), Some(4), "a request was cut off");
+}
+
+#[tokio::test]
+async fn a_second_sigterm_does_not_wait_after_the_grace_time_either() {
+    let app = Backend::script(|mut conn| async move {
+        let Some(_) = conn.request().await else { return };
+        conn.stall().await;
+    })
+    .await;
+    let config = config("{ grace: 0s, deadline: 60s }");
+    let mut proxy = Proxy::start(&config, &[("app", &app.address())]).await;
+    let web = proxy.web();
+    let mut client = Client::connect(web).await;
+    client.send("GET /stuck HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    eventually(STEP, "it is under way", async || app.requests().len() == 1).await;
+    proxy.signal(Signal::TERM);
+    let refused = async || Client::try_connect(web).await.is_err();
+    eventually(STEP, "no new connections", refused).await;
+    assert!(proxy.runs());
+    proxy.signal(Signal::TERM);
+    let status = proxy.exited(Duration::from_secs(10)).await;
+    assert_eq!(status.code(), Some(4), "a request was cut off");
+}
+
+#[tokio::test]
+async fn a_second_sigterm_that_cuts_nothing_off_is_no_failure() {
+    let config = config("{ grace: 60s, deadline: 60s }");
+    let app = Backend::saying("fine").await;
+    let mut proxy = Proxy::start(&config, &[("app", &app.address())]).await;
+    let admin = proxy.addr("admin");
+    let mut idle = Client::connect(proxy.web()).await;
+    assert_eq!(idle.request("GET", "t", "/").await.status, 200);
+    proxy.signal(Signal::TERM);
+    eventually(STEP, "draining", async || {
+        admin_of(admin, "/readyz").await.is_some_and(|response| response.status == 503)
+    })
+    .await;
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.exited(Duration::from_secs(10)).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_shutdown_is_that_of_the_last_edit() {
+    let app = Backend::saying("fine").await;
+    let slow = config("{ grace: 10m, deadline: 10m }");
+    let mut proxy = Proxy::start(&slow, &[("app", &app.address())]).await;
+    proxy.rewrite(&config("{ grace: 0s, deadline: 1s }"));
+    proxy
+        .metrics_until("the edit is live", |metrics| {
+            metrics.sum("portcullis_config_generation", &[]) > 1.0
+        })
+        .await;
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.exited(STEP).await.code(), Some(0));
 }
 
 #[tokio::test]

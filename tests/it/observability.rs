@@ -294,6 +294,39 @@ async fn a_log_file_is_opened_again_on_sigusr1() {
 }
 
 #[tokio::test]
+async fn a_log_file_whose_directory_is_missing_is_tried_again() {
+    let app = Server::echo().await;
+    let logging = |path: &str| {
+        CONFIG
+            .replace("access_log: true\n", &format!("access_log: {{ path: {path}/access.log }}\n"))
+    };
+    let values: [(&str, &dyn std::fmt::Display); 2] =
+        [("app", &app.address()), ("dead", &reserve())];
+    let mut proxy = Proxy::start(&logging("one"), &values).await;
+    let status = async |proxy: &Proxy| proxy.admin("/api/status").await.text();
+    let said = status(&proxy).await;
+    assert!(said.contains("No such file or directory"), "{said}");
+    let create = |directory: &std::path::Path| std::fs::create_dir(directory).expect("a directory");
+    let logged = async |proxy: &Proxy, directory: &str| {
+        get(proxy.web(), "t", &format!("/to-{directory}")).await;
+        let log = std::fs::read_to_string(proxy.file(directory).join("access.log"));
+        log.is_ok_and(|log| log.contains(&format!("/to-{directory}")))
+    };
+    create(&proxy.file("one"));
+    proxy.signal(Signal::HUP);
+    eventually(STEP, "SIGHUP tries again", async || logged(&proxy, "one").await).await;
+    assert!(!status(&proxy).await.contains("No such file"), "it is no problem any more");
+    proxy.rewrite(&logging("two"));
+    eventually(STEP, "the next one is missing, too", async || {
+        status(&proxy).await.contains("two/access.log")
+    })
+    .await;
+    create(&proxy.file("two"));
+    proxy.signal(Signal::USR1);
+    eventually(STEP, "SIGUSR1 opens what is wanted", async || logged(&proxy, "two").await).await;
+}
+
+#[tokio::test]
 async fn a_log_that_cannot_be_written_is_counted_and_costs_no_request() {
     let app = Server::echo().await;
     let config = CONFIG.replace("access_log: true\n", "access_log: { path: /dev/full }\n");

@@ -122,6 +122,91 @@ async fn a_configuration_file_that_goes_away_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_directory_or_file_that_is_empty_for_a_moment_changes_nothing() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let (web, admin) = (reserve(), reserve());
+    let file = dir.path().join("all.yaml");
+    let write = |said: &str| {
+        let text = format!(
+            "admin: {{ bind: \"{admin}\" }}\nlisteners: {{ web: {{ bind: \"{web}\" }} }}\n\
+             hosts: {{ \"*\": {{ routes: [ {{ respond: {{ body: {said} }} }} ] }} }}\n"
+        );
+        std::fs::write(&file, text).expect("it can be written");
+    };
+    let refused = async || {
+        let page = admin_of(admin, "/metrics").await.expect("the admin listener answers");
+        let metrics = Metrics::parse(&page.text());
+        metrics.sum("portcullis_config_last_reload_successful", &[]) == 0.0
+    };
+    write("first");
+    let _proxy = Running::on(dir.path());
+    eventually(STEP, "it serves", async || said(web).await.as_deref() == Some("first")).await;
+    for (round, emptied) in
+        [None, Some("# All of it is commented out.\n"), Some("---\n...\n")].into_iter().enumerate()
+    {
+        match emptied {
+            None => std::fs::remove_file(&file).expect("it is there"),
+            Some(text) => std::fs::write(&file, text).expect("it can be written"),
+        }
+        eventually(STEP, "the refusal shows", refused).await;
+        assert!(said(web).await.is_some(), "the last good state stays: {emptied:?}");
+        let next = format!("round-{round}");
+        write(&next);
+        eventually(STEP, "it is mended", async || said(web).await == Some(next.clone())).await;
+    }
+}
+
+/// The binary on a directory; ended when dropped.
+struct Running(std::process::Child);
+
+impl Running {
+    fn on(directory: &std::path::Path) -> Self {
+        let mut command = std::process::Command::new(portcullis());
+        command.args(["run", "--config"]).arg(directory).stderr(std::process::Stdio::null());
+        Self(command.spawn().expect("it starts"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What is answered at `web`; nothing where nobody listens.
+async fn said(web: std::net::SocketAddr) -> Option<String> {
+    let mut client = Client::try_connect(web).await.ok()?;
+    client.try_send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await.ok()?;
+    client.try_response(false).await.ok().map(|response| response.text())
+}
+
+#[tokio::test]
+async fn what_is_fixed_at_the_start_is_told_to_wait_for_the_next() {
+    let echo = Server::echo().await;
+    let mut proxy = Proxy::start(&saying("old"), &[("app", &echo.address())]).await;
+    let status = async |proxy: &Proxy| proxy.admin("/api/status").await.text();
+    let told = |status: &str, key: &str| {
+        status.contains(&format!("`{key}` is not what the process was started with"))
+    };
+    let edited =
+        format!("zone: elsewhere\nworkers: 3\nadmin: {{ bind: \"@other@\" }}\n{}", saying("x"));
+    proxy.rewrite(&edited);
+    eventually(STEP, "the admin listener's end is put off", async || {
+        told(&status(&proxy).await, "admin")
+    })
+    .await;
+    let said = status(&proxy).await;
+    assert!(told(&said, "workers") && told(&said, "zone"), "{said}");
+    assert!(said.contains("next start"), "{said}");
+    proxy.rewrite(&saying("old"));
+    eventually(STEP, "with the old values nothing waits", async || {
+        !status(&proxy).await.contains("started with")
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn listeners_come_and_go_and_the_others_do_not_notice() {
     let echo = Server::echo().await;
     let base = saying("x");
@@ -169,6 +254,79 @@ async fn a_listener_whose_port_is_taken_does_not_stop_the_others() {
     })
     .await;
     assert!(proxy.stderr().contains(&address.to_string()), "{}", proxy.stderr());
+    assert_eq!(proxy.admin("/readyz").await.status, 200, "the others serve on");
+    drop(taken);
+    eventually(
+        STEP,
+        "it is opened as soon as that is possible",
+        async || match Client::try_connect(address).await {
+            Ok(mut client) => client.request("GET", "t", "/said").await.text() == "y",
+            Err(_) => false,
+        },
+    )
+    .await;
+    let status = proxy.admin("/api/status").await.text();
+    assert!(!status.contains("cannot bind"), "{status}");
+}
+
+#[tokio::test]
+async fn a_second_process_at_the_same_address_is_warned_of() {
+    let config = "listeners: { web: { bind: \"@web@\" } }\n\
+                  hosts: { \"*\": { routes: [ { respond: { body: x } } ] } }\n";
+    let first = Proxy::start(config, &[]).await;
+    let second = Setup::new(config).with("web", first.web()).start().await;
+    let warned = |proxy: &Proxy| {
+        let lines = proxy.stderr();
+        lines.lines().any(|line| line.contains("another process listens"))
+    };
+    assert!(warned(&second), "{}", second.stderr());
+    assert!(!warned(&first), "{}", first.stderr());
+}
+
+#[tokio::test]
+async fn a_process_is_ready_when_all_of_its_listeners_are_open() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = taken.local_addr().expect("bound");
+    let setup = Setup::new(
+        r#"
+listeners:
+  web: { bind: "@web@" }
+  any: { bind: "127.0.0.1:0" }
+  late: { bind: "@late@" }
+hosts: { "*": { routes: [ { path: /said, respond: { body: here } } ] } }
+"#,
+    );
+    let proxy = setup.with("late", address).spawn();
+    let (web, admin) = (proxy.web(), proxy.addr("admin"));
+    eventually(STEP, "what is open serves", async || match Client::try_connect(web).await {
+        Ok(mut client) => client.request("GET", "t", "/said").await.text() == "here",
+        Err(_) => false,
+    })
+    .await;
+    let listener = async |name: &str| {
+        let status = proxy.admin("/api/status").await.text();
+        let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+        let listeners = status["listeners"].as_array().expect("listeners").clone();
+        listeners.into_iter().find(|listener| listener["name"] == name).expect("it is there")
+    };
+    let up = |metrics: &Metrics, name: &str| {
+        metrics.sum("portcullis_listener_up", &[("listener", name)])
+    };
+    let ready = async || admin_of(admin, "/readyz").await.is_some_and(|r| r.status == 200);
+    assert!(!ready().await);
+    eventually(STEP, "it is told", async || listener("any").await["open"] == true).await;
+    let (late, any) = (listener("late").await, listener("any").await);
+    assert_eq!((&late["open"], &any["open"]), (&false.into(), &true.into()));
+    let any: std::net::SocketAddr =
+        any["address"].as_str().expect("text").parse().expect("an address");
+    assert_eq!(get(any, "t", "/said").await.text(), "here", "the port that was chosen is told");
+    let metrics = proxy.metrics().await;
+    assert_eq!((up(&metrics, "late"), up(&metrics, "web")), (0.0, 1.0));
+    drop(taken);
+    eventually(STEP, "ready", ready).await;
+    assert_eq!(get(address, "t", "/said").await.text(), "here");
+    assert_eq!(listener("late").await["open"], true);
+    assert_eq!(up(&proxy.metrics().await, "late"), 1.0);
 }
 
 #[tokio::test]
@@ -321,6 +479,38 @@ async fn connections_to_upstreams_outlive_a_change_and_removed_endpoints_get_not
         assert_eq!(Echoed::of(&response.body).name, "two");
     }
     assert_eq!(one.requests(), before);
+}
+
+#[tokio::test]
+async fn edits_between_requests_do_not_shift_the_shares_of_upstreams() {
+    let (one, two) = (Server::named("one").await, Server::named("two").await);
+    let config = |said: usize| {
+        format!(
+            r#"
+workers: 1
+listeners: {{ web: {{ bind: "@web@" }} }}
+hosts:
+  "*":
+    routes:
+      - {{ path: /, upstreams: [ {{ name: one }}, {{ name: two }} ] }}
+      - {{ path: /said, respond: {{ body: "{said}" }} }}
+upstreams: {{ one: {{ endpoints: ["@one@"] }}, two: {{ endpoints: ["@two@"] }} }}
+"#
+        )
+    };
+    let values: [(&str, &dyn std::fmt::Display); 2] =
+        [("one", &one.address()), ("two", &two.address())];
+    let mut proxy = Proxy::start(&config(0), &values).await;
+    let web = proxy.web();
+    for step in 1..=10 {
+        proxy.rewrite(&config(step));
+        eventually(STEP, "the edit is live", async || {
+            get(web, "t", "/said").await.text() == step.to_string()
+        })
+        .await;
+        get(web, "t", "/").await;
+    }
+    assert_eq!((one.requests(), two.requests()), (5, 5));
 }
 
 /// What the load generators of the long test share.

@@ -1,6 +1,7 @@
 //! Reads the sources and keeps the house rules that a compiler does not: the direction of
 //! imports, the fences around crates, file lengths, and words that have no place in them.
 
+mod packaging;
 mod source;
 
 use std::collections::BTreeMap;

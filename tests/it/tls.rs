@@ -480,3 +480,29 @@ upstreams: {{ app: {{ endpoints: ["@app@"] }} }}
     .await;
     assert_eq!(client.request("GET", name, "/").await.text(), "fine");
 }
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_is_told_of() {
+    let ca = Ca::new();
+    let setup = Setup::new(
+        r#"
+listeners: { web: { bind: "@web@", tls: { certificates: [ { cert: a.pem, key: a.key } ] } } }
+hosts: { "*": { routes: [ { respond: { body: x } } ] } }
+"#,
+    );
+    let pair = ca.ending("a.example", 20);
+    let proxy = setup.file("a.pem", pair.cert).file("a.key", pair.key).start().await;
+    let status = async || proxy.admin("/api/status").await.text();
+    assert!(status().await.contains("the certificate expires on"), "{}", status().await);
+    let check = std::process::Command::new(portcullis()).arg("check").arg(proxy.path()).output();
+    let check = check.expect("it runs");
+    let told = String::from_utf8_lossy(&check.stdout);
+    assert!(check.status.success() && told.contains("the certificate expires on"), "{told}");
+    let renewed = ca.ending("a.example", 60);
+    proxy.write("a.key", renewed.key);
+    proxy.write("a.pem", renewed.cert);
+    eventually(STEP, "renewed, it is no more told of", async || {
+        !status().await.contains("certificate")
+    })
+    .await;
+}

@@ -123,3 +123,79 @@ async fn an_endpoint_without_tls_is_a_502() {
     get(proxy.web(), "t", "/").await.assert_refused(502, "upstream_tls");
     assert!(!app.received().starts_with(b"GET"), "nothing was said in the clear");
 }
+
+#[tokio::test]
+async fn without_its_client_certificate_an_upstream_is_not_spoken_to() {
+    let ca = Ca::new();
+    // It would let anonymous clients in, and serve them as such.
+    let app = Server::tls(server_config(&ca.server(&["inner.example"]), &[], None)).await;
+    let tls = "{ ca: ca.pem, server_name: inner.example, \
+               client_certificate: { cert: client.pem, key: client.key } }";
+    let pair = Ca::new().client("portcullis");
+    let proxy = proxy(&app, tls, &ca).await;
+    get(proxy.web(), "t", "/").await.assert_refused(500, "config_error");
+    proxy.write("client.pem", &pair.cert);
+    let status = async || proxy.admin("/api/status").await.text();
+    eventually(STEP, "the key is still missing", async || !status().await.contains("client.pem`"))
+        .await;
+    get(proxy.web(), "t", "/").await.assert_refused(500, "config_error");
+    assert_eq!(app.requests(), 0);
+    proxy.write("client.key", &pair.key);
+    let web = proxy.web();
+    eventually(STEP, "with both it is", async || get(web, "t", "/").await.status == 200).await;
+}
+
+/// Edits until `said` is what `/said` answers.
+async fn edit(proxy: &mut Proxy, tls: &str, said: &str) {
+    let route = format!("{{ path: /said, respond: {{ body: {said} }} }}, {{ path: /, ");
+    proxy.rewrite(&config(tls).replace("{ path: /, ", &route));
+    let web = proxy.web();
+    eventually(STEP, "the edit is live", async || get(web, "t", "/said").await.text() == said)
+        .await;
+}
+
+#[tokio::test]
+async fn tls_settings_that_cannot_be_used_close_what_was_open() {
+    let ca = Ca::new();
+    let app = Server::tls(server_config(&ca.server(&["inner.example"]), &[], None)).await;
+    let clear = Server::echo().await;
+    for (before, app) in [("false", &clear), ("{ verify: false }", &app)] {
+        let mut proxy = proxy(app, before, &ca).await;
+        assert_eq!(get(proxy.web(), "inner.example", "/").await.status, 200);
+        for said in ["one", "two"] {
+            edit(&mut proxy, "{ ca: missing.pem, server_name: inner.example }", said).await;
+            get(proxy.web(), "t", "/").await.assert_refused(500, "config_error");
+            let status = proxy.admin("/api/status").await.text();
+            assert!(status.contains("upstream 'app'"), "{before}, {said}: {status}");
+        }
+        assert_eq!(app.requests(), 1, "{before}");
+    }
+}
+
+#[tokio::test]
+async fn tls_settings_that_cannot_be_used_leave_the_last_good_ones_to_new_endpoints_too() {
+    let ca = Ca::new();
+    let pair = ca.server(&["inner.example"]);
+    let one = Server::tls(server_config(&pair, &[], None)).await;
+    let two = Server::tls(server_config(&pair, &[], None)).await;
+    let good = "{ ca: ca.pem, server_name: inner.example }";
+    let setup = Setup::new(&config(good)).with("app", one.address());
+    let mut proxy = setup.with("two", two.address()).file("ca.pem", ca.pem.as_str()).start().await;
+    assert_eq!(get(proxy.web(), "t", "/").await.status, 200);
+    let broken = "{ ca: missing.pem, server_name: inner.example }";
+    edit(&mut proxy, broken, "broken").await;
+    assert_eq!(get(proxy.web(), "t", "/").await.status, 200, "still verified");
+    let moved = config(broken).replace("@app@", "@two@");
+    proxy.rewrite(&moved);
+    let web = proxy.web();
+    eventually(STEP, "the other endpoint is used", async || {
+        get(web, "t", "/").await;
+        two.requests() > 0
+    })
+    .await;
+    let status = proxy.admin("/api/status").await.text();
+    assert!(status.contains("upstream 'app'"), "not forgotten by the next edit: {status}");
+    proxy.write("missing.pem", Ca::new().pem);
+    eventually(STEP, "what is there is used", async || get(web, "t", "/").await.status == 502)
+        .await;
+}

@@ -254,7 +254,7 @@ fn account(
             .map(|(live, weight)| Target {
                 weight,
                 pick: forecast::forecast(live, &sight, now),
-                upstream: view::upstream(live, now),
+                upstream: view::upstream(snapshot, live, now),
             })
             .collect(),
         _ => Vec::new(),

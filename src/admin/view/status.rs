@@ -43,8 +43,10 @@ pub struct StatusView {
 pub struct ListenerView {
     /// Its name.
     pub name: String,
-    /// Where clients connect.
+    /// Where clients connect, with the port the system chose for port 0.
     pub address: String,
+    /// Whether it accepts there; if not, the problems of the reload say why.
+    pub open: bool,
     /// Whether it terminates TLS.
     pub tls: bool,
     /// Whether it speaks HTTP/2 beside HTTP/1.
@@ -75,8 +77,10 @@ impl StatusView {
     pub fn new(live: &Live, opened: Instant) -> Self {
         let snapshot = live.handle.load();
         let snapshot = snapshot.as_deref();
+        let report = live.state.report();
+        let listeners = snapshot.iter().flat_map(|snapshot| snapshot.listeners());
         let listeners: Vec<_> =
-            snapshot.iter().flat_map(|snapshot| snapshot.listeners()).map(|l| l.into()).collect();
+            listeners.map(|listener| ListenerView::new(listener, &report)).collect();
         let connections = listeners.iter().map(|listener: &ListenerView| listener.connections);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self {
@@ -91,7 +95,7 @@ impl StatusView {
             routes: snapshot.map_or(0, |snapshot| snapshot.routes.len()),
             upstreams: snapshot.map_or(0, |snapshot: &Snapshot| snapshot.upstreams.len()),
             listeners,
-            reload: ReloadView::from(&live.state.report()),
+            reload: ReloadView::from(&report),
         }
     }
 
@@ -101,11 +105,13 @@ impl StatusView {
     }
 }
 
-impl From<&std::sync::Arc<CompiledListener>> for ListenerView {
-    fn from(listener: &std::sync::Arc<CompiledListener>) -> Self {
+impl ListenerView {
+    fn new(listener: &CompiledListener, report: &ReloadReport) -> Self {
+        let open = report.listeners.get(&listener.name).copied().flatten();
         Self {
             name: listener.name.to_string(),
-            address: listener.spec.bind.to_string(),
+            address: open.unwrap_or(listener.spec.bind).to_string(),
+            open: open.is_some(),
             tls: listener.tls.is_some(),
             http2: listener.spec.protocols.http2,
             proxy_protocol: !listener.spec.proxy_protocol.is_empty(),

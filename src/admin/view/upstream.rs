@@ -51,12 +51,14 @@ impl UpstreamView {
 
 /// All upstreams, by name, as they are at `now`.
 pub fn upstreams(snapshot: &Snapshot, now: Moment) -> Vec<UpstreamView> {
-    snapshot.upstreams.values().map(|live| upstream(live, now)).collect()
+    snapshot.upstreams.values().map(|live| upstream(snapshot, live, now)).collect()
 }
 
-/// One upstream as it is at `now`.
-pub fn upstream(live: &Upstream, now: Moment) -> UpstreamView {
+/// One upstream of `snapshot` as it is at `now`.
+pub fn upstream(snapshot: &Snapshot, live: &Upstream, now: Moment) -> UpstreamView {
     let spec = &live.spec;
+    // A live upstream may be older than the lines that moved it within its file.
+    let declared = snapshot.config.upstreams.get(&live.name).unwrap_or(spec.as_ref());
     let set = live.endpoints();
     let endpoints = endpoints(&set, now);
     UpstreamView {
@@ -73,7 +75,7 @@ pub fn upstream(live: &Upstream, now: Moment) -> UpstreamView {
         in_flight: endpoints.iter().map(|endpoint| u64::from(endpoint.in_flight)).sum(),
         declared: spec.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect(),
         endpoints,
-        origin: spec.origin.to_string(),
+        origin: declared.origin.to_string(),
     }
 }
 

@@ -100,7 +100,8 @@ fn listener(listener: &ListenerView) -> String {
     let ListenerView { name, address, connections, .. } = listener;
     let refuses = if listener.refuses_all { ", REFUSES every handshake" } else { "" };
     let connections = counted(*connections, "connection");
-    format!("{name} at {address} ({}), {connections}{refuses}", protocols.join(", "))
+    let closed = if listener.open { "" } else { ", NOT OPEN" };
+    format!("{name} at {address} ({}), {connections}{closed}{refuses}", protocols.join(", "))
 }
 
 /// A time in its two largest units.

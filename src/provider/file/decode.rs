@@ -24,7 +24,7 @@ use crate::ir;
 /// Decodes `node` as a `T`; what does not fit is reported in `problems`.
 pub(super) fn decode<T: DeserializeOwned>(node: &Node, problems: &mut Vec<Placed>) -> Option<T> {
     let sink = RefCell::new(Vec::new());
-    let decoder = Decoder { node, sink: &sink, key: None };
+    let decoder = Decoder { node, sink: &sink, key: None, reported: false };
     let result = T::deserialize(decoder);
     let value = match result {
         Ok(value) => Some(value),
@@ -87,6 +87,8 @@ struct Decoder<'a> {
     sink: &'a RefCell<Vec<Placed>>,
     /// The key whose value this is, for messages.
     key: Option<&'a str>,
+    /// Whether it was reported already that there is no value.
+    reported: bool,
 }
 
 impl<'a> Decoder<'a> {
@@ -158,7 +160,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn child(self, node: &'a Node, key: Option<&'a str>) -> Self {
-        Self { node, key: key.or(self.key), ..self }
+        Self { node, key: key.or(self.key), reported: false, ..self }
     }
 }
 
@@ -243,6 +245,9 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match (name, &self.node.value) {
+            (field::FIELD, Value::Null) if self.reported => {
+                visitor.visit_seq(Items { decoder: self, items: [].iter(), free: true })
+            }
             (field::FIELD, Value::Null) => visitor.visit_unit(),
             (field::LIST, _) => self.deserialize_seq(visitor),
             (field::ONE_OR_MANY, Value::List(_)) => self.deserialize_seq(visitor),

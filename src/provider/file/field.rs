@@ -38,7 +38,7 @@ pub(super) struct At<T> {
 /// The value of a key.
 #[derive(Default)]
 pub(super) enum Field<T> {
-    /// Not given, or given without a value.
+    /// Not given, or an entry of a mapping of names without a value.
     #[default]
     Absent,
     /// Given, but of no use; reported already.

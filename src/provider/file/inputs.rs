@@ -114,6 +114,16 @@ pub(super) fn load_after(
     let mut marks = Marks::default();
     for path in paths {
         match expand(path) {
+            // A directory that is filled by someone else may be empty for a moment. Taken at its
+            // word it would close every listener.
+            Ok(files) if files.is_empty() => {
+                let place = Location { file: shown(path), line: 0, column: 0 };
+                let problem = Problem::error("there is no configuration file in it").hint(
+                    "a directory's *.yaml and *.yml files are read; write `{}` into one if \
+                     nothing is meant",
+                );
+                inputs.problems.push(problem.at(Some(place)));
+            }
             Ok(files) => {
                 let sources = files.into_iter().map(|file| read_source(file, &mut marks));
                 inputs.documents.extend(sources);

@@ -38,7 +38,7 @@ use crate::ir::{AccessLog, AccessLogTarget};
 #[derive(Debug, thiserror::Error)]
 pub enum AccessLogError {
     /// Its target cannot be opened.
-    #[error("cannot open the access log {}", path.display())]
+    #[error("cannot open the access log {}: {source}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum AccessLogError {
         source: io::Error,
     },
     /// Standard output is closed.
-    #[error("cannot write the access log to standard output")]
+    #[error("cannot write the access log to standard output: {source}")]
     Stdout {
         /// What the system says.
         source: io::Error,
@@ -55,7 +55,7 @@ pub enum AccessLogError {
     #[error(transparent)]
     Template(#[from] TemplateError),
     /// Its thread cannot be started.
-    #[error("cannot start the access log's thread")]
+    #[error("cannot start the access log's thread: {source}")]
     Thread {
         /// What the system says.
         source: io::Error,
@@ -75,7 +75,14 @@ struct Inner {
     queues: OnceLock<Arc<Queues>>,
     /// The writer's thread, for workers to wake.
     thread: ArcSwapOption<Thread>,
-    current: Mutex<Option<Current>>,
+    target: Mutex<Target>,
+}
+
+/// What is wanted, and what is written to: something else where that cannot be opened.
+#[derive(Debug, Default)]
+struct Target {
+    wanted: Option<AccessLog>,
+    current: Option<Current>,
 }
 
 #[derive(Debug)]
@@ -112,7 +119,7 @@ impl AccessLogger {
             enabled: AtomicBool::new(false),
             queues: OnceLock::new(),
             thread: ArcSwapOption::empty(),
-            current: Mutex::new(None),
+            target: Mutex::default(),
         }))
     }
 
@@ -122,38 +129,39 @@ impl AccessLogger {
         self.0.enabled.load(Ordering::Relaxed)
     }
 
-    /// Takes over a configuration: the same one changes nothing, `None` turns the log off.
+    /// Takes over a configuration: one that is in use changes nothing, `None` turns the log off.
     /// Records given before still go where they were meant to.
     ///
     /// # Errors
-    /// If the target cannot be opened or the template is wrong; the log goes on as it was.
+    /// If the target cannot be opened or the template is wrong; the log goes on as it was. Asked
+    /// again, it tries again.
     pub fn configure(&self, config: Option<&AccessLog>) -> Result<(), AccessLogError> {
-        let mut current = self.0.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().map(|current| &current.config) == config {
+        let mut target = self.0.target.lock().unwrap_or_else(PoisonError::into_inner);
+        target.wanted = config.cloned();
+        if target.current.as_ref().map(|current| &current.config) == config {
             return Ok(());
         }
         match config {
-            Some(config) => *current = Some(self.start(config)?),
+            Some(config) => target.current = Some(self.start(config)?),
             None => {
                 self.0.enabled.store(false, Ordering::Relaxed);
                 self.0.thread.store(None);
-                *current = None;
+                target.current = None;
             }
         }
         Ok(())
     }
 
-    /// Opens the target file again, after it was moved away (SIGUSR1).
+    /// Opens the wanted target again, after its file was moved away (SIGUSR1).
     ///
     /// # Errors
-    /// If the file cannot be opened; lines then go on to the one moved away.
+    /// If it cannot be opened; lines then go on to where they went.
     pub fn reopen(&self) -> Result<(), AccessLogError> {
-        let mut current = self.0.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(config) = current.as_ref().map(|current| current.config.clone()) else {
-            return Ok(());
-        };
-        if let AccessLogTarget::File(_) = config.target {
-            *current = Some(self.start(&config)?);
+        let mut target = self.0.target.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(wanted) = target.wanted.clone() else { return Ok(()) };
+        let same = target.current.as_ref().is_some_and(|current| current.config == wanted);
+        if !same || matches!(wanted.target, AccessLogTarget::File(_)) {
+            target.current = Some(self.start(&wanted)?);
         }
         Ok(())
     }

@@ -401,7 +401,7 @@ fn log_to(metrics: &Metrics, output: impl Write + Send + 'static) -> AccessLogge
     let config = to_file(Path::new("in memory"));
     let format = Format::new(&config.format).unwrap();
     let current = log.start_writer(config, format, Box::new(output)).unwrap();
-    *log.0.current.lock().unwrap() = Some(current);
+    log.0.target.lock().unwrap().current = Some(current);
     log
 }
 

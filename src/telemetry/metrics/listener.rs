@@ -1,6 +1,7 @@
 //! What is counted per listener.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::page::Page;
 use super::shard::{Count, Sharded, Sparse, WorkerId};
@@ -12,6 +13,8 @@ use crate::telemetry::families::Family;
 #[derive(Debug)]
 pub struct ListenerMetrics {
     listener: Name,
+    /// Whether it accepts where it should.
+    up: AtomicBool,
     shards: Sharded<ListenerShard>,
 }
 
@@ -33,7 +36,7 @@ struct Handshake {
 
 impl ListenerMetrics {
     pub(super) fn new(listener: Name, workers: usize) -> Self {
-        Self { listener, shards: Sharded::new(workers) }
+        Self { listener, up: AtomicBool::new(false), shards: Sharded::new(workers) }
     }
 
     /// Counts a connection as open. Exactly one [`ListenerMetrics::closed`] must follow, from
@@ -71,6 +74,11 @@ impl ListenerMetrics {
         self.with(worker, |shard| shard.protocols.add(protocol));
     }
 
+    /// Tells whether it accepts where it should.
+    pub fn set_up(&self, up: bool) {
+        self.up.store(up, Ordering::Relaxed);
+    }
+
     /// Open connections over all workers.
     pub fn connections(&self) -> u64 {
         let closed = self.shards.sum(|shard| shard.closed.get());
@@ -89,6 +97,8 @@ impl ListenerMetrics {
         let accepted = self.shards.sum(|shard| shard.accepted.get());
         page.counter(Family::ConnectionsTotal, &[listener], accepted as f64);
         page.gauge(Family::Connections, &[listener], self.connections() as f64);
+        let up = self.up.load(Ordering::Relaxed);
+        page.gauge(Family::ListenerUp, &[listener], f64::from(u8::from(up)));
         for (reason, count) in self.total(|shard| &shard.rejected) {
             page.counter(Family::RejectedRequests, &[listener, reason], count as f64);
         }

@@ -113,6 +113,11 @@ impl Metrics {
         self.state.listeners.get(listener.clone(), |name| ListenerMetrics::new(name, workers))
     }
 
+    /// Requests begun and not finished, on all routes of all listeners.
+    pub fn requests_in_flight(&self) -> u64 {
+        self.state.routes.living().iter().map(|route| route.in_flight()).sum()
+    }
+
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.state.workers

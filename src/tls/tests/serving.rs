@@ -65,12 +65,37 @@ async fn of_several_certificates_one_valid_now_is_served_and_then_the_later_expi
     let shared = TlsShared::new().unwrap();
     let all = spec(&[&future, &soon, &late, &expired, &wildcard]);
     let (tls, problems) = ServerTls::build("web", &all, true, &shared, None);
+    assert_eq!(problems, []);
+    let problems = validity(&tls, 0);
     assert_eq!(problems.len(), 2, "{}", messages(&problems));
     assert!(messages(&problems).contains("warning: the certificate expired on"));
     for (name, expected) in [("a.test", &late), ("b.test", &soon), ("c.w.test", &wildcard)] {
         let seen = connect(&tls, &modern(), name).await.unwrap();
         assert_eq!(seen.fingerprint, expected.fingerprint(), "{name}");
     }
+}
+
+/// What is said of the certificates of `tls` in some days.
+fn validity(tls: &ServerTls, days: i64) -> Vec<Problem> {
+    let now = unix_now() + days * DAY;
+    tls.certificates.iter().filter_map(|certificate| certificate.validity(now)).collect()
+}
+
+#[test]
+fn a_certificate_is_warned_of_three_weeks_before_it_ends_or_in_its_last_third() {
+    let ca = Authority::new("ca");
+    let shared = TlsShared::new().unwrap();
+    for (valid, quiet, ending, ended) in [((-1, 100), 78, 80, 101), ((-1, 5), 2, 4, 6)] {
+        let pair = ca.grant(&Wish { names: &["a.test"], valid, ..Wish::default() });
+        let (tls, problems) = ServerTls::build("web", &spec(&[&pair]), true, &shared, None);
+        assert_eq!((problems, validity(&tls, quiet)), (vec![], vec![]), "{valid:?}");
+        let text = messages(&validity(&tls, ending));
+        assert!(text.contains("warning: the certificate expires on"), "{valid:?}: {text}");
+        let text = messages(&validity(&tls, ended));
+        assert!(text.contains("warning: the certificate expired on"), "{valid:?}: {text}");
+    }
+    let (last_resort, _) = ServerTls::build("web", &spec(&[]), true, &shared, None);
+    assert_eq!(validity(&last_resort, 300), []);
 }
 
 #[tokio::test]

@@ -271,6 +271,10 @@ upstreams: { app: { endpoints: ["@app@"] } }
                 }
                 panic!("portcullis ended with {status}:\n{stderr}");
             }
+            // With one of several ports taken it runs, and waits for that one.
+            if self.stderr().contains("in use") {
+                return false;
+            }
             if tokio::time::Instant::now() > deadline {
                 panic!("not ready within {START:?}");
             }

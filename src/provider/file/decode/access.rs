@@ -142,7 +142,15 @@ impl<'de> MapAccess<'de> for Entries<'de> {
             Value::Scalar(scalar) if !scalar.substituted => Some(scalar.text.as_str()),
             _ => None,
         };
-        seed.deserialize(self.decoder.child(value, name))
+        // Without `client_auth`, `methods` or `ca` more is let in than with them, so a key that
+        // lost what stood below it is no key left out.
+        let empty = self.keys.is_some() && matches!(value.value, Value::Null);
+        if let (true, Value::Scalar(key_text)) = (empty, &key.value) {
+            let problem = Problem::error(format!("{} has no value", key_text.shown()))
+                .hint("write what belongs behind it, or leave the key out");
+            self.decoder.sink.borrow_mut().push((key.place, problem));
+        }
+        seed.deserialize(Decoder { reported: empty, ..self.decoder.child(value, name) })
     }
 }
 

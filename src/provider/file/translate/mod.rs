@@ -65,13 +65,18 @@ fn documents(context: &mut Context<'_>) -> Vec<raw::Document> {
                 continue;
             }
         };
-        // A file that was just truncated is about to be written; no one means it so.
+        // A file that was just truncated is about to be written; no one means it so. The same
+        // goes for one that has got as far as the comment at its head.
+        let hint = "write `{}` if it is meant to be empty";
         if text.trim().is_empty() {
-            let hint = "write `{}` if it is meant to be empty";
             context.error(start, "the file is empty", Some(hint));
             continue;
         }
         let (nodes, problems) = parse(file, text);
+        if problems.is_empty() && nodes.iter().all(|node| matches!(node.value, Value::Null)) {
+            context.error(start, "there is nothing in the file but comments", Some(hint));
+            continue;
+        }
         context.take(problems);
         for mut node in nodes {
             let mut problems = Vec::new();

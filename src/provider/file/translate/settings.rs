@@ -15,6 +15,7 @@ use crate::provider::file::decode::closest;
 use crate::provider::file::field::{At, Field, OneOf, Text};
 use crate::provider::file::raw::{self, Document};
 use crate::provider::file::scalar::{Period, Size};
+use crate::telemetry::Template;
 
 /// More threads than any machine has cores is a slip.
 const MOST_WORKERS: u32 = 1024;
@@ -97,12 +98,7 @@ fn access_log(context: &mut Context<'_>, raw: &OneOf<bool, raw::AccessLog>) -> O
             "json" => AccessLogFormat::Json,
             "combined" => AccessLogFormat::Combined,
             template => {
-                if !template.contains('{') {
-                    let hint = match closest(template, ["json", "combined"]) {
-                        Some(format) => format!("did you mean `{format}`?"),
-                        None => "use json, combined, or a template with `{field}` in it".to_owned(),
-                    };
-                    let message = format!("{} is no access log format", shown(at));
+                if let Some((message, hint)) = template_fault(at) {
                     context.error(at.place, message, Some(&hint));
                 }
                 AccessLogFormat::Template(template.to_owned())
@@ -114,6 +110,27 @@ fn access_log(context: &mut Context<'_>, raw: &OneOf<bool, raw::AccessLog>) -> O
         Some(at) => AccessLogTarget::File(context.resolve(at.place, at.value.as_ref())),
     };
     Some(AccessLog { target, format })
+}
+
+/// What is wrong with a format that is to be a template, and how to mend it.
+fn template_fault(at: &At<String>) -> Option<(String, String)> {
+    if !at.value.contains('{') {
+        let hint = match closest(&at.value, ["json", "combined"]) {
+            Some(format) => format!("did you mean `{format}`?"),
+            None => "use json, combined, or a template with `{field}` in it".to_owned(),
+        };
+        return Some((format!("{} is no access log format", shown(at)), hint));
+    }
+    let error = Template::parse(&at.value).err()?.to_string();
+    if at.substituted {
+        // The error quotes what was substituted.
+        let hint = "look at what the variable or file holds";
+        return Some((format!("{} is no access log template", shown(at)), hint.to_owned()));
+    }
+    Some(match error.split_once("; ") {
+        Some((message, hint)) => (message.to_owned(), hint.to_owned()),
+        None => (error, "use printable characters and `{field}`s".to_owned()),
+    })
 }
 
 fn limits(context: &mut Context<'_>, raw: &raw::Limits) -> Limits {

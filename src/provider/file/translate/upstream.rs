@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ir::{
-    ClientCertificate, EndpointAddress, EndpointSpec, HostPattern, Name, PoolOptions, TrustAnchors,
-    Upstream, UpstreamProtocol, UpstreamTls,
+    ClientCertificate, EndpointAddress, EndpointSpec, HostPattern, Name, PoolOptions, SecretBytes,
+    TrustAnchors, Upstream, UpstreamProtocol, UpstreamTls,
 };
 
 use super::context::{Context, shown};
@@ -242,7 +242,12 @@ fn client_certificate(
     if let Some(error) = error {
         context.unreadable("client certificate's key", key, error);
     }
-    Some(ClientCertificate { chain: chain?, key: bytes?.clone() })
+    // What cannot be read becomes one that cannot be loaded: with none at all the upstream would be
+    // spoken to as somebody else.
+    Some(ClientCertificate {
+        chain: chain.unwrap_or_default(),
+        key: bytes.cloned().unwrap_or_else(|| SecretBytes::new([])),
+    })
 }
 
 fn pool(context: &mut Context<'_>, raw: &raw::Pool) -> PoolOptions {
