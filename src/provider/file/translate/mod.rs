@@ -31,6 +31,9 @@ use crate::ir;
 /// The provider's name in origins.
 pub(super) const PROVIDER: &str = "file";
 
+/// How to say that nothing is meant.
+const MEANT: &str = "write `{}` if it is meant to be empty";
+
 /// What documents mean, and what is wrong with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Translation {
@@ -56,6 +59,7 @@ pub fn translate(inputs: &Inputs) -> Translation {
 /// Parses, substitutes and decodes every document.
 fn documents(context: &mut Context<'_>) -> Vec<raw::Document> {
     let mut documents = Vec::new();
+    let mut says_something = false;
     for (file, source) in (0_u32..).zip(&context.inputs.documents) {
         let start = Place { file, line: 0, column: 0 };
         let text = match &source.text {
@@ -65,18 +69,13 @@ fn documents(context: &mut Context<'_>) -> Vec<raw::Document> {
                 continue;
             }
         };
-        // A file that was just truncated is about to be written; no one means it so. The same
-        // goes for one that has got as far as the comment at its head.
-        let hint = "write `{}` if it is meant to be empty";
+        // A file that was just truncated is about to be written; no one means it so.
         if text.trim().is_empty() {
-            context.error(start, "the file is empty", Some(hint));
+            context.error(start, "the file is empty", Some(MEANT));
             continue;
         }
         let (nodes, problems) = parse(file, text);
-        if problems.is_empty() && nodes.iter().all(|node| matches!(node.value, Value::Null)) {
-            context.error(start, "there is nothing in the file but comments", Some(hint));
-            continue;
-        }
+        says_something |= nodes.iter().any(|node| !matches!(node.value, Value::Null));
         context.take(problems);
         for mut node in nodes {
             let mut problems = Vec::new();
@@ -84,6 +83,12 @@ fn documents(context: &mut Context<'_>) -> Vec<raw::Document> {
             context.take(problems);
             documents.extend(document(context, &node));
         }
+    }
+    // One file among others may be commented out. All of them are so only while they are written:
+    // a file has got as far as the comment at its head.
+    if !says_something && context.usable() && !context.inputs.documents.is_empty() {
+        let start = Place { file: 0, line: 0, column: 0 };
+        context.error(start, "there is nothing in the configuration but comments", Some(MEANT));
     }
     documents
 }
