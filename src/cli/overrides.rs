@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::ir::{Fragment, Settings};
+use crate::ir::{Fragment, Problem, Settings};
 
 /// The listener whose port `PORT` sets.
 const WEB: &str = "web";
@@ -69,6 +69,22 @@ impl Overrides {
         }
         Arc::new(fragment)
     }
+
+    /// Whether a listener has the port that was asked for, or gets it.
+    pub fn has_the_port(&self, fragment: &Fragment) -> bool {
+        self.port.is_none_or(|port| {
+            let mut listeners = fragment.listeners.iter();
+            listeners.any(|(name, listener)| name.as_str() == WEB || listener.bind.port() == port)
+        })
+    }
+
+    /// What of these settings has no effect on `fragment`.
+    pub fn problem(&self, fragment: &Fragment) -> Option<Problem> {
+        let port = self.port.filter(|_| !self.has_the_port(fragment))?;
+        let message = format!("PORT is {port}, and there is no listener called `{WEB}` to get it");
+        let hint = format!("call one of them `{WEB}`, or write `bind: \":${{PORT}}\"`");
+        Some(Problem::warning(message).hint(hint))
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +125,21 @@ listeners: { web: { bind: \"127.0.0.1:2\" }, other: { bind: \"127.0.0.1:3\" } }
         assert_eq!((settings.admin.bind, settings.workers), ("0.0.0.0:9".parse().ok(), Some(7)));
         let ports: Vec<_> = fragment.listeners.values().map(|l| l.bind.port()).collect();
         assert_eq!(ports, [3, 80]);
+    }
+
+    #[test]
+    fn a_port_that_no_listener_gets_is_told_of() {
+        for (name, port, expected) in
+            [("web", "2", true), ("main", "80", true), ("main", "2", false)]
+        {
+            let text = format!("listeners: {{ {name}: {{ bind: \"127.0.0.1:{port}\" }} }}");
+            let inputs = Inputs::from_text("x.yaml", &text, Default::default());
+            let fragment = translate(&inputs).fragment;
+            let overrides = Overrides { port: Some(80), ..Overrides::default() };
+            assert_eq!(overrides.has_the_port(&fragment), expected, "{text}");
+            assert_eq!(overrides.problem(&fragment).is_none(), expected, "{text}");
+            assert_eq!(Overrides::default().problem(&fragment), None, "{text}");
+        }
     }
 
     #[test]

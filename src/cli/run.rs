@@ -28,20 +28,22 @@ pub struct RunArgs {
     /// [env: PORTCULLIS_UPSTREAM]
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "config")]
     upstream: Option<String>,
-    /// Address of the admin listener, or `off`
-    #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_ADMIN")]
+    /// Address of the admin listener, or `off` [env: PORTCULLIS_ADMIN]
+    #[arg(long, value_name = "IP:PORT")]
     admin: Option<AdminBind>,
-    /// Worker threads
-    #[arg(long, value_name = "N", env = "PORTCULLIS_WORKERS", value_parser = workers)]
+    /// Worker threads [env: PORTCULLIS_WORKERS]
+    #[arg(long, value_name = "N", value_parser = workers)]
     workers: Option<usize>,
     /// The zone this process stands in: endpoints of the same zone come first
-    #[arg(long, value_name = "ZONE", env = "PORTCULLIS_ZONE")]
+    /// [env: PORTCULLIS_ZONE]
+    #[arg(long, value_name = "ZONE")]
     zone: Option<String>,
-    /// Port of the listener called `web`; with --upstream 8080 unless given
-    #[arg(long, value_name = "PORT", env = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Port of the listener called `web`; with --upstream 8080 unless given [env: PORT]
+    #[arg(long, value_name = "PORT", value_parser = port)]
     port: Option<u16>,
     /// Level of the operations log, for example `info` or `portcullis=debug`
-    #[arg(long, value_name = "FILTER", env = "PORTCULLIS_LOG")]
+    /// [env: PORTCULLIS_LOG]
+    #[arg(long, value_name = "FILTER")]
     log: Option<String>,
 }
 
@@ -58,10 +60,25 @@ enum Origin {
 
 /// Serves until told to stop.
 pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
-    let RunArgs { admin, workers, port, .. } = args;
-    let zone = args.zone.filter(|zone| !zone.is_empty()).map(Arc::from);
-    let overrides = Overrides { admin, workers, zone, port };
+    let asked_for_port = args.port;
+    let text = |text: &str| Ok(text.to_owned());
+    let zone = or_variable(args.zone, "PORTCULLIS_ZONE", text)?;
+    let overrides = Overrides {
+        admin: or_variable(args.admin, "PORTCULLIS_ADMIN", str::parse)?,
+        workers: or_variable(args.workers, "PORTCULLIS_WORKERS", workers)?,
+        zone: zone.filter(|zone| !zone.is_empty()).map(Arc::from),
+        port: or_variable(args.port, "PORT", port)?,
+    };
+    let log = or_variable(args.log, "PORTCULLIS_LOG", text)?;
     let origin = origin(args.config, args.upstream)?;
+    if let (Some(port), Origin::Files(paths)) = (asked_for_port, &origin) {
+        let translation = file::translate(&file::load(paths, &file::environment()));
+        if translation.usable && !overrides.has_the_port(&translation.fragment) {
+            return Err(Failure::usage(format!(
+                "--port {port} is for the listener called `web`, and there is none"
+            )));
+        }
+    }
     if let Origin::Files(paths) = &origin
         && io::stderr().is_terminal()
     {
@@ -71,7 +88,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
             return Err(Failure::config(offline.report(output::colored(&io::stderr()))));
         }
     }
-    let options = LogOptions { filter: args.log, ..LogOptions::default() };
+    let options = LogOptions { filter: log, ..LogOptions::default() };
     let _log = init(&options).map_err(Failure::usage)?;
     let reload = Arc::new(Notify::new());
     let provider = match origin {
@@ -113,10 +130,11 @@ fn files(paths: Vec<PathBuf>, reload: Arc<Notify>, overrides: Overrides) -> Prov
     let feed = app::watch_provider(
         updates,
         |update| update.loads > 0,
-        move |update| Feed {
-            fragment: update.fragment.map(|fragment| overrides.apply(fragment)),
-            problems: update.problems,
-            accepted: update.accepted,
+        move |update| {
+            let mut problems = update.problems;
+            problems.extend(update.fragment.as_ref().and_then(|said| overrides.problem(said)));
+            let fragment = update.fragment.map(|fragment| overrides.apply(fragment));
+            Feed { fragment, problems, accepted: update.accepted }
         },
     );
     Provider {
@@ -158,6 +176,34 @@ fn everything_to(upstream: &str, overrides: &Overrides) -> Result<Feed, Failure>
     }
     let fragment = overrides.apply(Arc::new(translation.fragment));
     Ok(Feed { fragment: Some(fragment), problems: Vec::new(), accepted: true })
+}
+
+/// What a flag says, else what its variable says; one that is empty says nothing.
+fn or_variable<T>(
+    flag: Option<T>,
+    name: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, Failure> {
+    if flag.is_some() {
+        return Ok(flag);
+    }
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let parsed = match value.to_str() {
+        Some(text) => parse(text),
+        None => Err("it is not UTF-8".to_owned()),
+    };
+    parsed
+        .map(Some)
+        .map_err(|why| Failure::usage(format!("{name}={}: {why}", value.to_string_lossy())))
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port @ 1..) => Ok(port),
+        _ => Err("write a number from 1 to 65535".to_owned()),
+    }
 }
 
 fn workers(text: &str) -> Result<usize, String> {

@@ -119,7 +119,13 @@ fn wrong_usage_exits_2_and_a_proxy_that_is_not_there_1() {
     for (name, value) in [("PORT", "x"), ("PORTCULLIS_ADMIN", "x"), ("PORTCULLIS_WORKERS", "0")] {
         let output = portcullis_with(&["run", "--upstream", "127.0.0.1:1"], &[(name, value)]);
         assert_eq!(output.status.code(), Some(2), "{name}={value}");
+        let told = err(&output);
+        assert!(told.contains(&format!("{name}={value}")), "{told}");
     }
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = file(directory.path(), "x.yaml", "listeners: { main: { bind: \"127.0.0.1:1\" } }\n");
+    let output = command(&["run", "--config", &path, "--port", "80"]);
+    assert_eq!(output.status.code(), Some(2), "a port for nobody: {}", err(&output));
     let nobody = reserve().to_string();
     for args in [&["status"][..], &["routes"], &["explain", "http://x/"], &["top", "--once"]] {
         let output = command(&[args, &["--admin", nobody.as_str()]].concat());

@@ -72,6 +72,25 @@ async fn a_platform_needs_no_arguments() {
 }
 
 #[tokio::test]
+async fn empty_variables_say_nothing_and_a_port_for_nobody_is_warned_of() {
+    let config = "listeners: { main: { bind: \"@web@\" } }\n\
+                  hosts: { \"*\": { routes: [ { respond: { body: x } } ] } }\n";
+    let mut setup = Setup::new(config);
+    for name in
+        ["PORT", "PORTCULLIS_ADMIN", "PORTCULLIS_WORKERS", "PORTCULLIS_ZONE", "PORTCULLIS_LOG"]
+    {
+        setup = setup.env(name, "");
+    }
+    let proxy = setup.start().await;
+    assert_eq!(get(proxy.web(), "t", "/").await.text(), "x");
+    assert!(!proxy.admin("/api/status").await.text().contains("PORT"));
+
+    let proxy = Setup::new(config).env("PORT", "1").start().await;
+    let status = proxy.admin("/api/status").await.text();
+    assert!(status.contains("PORT is 1"), "{status}");
+}
+
+#[tokio::test]
 async fn an_endpoint_may_be_a_name() {
     let app = Backend::saying("by name").await;
     let proxy = Proxy::start(
