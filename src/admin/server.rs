@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::Request;
@@ -19,7 +20,10 @@ use crate::app::Live;
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 64;
-/// From the end of one request, or accept, to the complete head of the next.
+/// From accept to the complete head of the first request. Short, or connections that never ask
+/// would keep the probes out: all places together are free again this soon.
+const FIRST_HEAD: Duration = Duration::from_secs(2);
+/// From the end of one request to the complete head of the next.
 const HEAD: Duration = Duration::from_secs(15);
 /// The age at which a connection is closed after the request it is in.
 const AGE: Duration = Duration::from_secs(120);
@@ -75,9 +79,14 @@ async fn accept(socket: TcpListener, admin: Arc<Admin>) {
 }
 
 async fn serve(tcp: TcpStream, admin: Arc<Admin>) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let admin = admin.clone();
-        async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = service_fn({
+        let asked = asked.clone();
+        move |request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            let admin = admin.clone();
+            async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+        }
     });
     let mut connection = pin!(
         hyper::server::conn::http1::Builder::new()
@@ -85,6 +94,10 @@ async fn serve(tcp: TcpStream, admin: Arc<Admin>) {
             .header_read_timeout(HEAD)
             .serve_connection(TokioIo::new(tcp), service)
     );
+    let first = tokio::time::timeout(FIRST_HEAD, connection.as_mut()).await;
+    if first.is_ok() || !asked.load(Ordering::Relaxed) {
+        return;
+    }
     if tokio::time::timeout(AGE, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         let _ = tokio::time::timeout(LAST_REQUEST, connection).await;

@@ -246,3 +246,18 @@ async fn the_dashboard_needs_nothing_from_elsewhere() {
     let head = client.try_response(true).await.expect("a head");
     assert_eq!((head.status, head.body.len()), (200, 0));
 }
+
+#[tokio::test]
+async fn connections_that_never_ask_do_not_keep_probes_out() {
+    let proxy = Proxy::start(CONFIG, &[("app", &reserve())]).await;
+    let admin = proxy.addr("admin");
+    let mut silent = Vec::new();
+    for _ in 0..80 {
+        silent.push(Client::connect(admin).await);
+    }
+    let start = std::time::Instant::now();
+    let health = within(STEP, "an answer", admin_of(admin, "/healthz")).await;
+    assert_eq!(health.expect("an answer").status, 200);
+    let waited = start.elapsed();
+    assert!(waited < std::time::Duration::from_secs(11), "{waited:?}");
+}
