@@ -25,13 +25,13 @@ impl PathPlan {
         let text = match rewrite {
             PathRewrite::Full(path) | PathRewrite::Prefix(path) => path,
         };
-        RequestTarget::from_parts(text, None)
+        RequestTarget::from_parts(text.expose_str(), None)
             .map_err(|error| format!("'{text}' cannot be a path: {error}"))?;
         Ok(match rewrite {
-            PathRewrite::Full(path) => Self::Full(path.clone()),
+            PathRewrite::Full(path) => Self::Full(path.expose_str().into()),
             PathRewrite::Prefix(to) => Self::Prefix {
                 from: prefix.trim_end_matches('/').into(),
-                to: to.trim_end_matches('/').into(),
+                to: to.expose_str().trim_end_matches('/').into(),
             },
         })
     }

@@ -8,7 +8,7 @@ use http::HeaderName;
 use serde::{Serialize, Serializer};
 
 use super::route::header_name;
-use super::{SecretBytes, dump};
+use super::{SecretBytes, Text, dump};
 
 /// A share or factor in thousandths: 50 is 5 %, shown as `5%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -201,7 +201,7 @@ pub struct OrcaPolicy {
     /// A path that answers GET with a report as JSON, polled at every `interval`; `None` reads
     /// responses only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub poll: Option<Arc<str>>,
+    pub poll: Option<Text>,
     /// How often reports are expected and polled. A report older than three of these counts as
     /// none. Default 10 s.
     #[serde(serialize_with = "dump::span")]
@@ -262,7 +262,7 @@ pub struct PrequalPolicy {
     /// A path that answers GET with a report of load as JSON (`rif`, `latency_ms`), for
     /// endpoints shared by many proxies; `None` takes what this process sees itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub probe_path: Option<Arc<str>>,
+    pub probe_path: Option<Text>,
 }
 
 impl Default for PrequalPolicy {

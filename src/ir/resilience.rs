@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{HeaderText, Permille, dump};
+use super::{HeaderText, Permille, Text, dump};
 
 /// Active health checks: one per endpoint, whatever the number of routes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -70,7 +70,7 @@ pub struct HttpProbe {
     /// The method. Default `GET`.
     pub method: Arc<str>,
     /// The target. Default `/`.
-    pub path: Arc<str>,
+    pub path: Text,
     /// The host asked for; `None` is the endpoint's name or address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Arc<str>>,

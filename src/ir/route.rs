@@ -171,9 +171,9 @@ pub struct Redirect {
 #[serde(rename_all = "snake_case")]
 pub enum PathRewrite {
     /// The whole path becomes this.
-    Full(Arc<str>),
+    Full(Text),
     /// The route's matched prefix becomes this (Gateway API `ReplacePrefixMatch`).
-    Prefix(Arc<str>),
+    Prefix(Text),
 }
 
 /// A fixed response.

@@ -45,9 +45,29 @@ impl Text {
         }
     }
 
+    /// The same as text. (It was made from text, so that it is never anything else.)
+    pub fn expose_str(&self) -> &str {
+        std::str::from_utf8(self.expose()).unwrap_or_default()
+    }
+
+    /// Whether it is never shown.
+    pub fn is_secret(&self) -> bool {
+        matches!(self, Self::Secret(_))
+    }
+
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()
+    }
+}
+
+impl fmt::Display for Text {
+    /// For people: what is secret is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(text) => f.write_str(text),
+            Self::Secret(_) => f.write_str("<redacted>"),
+        }
     }
 }
 

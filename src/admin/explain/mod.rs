@@ -263,7 +263,7 @@ fn account(
     Some(Winner {
         route: view,
         policies: Policies::new(spec),
-        upstream_target: forwards.then(|| policies::rewritten(route, target)).flatten(),
+        upstream_target: forwards.then(|| policies::rewritten(route, spec, target)).flatten(),
         location: location.and_then(|location| location.to_str().ok().map(str::to_owned)),
         upstreams,
     })

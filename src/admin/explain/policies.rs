@@ -59,8 +59,20 @@ impl Policies {
     }
 }
 
-/// Path and query after the route's rewrites; `None` where they make no path of it.
-pub(super) fn rewritten(route: &CompiledRoute, target: &RequestTarget) -> Option<String> {
+/// Path and query after the route's rewrites; `None` where they make no path of it, and where
+/// what they put in is not to be shown.
+pub(super) fn rewritten(
+    route: &CompiledRoute,
+    spec: &Route,
+    target: &RequestTarget,
+) -> Option<String> {
+    let secret = |filter: &Filter| match filter {
+        Filter::RewritePath(PathRewrite::Full(to) | PathRewrite::Prefix(to)) => to.is_secret(),
+        _ => false,
+    };
+    if spec.filters.iter().any(secret) {
+        return None;
+    }
     let mut target = target.clone();
     for filter in &route.filters.request {
         if let RequestFilter::Path(plan) = filter {

@@ -196,7 +196,7 @@ fn redirect(spec: &Redirect) -> String {
         None => "{path}".to_owned(),
         Some(PathRewrite::Full(path)) => path.to_string(),
         Some(PathRewrite::Prefix(prefix)) => {
-            format!("{}{{rest of path}}", prefix.trim_end_matches('/'))
+            format!("{}{{rest of path}}", prefix.to_string().trim_end_matches('/'))
         }
     };
     format!("{}://{}{port}{path}", part(&spec.scheme, "{scheme}"), part(&spec.host, "{host}"))

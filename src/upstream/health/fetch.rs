@@ -1,11 +1,10 @@
 //! What else is asked of endpoints from the control side, the way checks are made.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::http;
 use super::prober::Target;
-use crate::ir::HttpProbe;
+use crate::ir::{HttpProbe, Text};
 use crate::upstream::{Endpoint, Transport};
 
 /// GETs `path` from `endpoint` on a connection of its own, within `limit`, and returns the body
@@ -13,7 +12,7 @@ use crate::upstream::{Endpoint, Transport};
 pub(in crate::upstream) async fn fetch(
     transport: &Transport,
     endpoint: &Endpoint,
-    path: &Arc<str>,
+    path: &Text,
     limit: Duration,
 ) -> Result<Vec<u8>, String> {
     let target = Target::new(transport, endpoint, None, None);

@@ -40,9 +40,9 @@ fn request(target: &Target, probe: &HttpProbe, h2: bool) -> Result<Request<Bytes
         true => {
             let scheme = if target.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
             let uri = Uri::builder().scheme(scheme).authority(authority);
-            uri.path_and_query(&*probe.path).build()
+            uri.path_and_query(probe.path.expose_str()).build()
         }
-        false => Uri::builder().path_and_query(&*probe.path).build(),
+        false => Uri::builder().path_and_query(probe.path.expose_str()).build(),
     };
     let version = if h2 { Version::HTTP_2 } else { Version::HTTP_11 };
     let mut request = Request::builder().method(&*probe.method).version(version);

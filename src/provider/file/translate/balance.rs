@@ -285,10 +285,10 @@ fn is_prime(number: u32) -> bool {
 }
 
 /// The path of a request the proxy makes itself, with a query where it has one.
-pub(super) fn target(context: &mut Context<'_>, key: &str, at: &At<String>) -> Option<Arc<str>> {
+pub(super) fn target(context: &mut Context<'_>, key: &str, at: &At<String>) -> Option<ir::Text> {
     let sound = at.value.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
     if at.value.starts_with('/') && sound {
-        return Some(Arc::from(&*at.value));
+        return Some(ir::Text::new(&at.value, at.substituted));
     }
     let hint = "it starts with `/` and is percent-encoded";
     context.error(at.place, format!("{key}: {} is no path", shown(at)), Some(hint));

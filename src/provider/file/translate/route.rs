@@ -260,7 +260,7 @@ pub(super) fn path_rewrite(
         context.error(at.place, format!("{} is no path", shown(at)), Some(hint));
         return None;
     }
-    let text = Arc::from(&*at.value);
+    let text = ir::Text::new(&at.value, at.substituted);
     Some(if path.given().is_some() { PathRewrite::Full(text) } else { PathRewrite::Prefix(text) })
 }
 
