@@ -118,7 +118,7 @@ impl ExchangeBody {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        let mut polled = self.exchange.poll_frame(cx);
+        let polled = self.exchange.poll_frame(cx);
         if polled.is_pending() {
             return self.poll_while_quiet(cx).map(|error| Some(Err(error)));
         }
@@ -130,10 +130,10 @@ impl ExchangeBody {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if let (Poll::Ready(Some(Ok(frame))), Some(watch)) = (&mut polled, &self.watch)
-            && let Some(trailers) = frame.trailers_mut()
+        if let (Poll::Ready(Some(Ok(frame))), Some(watch)) = (&polled, &self.watch)
+            && let Some(trailers) = frame.trailers_ref()
         {
-            watch.take_report(trailers, Instant::now());
+            watch.read_report(trailers, Instant::now());
         }
         self.settle(None);
         polled.map(|frame| frame.map(|frame| frame.map(|frame| hop::sound_trailers(frame, false))))

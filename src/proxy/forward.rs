@@ -350,12 +350,12 @@ impl Attempt<'_> {
             })
             .await?;
             match event {
-                HeadEvent::Final(mut head) => {
+                HeadEvent::Final(head) => {
                     let now = Instant::now();
                     let took = now.saturating_duration_since(watch.started());
                     context.response_at.set(Some(now));
                     context.response_time.set(Some(took));
-                    watch.take_report(&mut head.headers, now);
+                    watch.read_report(&head.headers, now);
                     watch.responded(&head, context.is_grpc.get(), now);
                     return Ok(head);
                 }

@@ -52,10 +52,10 @@ impl Watch {
         self.started
     }
 
-    /// Takes the endpoint's report of load out of a response's head or trailer section, where it
-    /// is meant for this proxy.
-    pub fn take_report(&self, fields: &mut HeaderMap, now: Instant) {
-        self.upstream.take_report(self.endpoint(), fields, self.worker, Moment::of(now));
+    /// Takes in the endpoint's report of load in a response's head or trailer section, where the
+    /// balancer goes by it.
+    pub fn read_report(&self, fields: &HeaderMap, now: Instant) {
+        self.upstream.read_report(self.endpoint(), fields, self.worker, Moment::of(now));
     }
 
     /// Reports a final response head. Of a gRPC response that is headers only the code says how

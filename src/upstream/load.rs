@@ -9,8 +9,7 @@ use crate::telemetry::{ReportResult, WorkerId};
 use crate::util::moment::Moment;
 
 impl Upstream {
-    /// Where reports of load come from; `None` where the algorithm has no use for them: then
-    /// they are the client's.
+    /// Where reports of load come from; `None` where the algorithm has no use for them.
     pub fn orca(&self) -> Option<&OrcaPolicy> {
         match &self.spec.balance.algorithm {
             Balance::LeastUtilization(policy) => Some(policy),
@@ -19,20 +18,21 @@ impl Upstream {
         }
     }
 
-    /// Takes the report of load out of a response's head or trailer section. Where reports are
-    /// for this proxy the client never sees one, whether it could be read or not. Where they are
-    /// polled those in responses are not read, as gRFC A58 has it: a report of one request and
-    /// one of the server as a whole do not average.
+    /// Takes in the report of load in a response's head or trailer section. Where they are polled
+    /// those in responses are not read, as gRFC A58 has it: a report of one request and one of the
+    /// server as a whole do not average.
     #[inline]
-    pub fn take_report(
+    pub fn read_report(
         &self,
         endpoint: &Endpoint,
-        fields: &mut HeaderMap,
+        fields: &HeaderMap,
         worker: WorkerId,
         now: Moment,
     ) {
-        if let Some(policy) = self.orca() {
-            self.take(policy, endpoint, fields, worker, now);
+        if let Some(policy) = self.orca().filter(|policy| policy.poll.is_none())
+            && let Some(report) = orca::find(fields, &policy.metrics)
+        {
+            self.metrics.reported(worker, self.note_report(endpoint, report, now));
         }
     }
 
@@ -44,22 +44,6 @@ impl Upstream {
         now: Moment,
     ) {
         self.metrics.polled(self.note_report(endpoint, report, now));
-    }
-
-    #[inline(never)]
-    fn take(
-        &self,
-        policy: &OrcaPolicy,
-        endpoint: &Endpoint,
-        fields: &mut HeaderMap,
-        worker: WorkerId,
-        now: Moment,
-    ) {
-        orca::forget_announcement(fields);
-        let metrics = policy.poll.is_none().then_some(&policy.metrics[..]);
-        if let Some(report) = orca::take(fields, metrics) {
-            self.metrics.reported(worker, self.note_report(endpoint, report, now));
-        }
     }
 
     fn note_report(
