@@ -153,7 +153,7 @@ async fn the_busier_gets_less_once_the_blackout_is_over_where_weights_follow_loa
     let (a, b) = (a.await, b.await);
     let start = Instant::now();
     let blackout = Duration::from_secs(2);
-    let balance = "{ weighted_by_load: { blackout: 2s, update: 100ms } }";
+    let balance = "{ client_side_weighted_round_robin: { blackout: 2s, update: 100ms } }";
     let proxy = over(balance, &a, &b).await;
     let mut client = Client::connect(proxy.web()).await;
     assert_eq!(share(&mut client, 2).await, (1, 1));
