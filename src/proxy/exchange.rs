@@ -130,13 +130,17 @@ impl ExchangeBody {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if let (Poll::Ready(Some(Ok(frame))), Some(watch)) = (&polled, &self.watch)
-            && let Some(trailers) = frame.trailers_ref()
-        {
-            watch.read_report(trailers, Instant::now());
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.note(frame);
         }
         self.settle(None);
         polled.map(|frame| frame.map(|frame| frame.map(|frame| hop::sound_trailers(frame, false))))
+    }
+
+    fn note(&mut self, frame: &Frame<Bytes>) {
+        if let (Some(watch), Some(trailers)) = (&mut self.watch, frame.trailers_ref()) {
+            watch.trailers(trailers, Instant::now());
+        }
     }
 
     /// Nothing comes from the endpoint: is the client still there, is the time up?
@@ -161,12 +165,15 @@ impl ExchangeBody {
         if !self.exchange.is_over() {
             return;
         }
+        let now = now.unwrap_or_else(Instant::now);
         if let Exchange::H1(exchange) = &mut self.exchange
-            && let Some(conn) = exchange.take_reusable(now.unwrap_or_else(Instant::now))
+            && let Some(conn) = exchange.take_reusable(now)
         {
             self.context.worker.pools.give_back(conn);
         }
-        self.watch = None;
+        if let Some(mut watch) = self.watch.take() {
+            watch.ended(now);
+        }
     }
 }
 

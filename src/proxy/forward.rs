@@ -355,7 +355,6 @@ impl Attempt<'_> {
                     let took = now.saturating_duration_since(watch.started());
                     context.response_at.set(Some(now));
                     context.response_time.set(Some(took));
-                    watch.read_report(&head.headers, now);
                     watch.responded(&head, context.is_grpc.get(), now);
                     return Ok(head);
                 }
@@ -406,7 +405,7 @@ impl Attempt<'_> {
     }
 
     fn respond(
-        self,
+        mut self,
         mut exchange: Exchange,
         mut head: ResponseHead,
         tunnel: bool,
@@ -417,6 +416,10 @@ impl Attempt<'_> {
             true => (timeouts.tunnel_idle, None),
             false => (timeouts.idle, timeouts.request.map(|limit| self.context.started + limit)),
         };
+        // What follows the consent to a tunnel is no part of the answer.
+        if tunnel {
+            self.watch.ended(Instant::now());
+        }
         let whole = match &mut exchange {
             Exchange::H1(exchange) => exchange.take_whole_body(),
             Exchange::H2(_) => None,
@@ -434,7 +437,7 @@ impl Attempt<'_> {
 
     /// Answers a 101, or an HTTP/2 endpoint's consent: the connection becomes a tunnel.
     fn switch(
-        self,
+        mut self,
         exchange: Exchange,
         mut head: ResponseHead,
         client: Option<RequestBody>,
@@ -443,6 +446,7 @@ impl Attempt<'_> {
         let taken = Far::take_over(exchange);
         let (stream, early) = taken.ok_or_else(|| ProxyError::proxy(Reason::Internal))?;
         let idle = self.route.timeouts.tunnel_idle;
+        self.watch.ended(Instant::now());
         let tunnel = Tunnel::new(stream, early, self.context.clone(), idle, self.watch);
         hop::strip_response(&mut head.headers, !extended);
         head.headers.remove(CONTENT_LENGTH);

@@ -81,6 +81,7 @@ pub enum Family {
     UpstreamEjections,
     UpstreamEndpointResponse,
     UpstreamErrors,
+    UpstreamGrpcResponses,
     UpstreamHedges,
     UpstreamHedgesRefused,
     UpstreamHedgesWon,
@@ -97,7 +98,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -129,6 +130,7 @@ impl Family {
         Self::UpstreamEjections,
         Self::UpstreamEndpointResponse,
         Self::UpstreamErrors,
+        Self::UpstreamGrpcResponses,
         Self::UpstreamHedges,
         Self::UpstreamHedgesRefused,
         Self::UpstreamHedgesWon,
@@ -294,6 +296,11 @@ impl Family {
                 "portcullis_upstream_errors_total",
                 "Attempts that brought no usable response, by reason.",
                 &["upstream", "endpoint", "reason"],
+            ),
+            Self::UpstreamGrpcResponses => counter(
+                "portcullis_upstream_grpc_responses_total",
+                "gRPC calls the endpoint answered to the end, by the code in head or trailers (ok, unavailable; unknown without one).",
+                &["upstream", "endpoint", "grpc_status"],
             ),
             Self::UpstreamHedges => counter(
                 "portcullis_upstream_hedges_total",

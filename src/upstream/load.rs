@@ -3,7 +3,7 @@
 use http::HeaderMap;
 
 use super::orca::{self, LoadReport, Malformed};
-use super::{Endpoint, Observation, Upstream};
+use super::{Endpoint, Observation, Upstream, Verdict};
 use crate::ir::{Balance, OrcaPolicy};
 use crate::telemetry::{ReportResult, WorkerId};
 use crate::util::moment::Moment;
@@ -74,11 +74,42 @@ impl Upstream {
     pub(super) fn note_load(&self, endpoint: &Endpoint, observation: Observation, now: Moment) {
         match &self.spec.balance.algorithm {
             Balance::LeastUtilization(policy) => {
-                endpoint.load.observe(observation, policy.interval, now);
+                if let Verdict::Responded(_) = observation.verdict {
+                    endpoint.load.answered(observation.in_flight, policy.interval, now);
+                }
+                endpoint.load.ended(observation.verdict, now);
             }
             Balance::Prequal(_) => {
                 if let Some(samples) = endpoint.samples() {
                     samples.observe(observation, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The same of an attempt that goes well as far as its response head says.
+    #[inline]
+    pub(super) fn note_load_at_head(&self, endpoint: &Endpoint, seen: Observation, now: Moment) {
+        match &self.spec.balance.algorithm {
+            Balance::LeastUtilization(policy) => {
+                endpoint.load.answered(seen.in_flight, policy.interval, now);
+            }
+            _ => self.note_load(endpoint, seen, now),
+        }
+    }
+
+    /// The same of such an attempt at its end.
+    #[inline]
+    pub(super) fn note_load_at_end(&self, endpoint: &Endpoint, seen: Observation, now: Moment) {
+        match &self.spec.balance.algorithm {
+            Balance::LeastUtilization(_) => endpoint.load.ended(seen.verdict, now),
+            Balance::Prequal(_) if !seen.verdict.is_success() => {
+                // Twice: its head was remembered as a success, and an endpoint that fails every
+                // time must look like one.
+                if let Some(samples) = endpoint.samples() {
+                    samples.observe(seen, now);
+                    samples.observe(seen, now);
                 }
             }
             _ => {}
