@@ -411,6 +411,8 @@ impl Attempt<'_> {
         tunnel: bool,
     ) -> Response<Body> {
         hop::strip_response(&mut head.headers, false);
+        let length = head.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let timeouts = &self.route.timeouts;
         let (idle, total) = match tunnel {
             true => (timeouts.tunnel_idle, None),
@@ -425,7 +427,7 @@ impl Attempt<'_> {
             Exchange::H2(_) => None,
         };
         let context = self.context.clone();
-        let body = ExchangeBody::new(exchange, context, self.watch, idle, total);
+        let body = ExchangeBody::new(exchange, context, self.watch, length, idle, total);
         let mut response = Response::new(match whole {
             Some(whole) => Body::full(whole),
             None => Body::upstream(body),

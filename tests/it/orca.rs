@@ -279,6 +279,28 @@ upstreams: { app: { protocol: h2c, endpoints: ["@a@", "@b@"], balance: least_uti
 }
 
 #[tokio::test]
+async fn a_report_behind_a_body_of_known_length_counts_for_clients_of_http_1_too() {
+    let app = grpc("CQAAAAAAAOA/").await;
+    let proxy = Proxy::start(
+        r#"
+access_log: true
+listeners: { web: { bind: "@web@" } }
+hosts: { "*": { routes: [ { path: /, upstream: app } ] } }
+upstreams: { app: { protocol: h2c, endpoints: ["@app@"], balance: least_utilization } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    let mut client = Client::connect(proxy.web()).await;
+    for _ in 0..3 {
+        assert_eq!(client.request("GET", "t", "/").await.body, b"\0\0\0\0\0");
+    }
+    proxy.metrics_until("all reports are read", |metrics| metrics.sum(REPORTS, &[]) == 3.0).await;
+    let line = proxy.stdout_line("a log line", |line| line.contains("\"status\":200")).await;
+    assert!(line.contains("\"reason\":\"-\""), "the client did not go away: {line}");
+}
+
+#[tokio::test]
 async fn garbage_is_ignored_and_does_no_harm() {
     let many = |count: usize| (0..count).map(|n| format!("named_metrics.m{n}=1,")).collect();
     let field = |value: String| format!("Endpoint-Load-Metrics: {value}\r\n");
