@@ -363,7 +363,7 @@ impl<'a> Sim<'a> {
         if self.upstream.orca().is_some() {
             let mut head = HeaderMap::new();
             head.insert(orca::FIELD, report.try_into().expect("a report is a value"));
-            self.upstream.take_report(endpoint, &mut head, worker, self.now);
+            self.upstream.read_report(endpoint, &head, worker, self.now);
         }
     }
 

@@ -131,6 +131,8 @@ impl HttpBody for Body {
                 if let Some(data) = frame.data_ref() {
                     let total = context.response_bytes.get() + data.len() as u64;
                     context.response_bytes.set(total);
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    context.note_grpc_status(trailers);
                 }
             }
             Poll::Ready(Some(Err(error))) => context.failed(error),

@@ -16,7 +16,7 @@ use super::worker::WorkerSnapshot;
 use crate::error::ProxyError;
 use crate::ir::{Name, Settings};
 use crate::snapshot::{CompiledListener, CompiledRoute, ListenerId, RouteId, Snapshot};
-use crate::telemetry::{Exchange, HedgeOutcome, Reason, Record, RouteMetrics};
+use crate::telemetry::{Exchange, GrpcCode, HedgeOutcome, Reason, Record, RouteMetrics};
 use crate::tls::{PeerCertificate, PolicyId};
 use crate::upstream::limits::Place;
 use crate::upstream::{Endpoint, Upstream};
@@ -161,6 +161,7 @@ pub struct Context {
     pub response_bytes: Cell<u64>,
     route: Cell<Option<RouteId>>,
     status: Cell<u16>,
+    grpc_status: Cell<Option<GrpcCode>>,
     reason: Cell<Reason>,
     record: RefCell<Option<Box<Record>>>,
     finished: Cell<bool>,
@@ -198,6 +199,7 @@ impl Context {
             response_bytes: Cell::new(0),
             route: Cell::new(None),
             status: Cell::new(0),
+            grpc_status: Cell::new(None),
             reason: Cell::new(Reason::None),
             record: RefCell::new(None),
             finished: Cell::new(false),
@@ -292,6 +294,16 @@ impl Context {
         self.status.set(status.as_u16());
     }
 
+    /// Notes the code that a gRPC call ends with, where these fields of the response's head or
+    /// trailer section have it.
+    pub fn note_grpc_status(&self, fields: &HeaderMap) {
+        if self.is_grpc.get()
+            && let Some(code) = fields.get("grpc-status")
+        {
+            self.grpc_status.set(Some(GrpcCode::of(code.as_bytes())));
+        }
+    }
+
     /// Notes why the proxy answered or broke off; the first reason stays.
     pub fn because(&self, reason: Reason) {
         if self.reason.get() == Reason::None {
@@ -376,6 +388,7 @@ impl Context {
         record.client = self.client.get();
         record.scheme = if self.conn.secure { "https" } else { "http" };
         record.status = exchange.status;
+        record.grpc_status = self.grpc_status.get();
         record.reason = exchange.reason;
         record.request_bytes = exchange.request_bytes;
         record.response_bytes = exchange.response_bytes;

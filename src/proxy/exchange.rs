@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use super::watch::Watch;
-use super::{Context, RequestBody, hop};
+use super::{Context, HttpVersion, RequestBody, hop};
 use crate::error::{ProxyError, Side};
 use crate::telemetry::Reason;
 use crate::upstream::h1::{H1Exchange, HeadEvent};
@@ -76,6 +76,8 @@ pub struct ExchangeBody {
     context: Rc<Context>,
     watch: Option<Watch>,
     deadline: Deadline,
+    /// What the head said that is still to come.
+    owed: Option<u64>,
     /// An error that waits until what came before it is on its way to the client.
     failed: Option<ProxyError>,
     /// Whether the endpoint is waited for, and not the client.
@@ -83,18 +85,21 @@ pub struct ExchangeBody {
 }
 
 impl ExchangeBody {
-    /// The body that follows the final head of `exchange`.
+    /// The body that follows the final head of `exchange`; `length` as the head tells it.
     pub fn new(
         exchange: Exchange,
         context: Rc<Context>,
         watch: Watch,
+        length: Option<u64>,
         idle: Option<Duration>,
         total: Option<Instant>,
     ) -> Self {
         let deadline = Deadline::new(idle, total);
         let watch = Some(watch);
-        let mut body = Self { exchange, context, watch, deadline, failed: None, quiet: true };
+        let owed = length;
+        let mut body = Self { exchange, context, watch, deadline, owed, failed: None, quiet: true };
         let head_at = body.context.response_at.get();
+        body.end_apart();
         body.settle(head_at);
         body
     }
@@ -124,7 +129,7 @@ impl ExchangeBody {
         if !self.quiet && self.deadline.is_over() {
             return Poll::Ready(Some(Err(ProxyError::proxy(Reason::RequestTimeout))));
         }
-        let mut polled = self.exchange.poll_frame(cx);
+        let polled = self.exchange.poll_frame(cx);
         self.quiet = polled.is_pending();
         if self.quiet {
             return self.poll_while_quiet(cx).map(|error| Some(Err(error)));
@@ -139,13 +144,41 @@ impl ExchangeBody {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if let (Poll::Ready(Some(Ok(frame))), Some(watch)) = (&mut polled, &self.watch)
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            watch.take_report(trailers, Instant::now());
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.note(frame);
         }
         self.settle(None);
         polled.map(|frame| frame.map(|frame| frame.map(|frame| hop::sound_trailers(frame, false))))
+    }
+
+    fn note(&mut self, frame: &Frame<Bytes>) {
+        if let (Some(watch), Some(trailers)) = (&mut self.watch, frame.trailers_ref()) {
+            watch.trailers(trailers, Instant::now());
+        }
+        if let (Some(owed), Some(data)) = (&mut self.owed, frame.data_ref()) {
+            *owed = owed.saturating_sub(data.len() as u64);
+            self.end_apart();
+        }
+    }
+
+    /// A client of HTTP/1 that has all it was told of waits for nothing more; the end of an HTTP/2
+    /// stream, and trailers before it, may still be to come.
+    fn end_apart(&mut self) {
+        let whole = self.owed == Some(0) && !self.exchange.is_over();
+        let Exchange::H2(exchange) = &mut self.exchange else { return };
+        if !whole || self.context.conn.version != HttpVersion::H1 {
+            return;
+        }
+        let (Some(rest), Some(mut watch)) = (exchange.take_rest(), self.watch.take()) else {
+            return;
+        };
+        tokio::task::spawn_local(async move {
+            if let Some(trailers) = rest.end().await {
+                let now = Instant::now();
+                watch.trailers(&trailers, now);
+                watch.ended(now);
+            }
+        });
     }
 
     /// Nothing comes from the endpoint: is the client still there, is the time up?
@@ -170,12 +203,15 @@ impl ExchangeBody {
         if !self.exchange.is_over() {
             return;
         }
+        let now = now.unwrap_or_else(Instant::now);
         if let Exchange::H1(exchange) = &mut self.exchange
-            && let Some(conn) = exchange.take_reusable(now.unwrap_or_else(Instant::now))
+            && let Some(conn) = exchange.take_reusable(now)
         {
             self.context.worker.pools.give_back(conn);
         }
-        self.watch = None;
+        if let Some(mut watch) = self.watch.take() {
+            watch.ended(now);
+        }
     }
 }
 

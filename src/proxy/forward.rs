@@ -354,12 +354,11 @@ impl Attempt<'_> {
             })
             .await?;
             match event {
-                HeadEvent::Final(mut head) => {
+                HeadEvent::Final(head) => {
                     let now = Instant::now();
                     let took = now.saturating_duration_since(watch.started());
                     context.response_at.set(Some(now));
                     context.response_time.set(Some(took));
-                    watch.take_report(&mut head.headers, now);
                     watch.responded(&head, context.is_grpc.get(), now);
                     return Ok(head);
                 }
@@ -410,23 +409,29 @@ impl Attempt<'_> {
     }
 
     fn respond(
-        self,
+        mut self,
         mut exchange: Exchange,
         mut head: ResponseHead,
         tunnel: bool,
     ) -> Response<Body> {
         hop::strip_response(&mut head.headers, false);
+        let length = head.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let timeouts = &self.route.timeouts;
         let (idle, total) = match tunnel {
             true => (timeouts.tunnel_idle, None),
             false => (timeouts.idle, timeouts.request.map(|limit| self.context.started + limit)),
         };
+        // What follows the consent to a tunnel is no part of the answer.
+        if tunnel {
+            self.watch.ended(Instant::now());
+        }
         let whole = match &mut exchange {
             Exchange::H1(exchange) => exchange.take_whole_body(),
             Exchange::H2(_) => None,
         };
         let context = self.context.clone();
-        let body = ExchangeBody::new(exchange, context, self.watch, idle, total);
+        let body = ExchangeBody::new(exchange, context, self.watch, length, idle, total);
         let mut response = Response::new(match whole {
             Some(whole) => Body::full(whole),
             None => Body::upstream(body),
@@ -438,7 +443,7 @@ impl Attempt<'_> {
 
     /// Answers a 101, or an HTTP/2 endpoint's consent: the connection becomes a tunnel.
     fn switch(
-        self,
+        mut self,
         exchange: Exchange,
         mut head: ResponseHead,
         client: Option<RequestBody>,
@@ -447,6 +452,7 @@ impl Attempt<'_> {
         let taken = Far::take_over(exchange);
         let (stream, early) = taken.ok_or_else(|| ProxyError::proxy(Reason::Internal))?;
         let idle = self.route.timeouts.tunnel_idle;
+        self.watch.ended(Instant::now());
         let tunnel = Tunnel::new(stream, early, self.context.clone(), idle, self.watch);
         hop::strip_response(&mut head.headers, !extended);
         head.headers.remove(CONTENT_LENGTH);

@@ -1,4 +1,6 @@
 //! Hop-by-hop fields (RFC 9110 §7.6.1): what belongs to one connection does not cross the proxy.
+//! Nor do reports of load, which are meant for whoever balances: the client is told about one of
+//! many servers, and how busy they are is nobody's business outside.
 
 use bytes::Bytes;
 use http::header::{
@@ -8,6 +10,8 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 use smallvec::SmallVec;
+
+use crate::upstream::orca;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -65,8 +69,8 @@ pub fn strip_request(headers: &mut HeaderMap) -> RequestHop {
     hop
 }
 
-/// Takes the hop-by-hop fields out of a response. `upgraded` keeps `Upgrade`, which then is part
-/// of the answer. `Trailer` stays: it announces what follows the body.
+/// Takes the hop-by-hop fields and reports of load out of a response. `upgraded` keeps `Upgrade`,
+/// which then is part of the answer. `Trailer` stays: it announces what follows the body.
 pub fn strip_response(headers: &mut HeaderMap, upgraded: bool) {
     let mut present = Present::default();
     for name in headers.keys() {
@@ -90,6 +94,12 @@ pub fn strip_response(headers: &mut HeaderMap, upgraded: bool) {
     if present.framing {
         headers.remove(TRANSFER_ENCODING);
     }
+    if present.report {
+        orca::strip(headers);
+    }
+    if present.trailer {
+        orca::forget_announcement(headers);
+    }
 }
 
 /// The same for an interim response, which has no body to speak of (RFC 9110 §8.6, RFC 9112 §6.1).
@@ -100,7 +110,7 @@ pub fn strip_interim(headers: &mut HeaderMap) {
 
 /// Takes out of a trailer section what only a head may say (RFC 9110 §6.5.1): framing, routing,
 /// authentication, how to read the content. `of_request` takes out what a client must not say,
-/// too: the names that are ours, and aliases with underscores.
+/// too: the names that are ours, and aliases with underscores; else reports of load go.
 fn strip_trailers(trailers: &mut HeaderMap, of_request: bool) {
     let ours = |name: &str| name.contains('_') || super::forwarding::is_owned(name);
     let forbidden = |name: &&HeaderName| {
@@ -110,6 +120,9 @@ fn strip_trailers(trailers: &mut HeaderMap, of_request: bool) {
     let forbidden: SmallVec<[HeaderName; 4]> = trailers.keys().filter(forbidden).cloned().collect();
     for name in forbidden {
         trailers.remove(name);
+    }
+    if !of_request {
+        orca::strip(trailers);
     }
 }
 
@@ -155,7 +168,9 @@ struct Present {
     connection: bool,
     framing: bool,
     rare: bool,
+    report: bool,
     te: bool,
+    trailer: bool,
     upgrade: bool,
 }
 
@@ -164,7 +179,10 @@ impl Present {
         match name.as_str().len() {
             2 => self.te |= name == TE,
             6 => self.rare |= name == EXPECT,
-            7 => self.upgrade |= name == UPGRADE,
+            7 => {
+                self.trailer |= name == TRAILER;
+                self.upgrade |= name == UPGRADE;
+            }
             10 => {
                 self.connection |= name == CONNECTION;
                 self.rare |= name == KEEP_ALIVE;
@@ -176,6 +194,7 @@ impl Present {
             16 => self.rare |= name == PROXY_CONNECTION,
             17 => self.framing |= name == TRANSFER_ENCODING,
             19 => self.rare |= name == PROXY_AUTHORIZATION,
+            21.. => self.report |= orca::is_report(name),
             _ => {}
         }
     }
@@ -256,6 +275,24 @@ mod tests {
         ]);
         strip_request(&mut headers);
         assert_eq!(names(&headers), ["authorization", "cookie", "trailer"]);
+    }
+
+    #[test]
+    fn reports_of_load_do_not_cross() {
+        let mut head = headers(&[
+            ("endpoint-load-metrics", "TEXT eps=1"),
+            ("endpoint-load-metrics-bin", "CQ=="),
+            ("endpoint-load-metrics-json", "{}"),
+            ("endpoint-load-metrics-new", "1"),
+            ("trailer", "X-Sum, Endpoint-Load-Metrics"),
+            ("x-kept", "1"),
+        ]);
+        let mut trailers = head.clone();
+        strip_response(&mut head, false);
+        assert_eq!(names(&head), ["endpoint-load-metrics-new", "trailer", "x-kept"]);
+        assert_eq!(head["trailer"], "X-Sum");
+        strip_trailers(&mut trailers, false);
+        assert_eq!(names(&trailers), ["endpoint-load-metrics-new", "x-kept"]);
     }
 
     #[test]

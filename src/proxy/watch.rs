@@ -1,12 +1,17 @@
 //! An eye on one attempt: counts it as in flight and reports how it went, exactly once, even
 //! where nobody waits for it any more.
+//!
+//! A head that says that the attempt failed settles that at once. Any other is only how long the
+//! endpoint took to answer; how the attempt went shows at the end of the response, in trailers
+//! for a gRPC call.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 
-use crate::telemetry::{Reason, WorkerId};
+use crate::telemetry::{GrpcCode, Reason, WorkerId};
 use crate::upstream::h1::ResponseHead;
 use crate::upstream::{Endpoint, InFlight, Observation, Upstream, Verdict};
 use crate::util::moment::Moment;
@@ -21,7 +26,26 @@ pub struct Watch {
     due: Option<Instant>,
     /// Whether the endpoint is the one who is waited for.
     awaits: bool,
-    reported: bool,
+    state: State,
+}
+
+/// How far an attempt is.
+enum State {
+    /// It has no response head yet.
+    Awaited,
+    /// It goes well as far as its head says.
+    Begun(Begun),
+    /// It is settled how it went.
+    Settled,
+}
+
+struct Begun {
+    /// How it goes as far as is known.
+    verdict: Verdict,
+    /// From its start to its head.
+    took: Duration,
+    /// Whether trailers still have to say with which code the call ends.
+    owes_code: bool,
 }
 
 impl Watch {
@@ -34,7 +58,8 @@ impl Watch {
         due: Option<Instant>,
     ) -> Self {
         in_flight.endpoint().metrics.attempt(worker);
-        Self { upstream, in_flight, worker, started, due, awaits: true, reported: false }
+        let (awaits, state) = (true, State::Awaited);
+        Self { upstream, in_flight, worker, started, due, awaits, state }
     }
 
     /// Says whether the endpoint is waited for, rather than the client's body.
@@ -52,76 +77,121 @@ impl Watch {
         self.started
     }
 
-    /// Takes the endpoint's report of load out of a response's head or trailer section, where it
-    /// is meant for this proxy.
-    pub fn take_report(&self, fields: &mut HeaderMap, now: Instant) {
-        self.upstream.take_report(self.endpoint(), fields, self.worker, Moment::of(now));
-    }
-
-    /// Reports a final response head. Of a gRPC response that is headers only the code says how
-    /// it went, not the status.
+    /// Takes in a final response head: the endpoint's report of load, and how the attempt goes. Of
+    /// a gRPC call that is a head only, the code says that and not the status.
     pub fn responded(&mut self, head: &ResponseHead, is_grpc: bool, now: Instant) {
-        let status = head.status.as_u16();
+        let (status, moment) = (head.status.as_u16(), Moment::of(now));
         let took = now.saturating_duration_since(self.started);
         self.endpoint().metrics.responded(self.worker, status, took);
-        let code = head.headers.get("grpc-status").filter(|_| is_grpc && status == 200);
-        let verdict = code.map_or(status, |code| grpc_as_http(code.as_bytes()));
-        self.report(Verdict::Responded(verdict), now);
+        self.upstream.read_report(self.endpoint(), &head.headers, self.worker, moment);
+        self.in_flight.answered(moment);
+        let is_call = is_grpc && status == 200;
+        let code = head.headers.get("grpc-status").filter(|_| is_call);
+        let verdict = match code {
+            Some(code) => self.called(GrpcCode::of(code.as_bytes())),
+            None => Verdict::Responded(status),
+        };
+        let in_flight = self.in_flight.before();
+        let seen = Observation { in_flight, latency: took, verdict };
+        if verdict.is_success() {
+            let owes_code = is_call && code.is_none() && ends_with_code(&head.headers);
+            self.state = State::Begun(Begun { verdict, took, owes_code });
+            self.upstream.observe_head(self.in_flight.endpoint(), seen, moment);
+        } else {
+            self.state = State::Settled;
+            self.upstream.observe(self.in_flight.endpoint(), seen, moment);
+        }
+    }
+
+    /// Takes in the trailer section of the response: a report of load, and the code of a gRPC
+    /// call.
+    pub fn trailers(&mut self, trailers: &HeaderMap, now: Instant) {
+        self.upstream.read_report(self.endpoint(), trailers, self.worker, Moment::of(now));
+        if let State::Begun(Begun { owes_code: true, .. }) = self.state
+            && let Some(code) = trailers.get("grpc-status")
+        {
+            self.note_code(GrpcCode::of(code.as_bytes()));
+        }
+    }
+
+    /// Says that the response is complete.
+    pub fn ended(&mut self, now: Instant) {
+        if let State::Begun(Begun { owes_code: true, .. }) = self.state {
+            self.note_code(GrpcCode::UNKNOWN);
+        }
+        if let State::Begun(Begun { verdict, .. }) = self.state {
+            self.settle(verdict, now);
+        }
     }
 
     /// Reports that a connection turned out to be closed, most likely while it was idle: that
     /// says nothing of the endpoint.
     pub fn went_stale(&mut self, reason: Reason) {
         self.endpoint().metrics.failed(self.worker, reason);
-        self.report(Verdict::Abandoned, Instant::now());
+        self.settle(Verdict::Abandoned, Instant::now());
     }
 
     /// Reports a failure on the endpoint's side, before the response head or after.
     pub fn failed(&mut self, reason: Reason) {
         self.endpoint().metrics.failed(self.worker, reason);
-        self.report(Verdict::Failed(reason), Instant::now());
+        self.settle(Verdict::Failed(reason), Instant::now());
     }
 
-    fn report(&mut self, verdict: Verdict, now: Instant) {
-        self.reported = true;
-        let latency = now.saturating_duration_since(self.started);
-        if verdict != Verdict::Abandoned {
-            self.in_flight.answered(Moment::of(now));
+    fn note_code(&mut self, code: GrpcCode) {
+        let verdict = self.called(code);
+        if let State::Begun(begun) = &mut self.state {
+            (begun.verdict, begun.owes_code) = (verdict, false);
         }
-        let in_flight = self.in_flight.before();
-        let observation = Observation { in_flight, latency, verdict };
-        self.upstream.observe(self.in_flight.endpoint(), observation, Moment::of(now));
+    }
+
+    fn called(&self, code: GrpcCode) -> Verdict {
+        self.endpoint().metrics.called(self.worker, code);
+        Verdict::of_call(code)
+    }
+
+    fn settle(&mut self, verdict: Verdict, now: Instant) {
+        let (in_flight, moment) = (self.in_flight.before(), Moment::of(now));
+        match std::mem::replace(&mut self.state, State::Settled) {
+            State::Awaited => {
+                if verdict != Verdict::Abandoned {
+                    self.in_flight.answered(moment);
+                }
+                let latency = now.saturating_duration_since(self.started);
+                let seen = Observation { in_flight, latency, verdict };
+                self.upstream.observe(self.in_flight.endpoint(), seen, moment);
+            }
+            State::Begun(Begun { took, .. }) => {
+                let seen = Observation { in_flight, latency: took, verdict };
+                self.upstream.observe_end(self.in_flight.endpoint(), seen, moment);
+            }
+            State::Settled => {}
+        }
     }
 }
 
-/// The HTTP status that says the same as a gRPC code, as google.rpc.Code has it; an unknown code
-/// is `UNKNOWN`.
-fn grpc_as_http(code: &[u8]) -> u16 {
-    match code {
-        b"0" => 200,
-        b"1" => 499,
-        b"3" | b"9" | b"11" => 400,
-        b"4" => 504,
-        b"5" => 404,
-        b"6" | b"10" => 409,
-        b"7" => 403,
-        b"8" => 429,
-        b"12" => 501,
-        b"14" => 503,
-        b"16" => 401,
-        _ => 500,
-    }
+/// Whether a response with this head is gRPC's own, whose trailers have a code. Other forms of
+/// gRPC have theirs in the body.
+fn ends_with_code(head: &HeaderMap) -> bool {
+    let kind = head.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    matches!(rest, Some([] | [b'+' | b';', ..]))
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if self.reported {
-            return;
+        match self.state {
+            State::Settled => {}
+            // An attempt that is dropped because the request's time is up was the endpoint's to
+            // end.
+            State::Awaited if self.awaits && self.due.is_some_and(|due| Instant::now() >= due) => {
+                self.failed(Reason::RequestTimeout);
+            }
+            State::Awaited => self.settle(Verdict::Abandoned, Instant::now()),
+            // Nobody waits for its end; it went well up to here.
+            State::Begun(Begun { verdict, .. }) => self.settle(verdict, Instant::now()),
         }
-        // An attempt that is dropped because the request's time is up was the endpoint's to end.
-        if self.awaits && self.due.is_some_and(|due| Instant::now() >= due) {
-            return self.failed(Reason::RequestTimeout);
-        }
-        self.report(Verdict::Abandoned, Instant::now());
     }
 }
+
+#[cfg(test)]
+mod tests;

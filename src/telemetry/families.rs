@@ -83,6 +83,7 @@ pub enum Family {
     UpstreamEjections,
     UpstreamEndpointResponse,
     UpstreamErrors,
+    UpstreamGrpcResponses,
     UpstreamHedges,
     UpstreamHedgesRefused,
     UpstreamHedgesWon,
@@ -99,7 +100,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -133,6 +134,7 @@ impl Family {
         Self::UpstreamEjections,
         Self::UpstreamEndpointResponse,
         Self::UpstreamErrors,
+        Self::UpstreamGrpcResponses,
         Self::UpstreamHedges,
         Self::UpstreamHedgesRefused,
         Self::UpstreamHedgesWon,
@@ -308,6 +310,11 @@ impl Family {
                 "portcullis_upstream_errors_total",
                 "Attempts that brought no usable response, by reason.",
                 &["upstream", "endpoint", "reason"],
+            ),
+            Self::UpstreamGrpcResponses => counter(
+                "portcullis_upstream_grpc_responses_total",
+                "gRPC calls the endpoint answered to the end, by the code in head or trailers (ok, unavailable; unknown without one).",
+                &["upstream", "endpoint", "grpc_status"],
             ),
             Self::UpstreamHedges => counter(
                 "portcullis_upstream_hedges_total",

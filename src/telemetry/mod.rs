@@ -7,6 +7,7 @@
 pub mod access_log;
 mod escape;
 pub mod families;
+mod grpc;
 mod health;
 mod load;
 pub mod metrics;
@@ -14,6 +15,7 @@ mod reason;
 pub mod tracing;
 
 pub use access_log::{AccessLogger, HedgeOutcome, Record, RecordText, Template};
+pub use grpc::GrpcCode;
 pub use health::{CheckResult, EjectionCause};
 pub use load::ReportResult;
 pub use metrics::{

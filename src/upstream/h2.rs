@@ -1,14 +1,16 @@
 //! HTTP/2 towards endpoints (RFC 9113): one connection carries many exchanges.
 
+mod rest;
 mod stream;
 
+pub use rest::H2Rest;
 pub use stream::H2Stream;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -30,8 +32,6 @@ const MAX_SEND_BUFFER: usize = 128 * 1024;
 /// Streams this side resets over a connection's life before it gives up on the peer. The
 /// library's default is meant for servers: cancelled gRPC calls would use it up.
 const MAX_LOCAL_RESETS: usize = 100_000;
-/// How long the end of a stream may come after a response that has no body.
-const END_WAIT: Duration = Duration::from_secs(5);
 
 /// A connection many exchanges share. Cloning shares it.
 #[derive(Clone)]
@@ -388,7 +388,7 @@ impl H2Exchange {
                 if self.asked.has_body(parts.status) {
                     self.body = Some(Incoming { stream, owed: 0, progress: 0, data_over: false });
                 } else if !stream.is_end_stream() {
-                    tokio::task::spawn_local(see_end(stream, self.lease.clone()));
+                    tokio::task::spawn_local(H2Rest::new(stream, self.lease.clone()).end());
                 }
                 let head = ResponseHead { status: parts.status, headers: parts.headers };
                 Poll::Ready(Ok(HeadEvent::Final(head)))
@@ -426,6 +426,13 @@ impl H2Exchange {
             Ok(None) => Poll::Ready(None),
             Err(error) => Poll::Ready(Some(Err(self.body_error(error)))),
         }
+    }
+
+    /// What is left of the response, for one who wants no more of its body.
+    pub fn take_rest(&mut self) -> Option<H2Rest> {
+        let mut body = self.body.take()?;
+        let _ = body.stream.flow_control().release_capacity(body.owed);
+        Some(H2Rest::new(body.stream, self.lease.clone()))
     }
 
     /// The stream as a pipe, after the consent to an extended CONNECT.
@@ -478,12 +485,6 @@ impl Asked {
             _ => self != Self::Head,
         }
     }
-}
-
-/// Waits for the end of a stream on which nothing more is to come. Letting go of it at once would
-/// reset it, and servers count resets against their peers.
-async fn see_end(mut stream: RecvStream, _lease: Rc<Lease>) {
-    let _ = tokio::time::timeout(END_WAIT, stream.data()).await;
 }
 
 impl Drop for H2Exchange {

@@ -9,9 +9,11 @@ use super::balance::Pick;
 use super::limits::Limits;
 use super::outlier::{Change, Detector};
 use super::registry::Environment;
-use super::{Affinity, Circumstances, Endpoint, EndpointSet, LatencyRule, Member, Observation};
+use super::{
+    Affinity, Circumstances, Endpoint, EndpointSet, LatencyRule, Member, Observation, Verdict,
+};
 use crate::ir::{self, Balance, Name, PeakEwma, PoolOptions, UpstreamProtocol};
-use crate::telemetry::UpstreamMetrics;
+use crate::telemetry::{Reason, UpstreamMetrics};
 use crate::tls::ClientTls;
 use crate::util::moment::Moment;
 
@@ -121,8 +123,35 @@ impl Upstream {
         endpoint.latency.observe(&self.latency, observation, now);
         self.limits.observe(observation, now);
         self.note_load(endpoint, observation, now);
+        self.note_outcome(endpoint, observation.verdict);
+    }
+
+    /// Takes in that an attempt brought a response head that says that it goes well: that is how
+    /// long the endpoint takes to answer, however long the response is. [`Upstream::observe_end`]
+    /// follows. Called by workers.
+    pub fn observe_head(&self, endpoint: &Endpoint, seen: Observation, now: Moment) {
+        endpoint.latency.observe(&self.latency, seen, now);
+        self.limits.observe(seen, now);
+        self.note_load_at_head(endpoint, seen, now);
+    }
+
+    /// Takes in how such an attempt ended; the latency is still that of its head. Called by
+    /// workers.
+    pub fn observe_end(&self, endpoint: &Endpoint, seen: Observation, now: Moment) {
+        if !seen.verdict.is_success() {
+            endpoint.latency.observe(&self.latency, seen, now);
+        }
+        self.note_load_at_end(endpoint, seen, now);
+        // Streams end so where a route limits the time of a request: it was answering.
+        if seen.verdict != Verdict::Failed(Reason::RequestTimeout) {
+            self.note_outcome(endpoint, seen.verdict);
+        }
+    }
+
+    #[inline]
+    fn note_outcome(&self, endpoint: &Endpoint, verdict: Verdict) {
         if let Some(policy) = &self.spec.outlier
-            && self.outliers.observe(policy, endpoint, observation.verdict)
+            && self.outliers.observe(policy, endpoint, verdict)
         {
             self.environment.wake.notify_one();
         }

@@ -3,14 +3,13 @@
 use http::HeaderMap;
 
 use super::orca::{self, LoadReport, Malformed};
-use super::{Endpoint, Observation, Upstream};
+use super::{Endpoint, Observation, Upstream, Verdict};
 use crate::ir::{Balance, OrcaPolicy};
 use crate::telemetry::{ReportResult, WorkerId};
 use crate::util::moment::Moment;
 
 impl Upstream {
-    /// Where reports of load come from; `None` where the algorithm has no use for them: then
-    /// they are the client's.
+    /// Where reports of load come from; `None` where the algorithm has no use for them.
     pub fn orca(&self) -> Option<&OrcaPolicy> {
         match &self.spec.balance.algorithm {
             Balance::LeastUtilization(policy) => Some(policy),
@@ -19,20 +18,21 @@ impl Upstream {
         }
     }
 
-    /// Takes the report of load out of a response's head or trailer section. Where reports are
-    /// for this proxy the client never sees one, whether it could be read or not. Where they are
-    /// polled those in responses are not read, as gRFC A58 has it: a report of one request and
-    /// one of the server as a whole do not average.
+    /// Takes in the report of load in a response's head or trailer section. Where they are polled
+    /// those in responses are not read, as gRFC A58 has it: a report of one request and one of the
+    /// server as a whole do not average.
     #[inline]
-    pub fn take_report(
+    pub fn read_report(
         &self,
         endpoint: &Endpoint,
-        fields: &mut HeaderMap,
+        fields: &HeaderMap,
         worker: WorkerId,
         now: Moment,
     ) {
-        if let Some(policy) = self.orca() {
-            self.take(policy, endpoint, fields, worker, now);
+        if let Some(policy) = self.orca().filter(|policy| policy.poll.is_none())
+            && let Some(report) = orca::find(fields, &policy.metrics)
+        {
+            self.metrics.reported(worker, self.note_report(endpoint, report, now));
         }
     }
 
@@ -44,22 +44,6 @@ impl Upstream {
         now: Moment,
     ) {
         self.metrics.polled(self.note_report(endpoint, report, now));
-    }
-
-    #[inline(never)]
-    fn take(
-        &self,
-        policy: &OrcaPolicy,
-        endpoint: &Endpoint,
-        fields: &mut HeaderMap,
-        worker: WorkerId,
-        now: Moment,
-    ) {
-        orca::forget_announcement(fields);
-        let metrics = policy.poll.is_none().then_some(&policy.metrics[..]);
-        if let Some(report) = orca::take(fields, metrics) {
-            self.metrics.reported(worker, self.note_report(endpoint, report, now));
-        }
     }
 
     fn note_report(
@@ -90,11 +74,42 @@ impl Upstream {
     pub(super) fn note_load(&self, endpoint: &Endpoint, observation: Observation, now: Moment) {
         match &self.spec.balance.algorithm {
             Balance::LeastUtilization(policy) => {
-                endpoint.load.observe(observation, policy.interval, now);
+                if let Verdict::Responded(_) = observation.verdict {
+                    endpoint.load.answered(observation.in_flight, policy.interval, now);
+                }
+                endpoint.load.ended(observation.verdict, now);
             }
             Balance::Prequal(_) => {
                 if let Some(samples) = endpoint.samples() {
                     samples.observe(observation, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The same of an attempt that goes well as far as its response head says.
+    #[inline]
+    pub(super) fn note_load_at_head(&self, endpoint: &Endpoint, seen: Observation, now: Moment) {
+        match &self.spec.balance.algorithm {
+            Balance::LeastUtilization(policy) => {
+                endpoint.load.answered(seen.in_flight, policy.interval, now);
+            }
+            _ => self.note_load(endpoint, seen, now),
+        }
+    }
+
+    /// The same of such an attempt at its end.
+    #[inline]
+    pub(super) fn note_load_at_end(&self, endpoint: &Endpoint, seen: Observation, now: Moment) {
+        match &self.spec.balance.algorithm {
+            Balance::LeastUtilization(_) => endpoint.load.ended(seen.verdict, now),
+            Balance::Prequal(_) if !seen.verdict.is_success() => {
+                // Twice: its head was remembered as a success, and an endpoint that fails every
+                // time must look like one.
+                if let Some(samples) = endpoint.samples() {
+                    samples.observe(seen, now);
+                    samples.observe(seen, now);
                 }
             }
             _ => {}

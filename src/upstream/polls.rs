@@ -173,7 +173,7 @@ async fn poll(upstream: &Upstream, endpoint: &Endpoint, limit: Duration) {
 fn read(body: &[u8], policy: &OrcaPolicy) -> Result<LoadReport, Malformed> {
     let mut digest = Digest::new(&policy.metrics);
     orca::parse(body, &mut |metric: Metric<'_>, value: f64| digest.note(metric, value))?;
-    Ok(digest.finish())
+    digest.finish()
 }
 
 /// What an endpoint tells of its load, as JSON.

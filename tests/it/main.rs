@@ -23,6 +23,7 @@ mod idle;
 mod interop;
 mod limits;
 mod observability;
+mod orca;
 mod proxy_protocol;
 mod reload;
 mod retry;

@@ -25,7 +25,8 @@ pub struct EndpointView {
     pub check: Option<CheckView>,
     /// Its share relative to the others, as configured.
     pub weight: u32,
-    /// Its weight of this moment, slow start included; `None` where it is not picked at all.
+    /// Its weight of this moment, slow start included; of `weighted_by_load` the one it computed,
+    /// 1 being the mean. `None` where it is not picked at all.
     pub effective_weight: Option<f64>,
     /// What it gets of new requests by weight, priority and zone alone, of 1; `None` where it is
     /// not picked at all, 0 where it only stands in for others.
@@ -46,6 +47,9 @@ pub struct EndpointView {
     pub utilization: Option<f64>,
     /// How long ago it said so last, milliseconds.
     pub reported_ago_ms: Option<u64>,
+    /// What `weighted_by_load` makes of its last report, in requests a second when fully busy,
+    /// used yet or not; `None` where there was none.
+    pub reported_weight: Option<f64>,
     /// Requests on their way to it.
     pub in_flight: u32,
     /// Open connections to it.
@@ -166,6 +170,7 @@ impl EndpointView {
             draining: *draining,
             utilization: reported.map(|reported| reported.load.utilization),
             reported_ago_ms: reported.map(|reported| milliseconds(now.since(reported.at))),
+            reported_weight: endpoint.reported_weight.last(),
             in_flight: endpoint.in_flight(),
             connections: endpoint.metrics.connections(),
             retired: endpoint.is_retired(),

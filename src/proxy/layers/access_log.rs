@@ -22,6 +22,7 @@ where
         inner.call(inbound).map(move |outcome: Outcome| {
             let response = outcome.unwrap_or_else(|error| rescue::response(&error, &context));
             context.responded(response.status());
+            context.note_grpc_status(response.headers());
             let mut response = response.map(|body| body.finishing(context.clone()));
             if let Some(tunnel) = context.conn.tunnel.borrow_mut().as_mut() {
                 tunnel.finish_with(response.body_mut().take_finish());

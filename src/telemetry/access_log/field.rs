@@ -37,6 +37,8 @@ pub enum Field {
     Version,
     /// The status.
     Status,
+    /// The code of a gRPC call.
+    GrpcStatus,
     /// The reason flag.
     Reason,
     /// The rule that was broken.
@@ -75,7 +77,7 @@ pub enum Field {
 
 impl Field {
     /// Every field, in the order of the JSON form.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Time,
         Self::Client,
         Self::Peer,
@@ -88,6 +90,7 @@ impl Field {
         Self::Query,
         Self::Version,
         Self::Status,
+        Self::GrpcStatus,
         Self::Reason,
         Self::Detail,
         Self::RequestBytes,
@@ -136,6 +139,10 @@ impl Field {
             Self::Query => ("query", "query of the request target, without the question mark"),
             Self::Version => ("version", "protocol version: HTTP/1.0, HTTP/1.1, HTTP/2.0"),
             Self::Status => ("status", "status sent to the client; 0 if none was"),
+            Self::GrpcStatus => (
+                "grpc_status",
+                "code that a gRPC call ended with, in head or trailers: ok, unavailable",
+            ),
             Self::Reason => ("reason", "why the proxy itself answered or broke off"),
             Self::Detail => ("detail", "which rule a request broke that never reached a route"),
             Self::RequestBytes => ("request_bytes", "bytes of the request body received"),
@@ -184,6 +191,9 @@ impl Field {
             Self::Query => sink.optional(text.query()),
             Self::Version => sink.text(version(record.version).as_bytes()),
             Self::Status => sink.number(record.status),
+            Self::GrpcStatus => {
+                sink.optional(record.grpc_status.map(|code| code.as_str().as_bytes()))
+            }
             Self::Reason => sink.text(record.reason.as_str().as_bytes()),
             Self::Detail => sink.optional(record.detail.map(str::as_bytes)),
             Self::RequestBytes => sink.number(record.request_bytes),

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use http::{Method, Version};
 
 use crate::ir::Name;
-use crate::telemetry::Reason;
+use crate::telemetry::{GrpcCode, Reason};
 
 /// What of a request is text off the network, as it came. `None` and absent are the same.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +68,8 @@ pub struct Record {
     pub version: Version,
     /// The status sent to the client; 0 if none was.
     pub status: u16,
+    /// The code that a gRPC call ended with, as its client got it.
+    pub grpc_status: Option<GrpcCode>,
     /// Why the proxy itself answered or broke off.
     pub reason: Reason,
     /// Which rule a request broke that was refused before it was understood.
@@ -121,6 +123,7 @@ impl Record {
             scheme: "http",
             version,
             status: 0,
+            grpc_status: None,
             reason: Reason::None,
             detail: None,
             request_bytes: 0,

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::ir::AccessLogFormat;
-use crate::telemetry::Reason;
+use crate::telemetry::{GrpcCode, Reason};
 
 const W0: WorkerId = WorkerId(0);
 const LIMIT: Duration = Duration::from_secs(20);
@@ -35,6 +35,7 @@ fn full() -> Record {
     });
     record.scheme = "https";
     record.status = 502;
+    record.grpc_status = Some(GrpcCode::of(b"14"));
     record.reason = Reason::UpstreamReset;
     record.request_bytes = 12;
     record.response_bytes = 345;
@@ -99,8 +100,8 @@ fn a_json_line_holds_every_field() {
         r#"{"time":"2026-11-22T17:27:32.123Z","client":"192.0.2.7","peer":"192.0.2.7:51000","#,
         r#""listener":"web","request_id":"0123abcd","method":"GET","scheme":"https","#,
         r#""host":"shop.example.com","path":"/cart","query":"item=7","version":"HTTP/1.1","#,
-        r#""status":502,"reason":"upstream_reset","request_bytes":12,"response_bytes":345,"#,
-        r#""duration_ms":12.034,"route":"shop/cart","upstream":"cart","endpoint":"127.0.0.1:9000","#,
+        r#""status":502,"grpc_status":"unavailable","reason":"upstream_reset","#,
+        r#""request_bytes":12,"response_bytes":345,"duration_ms":12.034,"route":"shop/cart","upstream":"cart","endpoint":"127.0.0.1:9000","#,
         r#""attempts":2,"connect_ms":0.250,"upstream_ms":11.000,"user_agent":"curl/8","#,
         r#""referer":"https://shop.example.com/","tls_version":"TLSv1.3","#,
         r#""server_name":"shop.example.com"}"#,

@@ -12,7 +12,7 @@ use super::shard::{Count, Sharded, Sparse, WorkerId};
 use super::upstream::UpstreamMetrics;
 use crate::ir::Name;
 use crate::telemetry::families::Family;
-use crate::telemetry::{CheckResult, Reason};
+use crate::telemetry::{CheckResult, GrpcCode, Reason};
 
 /// The counters of one endpoint; holds its upstream's alive.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub(super) struct EndpointShard {
     response_micros: Count,
     codes: CodeCounts,
     errors: Sparse<Reason>,
+    calls: Sparse<GrpcCode>,
 }
 
 impl EndpointMetrics {
@@ -69,6 +70,12 @@ impl EndpointMetrics {
             shard.response_micros.add(micros(duration));
         });
         self.upstream.responded(worker, duration);
+    }
+
+    /// Counts a gRPC call that ended with `code`.
+    #[inline]
+    pub fn called(&self, worker: WorkerId, code: GrpcCode) {
+        self.with(worker, |shard| shard.calls.add(code));
     }
 
     /// Counts an attempt that brought no usable response.
@@ -132,10 +139,14 @@ impl EndpointMetrics {
         page.counter(Family::UpstreamEndpointResponse, &labels, micros as f64 / 1e6);
         let mut codes = CodeTotals::default();
         let mut errors: BTreeMap<Reason, u64> = BTreeMap::new();
+        let mut calls: BTreeMap<GrpcCode, u64> = BTreeMap::new();
         for shard in self.shards.iter() {
             shard.codes.add_to(&mut codes);
             for (reason, count) in shard.errors.iter() {
                 *errors.entry(reason).or_default() += count;
+            }
+            for (code, count) in shard.calls.iter() {
+                *calls.entry(code).or_default() += count;
             }
         }
         for (class, count) in codes.iter() {
@@ -145,6 +156,10 @@ impl EndpointMetrics {
         for (reason, count) in errors {
             let labels = [labels[0], labels[1], reason.as_str()];
             page.counter(Family::UpstreamErrors, &labels, count as f64);
+        }
+        for (code, count) in calls {
+            let labels = [labels[0], labels[1], code.as_str()];
+            page.counter(Family::UpstreamGrpcResponses, &labels, count as f64);
         }
     }
 }

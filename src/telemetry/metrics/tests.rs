@@ -15,7 +15,7 @@ use super::route::RouteShard;
 use super::upstream::UpstreamShard;
 use super::*;
 use crate::telemetry::families::{DURATION_BOUNDS, Declaration, Kind};
-use crate::telemetry::{CheckResult, EjectionCause, Reason, ReportResult};
+use crate::telemetry::{CheckResult, EjectionCause, GrpcCode, Reason, ReportResult};
 
 const W0: WorkerId = WorkerId(0);
 const W1: WorkerId = WorkerId(1);
@@ -162,6 +162,7 @@ fn every_family_appears_once_it_has_something_to_say() {
     endpoint.reused(W0);
     endpoint.responded(W0, 200, Duration::from_millis(250));
     endpoint.failed(W0, Reason::UpstreamReset);
+    endpoint.called(W0, GrpcCode::of(b"14"));
     let listener = metrics.listener(&web);
     listener.accepted(W0);
     listener.rejected(W0, "bad_request");
@@ -212,6 +213,10 @@ fn every_family_appears_once_it_has_something_to_say() {
         (r#"portcullis_dns_lookups_total{name="shop.internal",result="failed"}"#, 1.0),
         (r#"portcullis_config_reloads_total{result="success"}"#, 1.0),
         (r#"portcullis_config_reloads_total{result="failure"}"#, 1.0),
+        (
+            r#"portcullis_upstream_grpc_responses_total{upstream="shop",endpoint="127.0.0.1:80",grpc_status="unavailable"}"#,
+            1.0,
+        ),
         ("portcullis_config_last_reload_successful", 0.0),
         (r#"portcullis_connections{listener="web"}"#, 1.0),
         (r#"portcullis_endpoint_up{upstream="shop",endpoint="127.0.0.1:80"}"#, 1.0),

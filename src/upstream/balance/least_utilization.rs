@@ -3,9 +3,11 @@
 //! Two distinct endpoints are drawn by weight. Where both have a report that counts, the lower
 //! estimate of what they must be by now is picked (`Load::estimate`);
 //! estimates that are about equal, and pairs without two reports, are settled by the requests in
-//! flight per weight. Never more than two are compared: with reports that are late all would go
-//! to the same one.
+//! flight per weight, and by chance where neither has any: reports come with responses, and an
+//! endpoint that is never asked never reports. Never more than two are compared: with reports that
+//! are late all would go to the same one.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::choices::Choices;
@@ -28,15 +30,23 @@ const EQUAL: f64 = 0.01;
 struct Candidate {
     index: usize,
     estimate: Option<f64>,
-    requests: f32,
+    in_flight: u32,
+    weight: f32,
 }
 
 impl Candidate {
-    fn beats(&self, other: &Self) -> bool {
+    /// The lesser one is the better one; equal ones are as good as each other.
+    fn compare(&self, other: &Self) -> Ordering {
         match (self.estimate, other.estimate) {
-            (Some(one), Some(two)) if (one - two).abs() >= EQUAL => one < two,
-            _ => self.requests < other.requests,
+            (Some(one), Some(two)) if (one - two).abs() >= EQUAL => one.total_cmp(&two),
+            // Where neither has anything to do the heavier would get all there is.
+            _ if self.in_flight == 0 && other.in_flight == 0 => Ordering::Equal,
+            _ => self.load().total_cmp(&other.load()),
         }
+    }
+
+    fn load(&self) -> f32 {
+        (self.in_flight + 1) as f32 / self.weight
     }
 }
 
@@ -65,14 +75,20 @@ impl LeastUtilization {
     #[inline]
     pub fn pick(&self, members: &[Member], pick: &mut Pick<'_>) -> Option<usize> {
         let now = pick.now;
+        // Those that are drawn come by weight already; where both are all there are they do not.
+        let all = self.choices.is_all();
         let mut best: Option<Candidate> = None;
-        self.choices.each(members, pick, |index, member, _| {
+        self.choices.each(members, pick, |index, member, random| {
             let in_flight = member.endpoint.in_flight();
             let estimate = member.endpoint.load.estimate(in_flight, self.interval, now);
-            let reciprocal = self.reciprocals.get(index).copied().unwrap_or(1.0);
-            let requests = (in_flight + 1) as f32 * reciprocal;
-            let candidate = Candidate { index, estimate, requests };
-            if best.as_ref().is_none_or(|best| candidate.beats(best)) {
+            let weight = 1.0 / self.reciprocals.get(index).copied().unwrap_or(1.0);
+            let candidate = Candidate { index, estimate, in_flight, weight };
+            let wins = best.as_ref().is_none_or(|best| match candidate.compare(best) {
+                Ordering::Less => true,
+                Ordering::Equal if all => (random.unit() as f32) * (best.weight + weight) < weight,
+                Ordering::Equal | Ordering::Greater => false,
+            });
+            if wins {
                 best = Some(candidate);
             }
         });
@@ -98,7 +114,7 @@ mod tests {
     }
 
     fn counts(members: &[Member], now: Moment) -> Vec<usize> {
-        let weights = vec![1; members.len()];
+        let weights: Vec<_> = members.iter().map(|member| member.weight).collect();
         let balancer = LeastUtilization::new(&OrcaPolicy::default(), &weights);
         let mut counts = vec![0; members.len()];
         for seed in 0..3000 {
@@ -130,6 +146,19 @@ mod tests {
         let _busy = InFlight::new(members[0].endpoint.clone(), NOW);
         let counts = counts(&members, NOW);
         assert!((1900..2100).contains(&counts[1]), "{counts:?}");
+    }
+
+    #[test]
+    fn idle_endpoints_that_say_nothing_or_the_same_are_asked_by_weight() {
+        for weights in [[1, 1], [3, 1]] {
+            let members = members(&weights);
+            let share = 3000 * weights[0] as usize / (weights[0] + weights[1]) as usize;
+            for reporting in 0..=2 {
+                members.iter().take(reporting).for_each(|member| reports(member, 0.3));
+                let counts = counts(&members, NOW);
+                assert!(counts[0].abs_diff(share) < 150, "{counts:?}: {weights:?}, {reporting}");
+            }
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::upstream::Verdict;
 use crate::upstream::orca::LoadReport;
-use crate::upstream::{Observation, Verdict};
 use crate::util::float::SharedFloat;
 use crate::util::moment::Moment;
 
@@ -66,17 +66,21 @@ impl Load {
         self.eps.set(report.eps);
     }
 
-    /// Takes in how an attempt went. What is in flight to an endpoint that does not answer, or has
-    /// nothing left to give, is not what it usually has.
-    pub fn observe(&self, observation: Observation, interval: Duration, now: Moment) {
-        let answered = matches!(observation.verdict, Verdict::Responded(_));
-        if answered && self.utilization.get() < FULL {
-            self.note_usual(f64::from(observation.in_flight), interval, now);
+    /// Takes in that an attempt was answered that had found `in_flight` requests on their way.
+    /// What is in flight to an endpoint that does not answer, or has nothing left to give, is not
+    /// what it usually has.
+    pub fn answered(&self, in_flight: u32, interval: Duration, now: Moment) {
+        if self.utilization.get() < FULL {
+            self.note_usual(f64::from(in_flight), interval, now);
         }
-        if observation.verdict == Verdict::Abandoned {
+    }
+
+    /// Takes in how an attempt ended.
+    pub fn ended(&self, verdict: Verdict, now: Moment) {
+        if verdict == Verdict::Abandoned {
             return;
         }
-        let failed = !observation.verdict.is_success();
+        let failed = !verdict.is_success();
         let failing = self.failing(now);
         if failed || failing > 0.0 {
             self.failing.set(failing + (f64::from(u8::from(failed)) - failing) * SHARE);
@@ -154,7 +158,6 @@ fn blend(average: f64, sample: f64, age: f64, span: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
     const INTERVAL: Duration = Duration::from_secs(10);
 
     fn at(seconds: u64) -> Moment {
@@ -168,8 +171,8 @@ mod tests {
     }
 
     fn answered(load: &Load, status: u16, in_flight: u32, now: Moment) {
-        let verdict = Verdict::Responded(status);
-        load.observe(Observation { in_flight, latency: SECOND, verdict }, INTERVAL, now);
+        load.answered(in_flight, INTERVAL, now);
+        load.ended(Verdict::Responded(status), now);
     }
 
     #[test]
@@ -195,8 +198,7 @@ mod tests {
     fn requests_that_pile_up_do_not_become_usual() {
         let load = reporting(0.4);
         answered(&load, 200, 3, at(1));
-        let given_up = Observation { in_flight: 99, latency: SECOND, verdict: Verdict::Abandoned };
-        load.observe(given_up, INTERVAL, at(60));
+        load.ended(Verdict::Abandoned, at(60));
         let full = LoadReport { utilization: 1.0, ..LoadReport::default() };
         load.record(&full, INTERVAL, at(60));
         answered(&load, 200, 99, at(60));

@@ -28,6 +28,11 @@ pub const FIELD_BINARY: HeaderName = HeaderName::from_static("endpoint-load-metr
 /// The field that carries a report as JSON.
 pub const FIELD_JSON: HeaderName = HeaderName::from_static("endpoint-load-metrics-json");
 
+/// The greatest utilisation that is believed; metrics such as queue lengths may serve as one.
+const MAX_UTILIZATION: f64 = 1e6;
+/// The most requests and errors a second that are believed.
+const MAX_RATE: f64 = 1e9;
+
 /// What counts of one report.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LoadReport {
@@ -80,8 +85,9 @@ impl<'a> Digest<'a> {
         }
     }
 
-    /// What counts.
-    pub fn finish(self) -> LoadReport {
+    /// What counts. An absurd number is a server's mistake: it would stand in averages for long,
+    /// and as a weight it would leave the others nothing.
+    pub fn finish(self) -> Result<LoadReport, Malformed> {
         let named = self.named.iter().flatten().copied().reduce(f64::max);
         let utilization = match (self.application > 0.0, named) {
             (true, _) => self.application,
@@ -89,29 +95,31 @@ impl<'a> Digest<'a> {
             (false, _) => self.cpu,
         };
         let qps = if self.rps > 0.0 { self.rps } else { self.rps_whole };
-        LoadReport { utilization, qps, eps: self.eps }
+        let report = LoadReport { utilization, qps, eps: self.eps };
+        let absurd = utilization > MAX_UTILIZATION || qps.max(report.eps) > MAX_RATE;
+        if absurd { Err(Malformed::Value) } else { Ok(report) }
     }
 }
 
-/// Takes the report out of a head or a trailer section; `None` where there is none. Reads it only
-/// where `metrics` are given.
-pub fn take(
-    fields: &mut HeaderMap,
-    metrics: Option<&[Arc<str>]>,
-) -> Option<Result<LoadReport, Malformed>> {
-    let mut found: Option<(Form, HeaderValue)> = None;
-    let mut several = false;
-    for form in [Form::Any, Form::Binary, Form::Json] {
-        let name = form.field();
-        if !fields.contains_key(&name) {
-            continue;
-        }
-        several |= found.is_some() || fields.get_all(&name).iter().nth(1).is_some();
-        found = fields.remove(&name).map(|value| (form, value));
+/// Whether a field carries a report.
+#[inline]
+pub fn is_report(name: &HeaderName) -> bool {
+    name.as_str().starts_with(FIELD.as_str()) && Form::ALL.iter().any(|form| *name == form.field())
+}
+
+/// Takes reports out of a head or a trailer section unread.
+pub fn strip(fields: &mut HeaderMap) {
+    for form in Form::ALL {
+        fields.remove(form.field());
     }
-    let (form, value) = found?;
-    let metrics = metrics?;
-    if several {
+}
+
+/// Reads the report in a head or a trailer section; `None` where there is none.
+pub fn find(fields: &HeaderMap, metrics: &[Arc<str>]) -> Option<Result<LoadReport, Malformed>> {
+    let each = |form: Form| fields.get_all(form.field()).iter().map(move |value| (form, value));
+    let mut reports = Form::ALL.into_iter().flat_map(each);
+    let (form, value) = reports.next()?;
+    if reports.next().is_some() {
         return Some(Err(Malformed::Several));
     }
     let mut digest = Digest::new(metrics);
@@ -121,15 +129,15 @@ pub fn take(
         Form::Binary => parse_binary(value.as_bytes(), &mut note),
         Form::Json => parse_json(value.as_bytes(), &mut note),
     };
-    Some(parsed.map(|()| digest.finish()))
+    Some(parsed.and_then(|()| digest.finish()))
 }
 
 /// Takes the names of reports out of `Trailer`, which announces the trailer section's fields
 /// (RFC 9110 §6.6.2).
 pub fn forget_announcement(head: &mut HeaderMap) {
     let is_ours = |name: &[u8]| {
-        let forms = [Form::Any, Form::Binary, Form::Json];
-        forms.iter().any(|form| name.eq_ignore_ascii_case(form.field().as_str().as_bytes()))
+        let is = |form: &Form| name.eq_ignore_ascii_case(form.field().as_str().as_bytes());
+        Form::ALL.iter().any(is)
     };
     let names = |value: &HeaderValue| -> Vec<Vec<u8>> {
         let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
@@ -156,6 +164,8 @@ enum Form {
 }
 
 impl Form {
+    const ALL: [Self; 3] = [Self::Any, Self::Binary, Self::Json];
+
     const fn field(self) -> HeaderName {
         match self {
             Self::Any => FIELD,

@@ -104,7 +104,7 @@ pub enum Malformed {
     /// It is too long or has too many metrics.
     #[error("too large")]
     TooLarge,
-    /// A value is no number, not finite, or below 0 where that has no meaning.
+    /// A value is no number, not finite, absurdly great, or below 0 where that has no meaning.
     #[error("a metric without a usable value")]
     Value,
 }

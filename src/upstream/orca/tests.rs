@@ -248,7 +248,20 @@ fn digest(text: &str, metrics: &[&str]) -> LoadReport {
     let metrics: Vec<Arc<str>> = metrics.iter().map(|name| Arc::from(*name)).collect();
     let mut digest = Digest::new(&metrics);
     parse(text.as_bytes(), &mut |metric, value| digest.note(metric, value)).expect("a report");
-    digest.finish()
+    digest.finish().expect("nothing absurd")
+}
+
+#[test]
+fn absurd_numbers_are_malformed_where_they_would_count_and_of_no_interest_elsewhere() {
+    let read = |text: &str, metrics: &[Arc<str>]| {
+        let value = HeaderValue::from_str(text).expect("a value");
+        find(&HeaderMap::from_iter([(FIELD, value)]), metrics).expect("a report")
+    };
+    for text in ["cpu_utilization=1e7", "rps_fractional=1e10", "eps=1e300", "named_metrics.q=1e7"] {
+        assert_eq!(read(text, &["q".into()]), Err(Malformed::Value), "{text}");
+    }
+    assert!(read("cpu_utilization=300,rps_fractional=1e8", &[]).is_ok());
+    assert!(read("named_metrics.bytes=1e12,request_cost.bytes=1e12", &[]).is_ok());
 }
 
 #[test]
@@ -276,32 +289,37 @@ fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
 }
 
 #[test]
-fn a_report_is_taken_out_in_all_its_forms_and_nothing_else() {
-    let mut head = fields(&[
-        ("endpoint-load-metrics", "TEXT cpu_utilization=0.3"),
-        ("x-kept", "1"),
-        ("trailer", "x-sum, Endpoint-Load-Metrics-Bin"),
-    ]);
-    let report = take(&mut head, Some(&[])).expect("a report").expect("sound");
-    assert_eq!(report.utilization, 0.3);
-    forget_announcement(&mut head);
-    assert_eq!(head, fields(&[("x-kept", "1"), ("trailer", "x-sum")]));
-    assert_eq!(take(&mut head, Some(&[])), None);
+fn a_report_is_found_in_all_its_forms() {
+    let utilization = |lines: &[(&'static str, &'static str)]| {
+        find(&fields(lines), &[]).map(|report| report.map(|report| report.utilization))
+    };
+    let text = ("endpoint-load-metrics", "TEXT cpu_utilization=0.3");
+    let binary = ("endpoint-load-metrics-bin", "CQAAAAAAAOA/");
+    let json = ("endpoint-load-metrics-json", "{\"eps\": 1}");
+    assert_eq!(utilization(&[("x-kept", "1"), text]), Some(Ok(0.3)));
+    assert_eq!(utilization(&[binary]), Some(Ok(0.5)));
+    assert_eq!(utilization(&[json]), Some(Ok(0.0)));
+    assert_eq!(utilization(&[("x-kept", "1"), ("endpoint-load", "1")]), None);
+    for several in [[text, text], [binary, json]] {
+        assert_eq!(utilization(&several), Some(Err(Malformed::Several)));
+    }
+}
 
-    let mut trailers = fields(&[
+#[test]
+fn reports_and_their_announcement_are_taken_out_and_nothing_else() {
+    let mut head = fields(&[
+        ("endpoint-load-metrics", "TEXT eps=1"),
+        ("endpoint-load-metrics", "what?"),
         ("endpoint-load-metrics-bin", "CQAAAAAAAOA/"),
         ("endpoint-load-metrics-json", "{}"),
-        ("trailer", "endpoint-load-metrics"),
+        ("endpoint-load-metrics-jsons", "{}"),
+        ("trailer", "x-sum, Endpoint-Load-Metrics-Bin"),
     ]);
-    assert_eq!(take(&mut trailers, Some(&[])), Some(Err(Malformed::Several)));
-    forget_announcement(&mut trailers);
-    assert!(trailers.is_empty());
-
-    let mut binary = fields(&[("endpoint-load-metrics-bin", "CQAAAAAAAOA/")]);
-    let report = take(&mut binary, Some(&[])).expect("a report").expect("sound");
-    assert_eq!(report.utilization, 0.5);
-
-    let mut unread = fields(&[("endpoint-load-metrics", "what?")]);
-    assert_eq!(take(&mut unread, None), None);
-    assert!(unread.is_empty());
+    assert_eq!(head.keys().filter(|name| is_report(name)).count(), 3);
+    strip(&mut head);
+    forget_announcement(&mut head);
+    assert_eq!(head, fields(&[("endpoint-load-metrics-jsons", "{}"), ("trailer", "x-sum")]));
+    let mut nothing_else = fields(&[("trailer", "endpoint-load-metrics")]);
+    forget_announcement(&mut nothing_else);
+    assert!(nothing_else.is_empty());
 }

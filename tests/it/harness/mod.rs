@@ -21,7 +21,7 @@ use tokio::time::Instant;
 pub use self::backend::{Backend, Seen};
 pub use self::client::{Broken, Client, Io, Response, get};
 pub use self::dns::{Dns, Kind, Srv, Trouble};
-pub use self::h2::{H2, H2Tunnel, authority, collect, get_request, post_request};
+pub use self::h2::{H2, H2Response, H2Tunnel, authority, collect, get_request, post_request};
 pub use self::metrics::Metrics;
 pub use self::proxy::{Proxy, Setup, admin_of, portcullis, reserve};
 pub use self::server::{Echoed, Server, answer, body_pattern, fingerprint};

@@ -9,9 +9,7 @@ pub(super) fn hint(structure: &str, word: &str) -> Option<&'static str> {
             "it has no parameters: write it without braces, as in `balance: random`"
         }
         ("Balance", "least_connections") => "its parameters go under `least_request`",
-        ("Balance", "client_side_weighted_round_robin") => {
-            "its parameters go under `weighted_by_load`"
-        }
+        ("Balance", "consistent_hash" | "maglev" | "ring" | "ring_hash") => algorithm(word)?,
         ("Balance" | "SlowStart", "affinity" | "health" | "outlier" | "slow_start") => {
             "it stands in the upstream, beside `balance`"
         }
@@ -51,8 +49,11 @@ fn algorithm(word: &str) -> Option<&'static str> {
             "did you mean `round_robin`? it goes by weight where endpoints have one"
         }
         "ip_hash" | "source" | "source_ip" => "did you mean `client_ip`?",
-        "consistent_hash" | "hash" | "maglev" | "ring" | "ring_hash" | "uri" => {
+        "consistent_hash" | "hash" | "maglev" | "uri" => {
             "say what is hashed, as in `balance: { hash: { header: x-user }, table: maglev }`"
+        }
+        "ring" | "ring_hash" => {
+            "say what is hashed, as in `balance: { hash: { header: x-user }, table: ring }`"
         }
         "ewma" | "p2c" | "least_time" | "peak-ewma" => "did you mean `peak_ewma`?",
         "cookie" | "sticky" => "write `affinity: cookie`; `balance` places new sessions",

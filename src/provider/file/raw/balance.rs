@@ -40,6 +40,8 @@ pub(in crate::provider::file) struct Balance {
     /// The most an endpoint may have of the requests in flight, as a multiple of its fair share;
     /// the rest goes on to the next one: `1.25`. Default: no bound.
     pub bounded_load: Field<Text<Factor>>,
+    /// Another name of `weighted_by_load`.
+    pub client_side_weighted_round_robin: Field<WeightedByLoad>,
     /// Equal requests meet the same endpoint: `client_ip`, `host`, `path`, `uri`, one of
     /// `{ header: name }`, `{ cookie: name }`, `{ query: name }`, or a list of these that count
     /// together.

@@ -10,6 +10,7 @@ use super::{PERIOD, period};
 use crate::ir;
 use crate::provider::file::decode::suggestion;
 use crate::provider::file::field::Scalar;
+use crate::telemetry::GrpcCode;
 
 /// A part of a whole: `20%` or `0.2`, at most `100%`.
 pub(in crate::provider::file) struct Share(pub Permille);
@@ -213,27 +214,6 @@ impl Scalar for HealthWord {
     }
 }
 
-/// The names of gRPC's status codes; the index is the code.
-const GRPC_CODES: [&str; 17] = [
-    "ok",
-    "cancelled",
-    "unknown",
-    "invalid_argument",
-    "deadline_exceeded",
-    "not_found",
-    "already_exists",
-    "permission_denied",
-    "resource_exhausted",
-    "failed_precondition",
-    "aborted",
-    "out_of_range",
-    "unimplemented",
-    "internal",
-    "unavailable",
-    "data_loss",
-    "unauthenticated",
-];
-
 impl Scalar for RetryCondition {
     fn parse(text: &str) -> Result<Self, String> {
         const WORDS: [&str; 3] = ["reset", "timeout", "gateway_error"];
@@ -284,12 +264,12 @@ impl Scalar for RetryCondition {
 }
 
 fn grpc(code: &str) -> Result<RetryCondition, String> {
-    let named = GRPC_CODES.iter().position(|name| *name == code.to_ascii_lowercase());
+    let named = GrpcCode::NAMES.iter().position(|name| *name == code.to_ascii_lowercase());
     match named.or_else(|| code.parse().ok()).and_then(|code| u8::try_from(code).ok()) {
         Some(code @ 1..=16) => Ok(RetryCondition::Grpc(code)),
         Some(0) => Err("is success\nleave it out".to_owned()),
         _ => {
-            let hint = suggestion(code, GRPC_CODES.get(1..).unwrap_or_default());
+            let hint = suggestion(code, GrpcCode::NAMES.get(1..).unwrap_or_default());
             let hint = hint.replace("did you mean `", "did you mean `grpc:");
             Err(format!("is no gRPC code\n{hint}"))
         }

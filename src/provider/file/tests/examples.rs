@@ -45,6 +45,9 @@ fn everything_yaml_and_the_schema_have_the_same_keys() {
     known.remove(".defaults.timeouts.request");
     // Without effect in this version, and warned about: no example shows it.
     known.remove(".upstreams.limits.connections");
+    // Another name of one that is there.
+    let alias = ".upstreams.balance.client_side_weighted_round_robin";
+    known.retain(|key| !key.starts_with(alias));
     let undocumented: Vec<_> = known.difference(&used).collect();
     let unknown: Vec<_> = used.difference(&known).collect();
     assert!(undocumented.is_empty(), "not in everything.yaml: {undocumented:?}");

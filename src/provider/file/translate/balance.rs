@@ -73,6 +73,7 @@ fn parameters(
     raw: &raw::Balance,
 ) -> Balance {
     let places = [
+        ("client_side_weighted_round_robin", raw.client_side_weighted_round_robin.place()),
         ("hash", raw.hash.place()),
         ("least_request", raw.least_request.place()),
         ("least_utilization", raw.least_utilization.place()),
@@ -108,6 +109,9 @@ fn parameters(
         (_, _, Field::Given(at)) => return weighted_by_load(context, &at.value),
         _ => {}
     }
+    if let Some(weights) = raw.client_side_weighted_round_robin.get() {
+        return weighted_by_load(context, weights);
+    }
     if no_algorithm(raw) {
         let hint = "name one, as in `balance: least_request` or `balance: { peak_ewma: { decay: \
                     5s } }`";
@@ -118,7 +122,8 @@ fn parameters(
 
 /// Whether nothing was said, rather than something that was reported already.
 fn no_algorithm(raw: &raw::Balance) -> bool {
-    raw.hash.is_absent()
+    raw.client_side_weighted_round_robin.is_absent()
+        && raw.hash.is_absent()
         && raw.least_request.is_absent()
         && raw.least_utilization.is_absent()
         && raw.peak_ewma.is_absent()
