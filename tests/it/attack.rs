@@ -231,26 +231,6 @@ upstreams: {{ app: {{ balance: round_robin, endpoints: ["{refusing}", "{}"] }} }
 }
 
 #[tokio::test]
-async fn a_listener_that_could_not_be_bound_is_tried_again_on_sighup() {
-    let app = Backend::saying("ok").await;
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let late = taken.local_addr().expect("bound");
-    let config = format!(
-        r#"
-listeners: {{ web: {{ bind: "@web@" }}, late: {{ bind: "{late}" }} }}
-hosts: {{ "*": {{ routes: [ {{ path: /, upstream: app }} ] }} }}
-upstreams: {{ app: {{ endpoints: ["{}"] }} }}
-"#,
-        app.address()
-    );
-    let proxy = Proxy::start(&config, &[]).await;
-    drop(taken);
-    proxy.signal(rustix::process::Signal::HUP);
-    eventually(STEP, "the listener opens", async || Client::try_connect(late).await.is_ok()).await;
-    assert_eq!(get(late, "t", "/").await.status, 200);
-}
-
-#[tokio::test]
 async fn a_listener_with_another_name_keeps_its_connections() {
     let app = Backend::saying("ok").await;
     let config = |name: &str| {
