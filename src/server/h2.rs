@@ -301,6 +301,10 @@ impl<S: Stack> Sender<'_, S> {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         let over = body.is_end_stream();
+                        // The end of a stream may come in a frame without data.
+                        if over && data.is_empty() {
+                            return self.stream.send_data(data, true);
+                        }
                         self.data(data, over, context).await?;
                         if over {
                             return Ok(());
