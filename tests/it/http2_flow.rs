@@ -2,11 +2,29 @@
 //! bytes are cut into frames.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::harness::*;
+
+/// What a scripted back end and its test tell each other.
+#[derive(Default)]
+struct Cues {
+    /// Body bytes sent, by all calls.
+    sent: AtomicUsize,
+    /// Calls to `/hang`.
+    hanging: AtomicUsize,
+    /// Ends one such call.
+    go: Notify,
+}
+
+impl Cues {
+    fn sent(&self) -> usize {
+        self.sent.load(Ordering::SeqCst)
+    }
+}
 
 async fn h2c_proxy(app: &H2Backend) -> Proxy {
     Proxy::start(
@@ -19,6 +37,35 @@ upstreams: { app: { protocol: h2c, endpoints: ["@app@"] } }
         &[("app", &app.address())],
     )
     .await
+}
+
+/// Answers `/hang` when told so, sends `size` bytes of pattern in frames of `frame` bytes
+/// elsewhere.
+async fn sending(size: usize, frame: usize) -> (H2Backend, Arc<Cues>) {
+    let cues = Arc::new(Cues::default());
+    let told = Arc::clone(&cues);
+    let app = H2Backend::script(move |mut call| {
+        let cues = Arc::clone(&told);
+        async move {
+            match call.path() {
+                "/hang" => {
+                    cues.hanging.fetch_add(1, Ordering::SeqCst);
+                    cues.go.notified().await;
+                    call.say("released");
+                }
+                "/small" => call.say("small"),
+                _ => {
+                    let mut body = call.begin(200);
+                    let bytes = body_pattern(size);
+                    if send_frames(&mut body, &bytes, frame, &cues.sent).await {
+                        let _ = body.send_data(Bytes::new(), true);
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    (app, cues)
 }
 
 #[tokio::test]
@@ -46,4 +93,40 @@ async fn a_body_whose_end_comes_in_an_empty_frame_ends() {
         assert_eq!(data.expect("the stream is not reset"), "");
     }
     assert!(body.trailers().await.expect("the stream is not reset").is_none());
+}
+
+#[tokio::test]
+async fn slow_readers_do_not_hold_up_others_that_share_the_upstream_connection() {
+    let (app, cues) = sending(1 << 20, 16 * 1024).await;
+    let proxy = h2c_proxy(&app).await;
+    let mut slow = H2::connect(proxy.web()).await;
+    let mut unread = Vec::new();
+    for number in 0..40 {
+        let request = get_request("t", &format!("/{number}"));
+        unread.push(slow.open(request, true).await.expect("a stream").0);
+    }
+    let enough = async || cues.sent() >= 4 << 20;
+    eventually(STEP, "the windows of slow readers are filled", enough).await;
+    let mut client = Client::connect(proxy.web()).await;
+    for _ in 0..50 {
+        assert_eq!(client.request("GET", "t", "/small").await.text(), "small");
+    }
+    assert_eq!(app.connections(), 1, "all of that on one connection");
+}
+
+#[tokio::test]
+async fn a_connection_takes_no_more_streams_than_its_window_has_room_for() {
+    let (app, cues) = sending(0, 1).await;
+    let proxy = h2c_proxy(&app).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut h2 = H2::connect(proxy.web()).await;
+        let mut waiting = Vec::new();
+        for _ in 0..90 {
+            waiting.push(h2.open(get_request("t", "/hang"), true).await.expect("a stream").0);
+        }
+        clients.push((h2, waiting));
+    }
+    eventually(STEP, "all reach it", async || cues.hanging.load(Ordering::SeqCst) == 270).await;
+    assert_eq!(app.connections(), 2, "256 streams of 256 KiB fit into 64 MiB");
 }
