@@ -17,6 +17,7 @@ use http_body::Body as _;
 use super::connections::Place;
 use super::refusal::Refused;
 use super::{Transport, WorkerCx};
+use crate::http2::{DATA_FRAME_BUDGET, Intake};
 use crate::ir::{Http2Options, Limits};
 use crate::proxy::{Body, ClientConn, ClientLink, Context, H2Body, Inbound, IncomingBody, Stack};
 use crate::util::wheel::timeout;
@@ -45,6 +46,7 @@ pub async fn serve<S: Stack>(
     place: &Place,
 ) {
     let header_list = u32::try_from(limits.head_size).unwrap_or(u32::MAX);
+    let intake = Intake::new();
     let handshake = h2::server::Builder::new()
         .initial_window_size(options.stream_window)
         .initial_connection_window_size(options.connection_window)
@@ -53,8 +55,9 @@ pub async fn serve<S: Stack>(
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(Some(LOCAL_RESETS))
+        .data_frame_budget(DATA_FRAME_BUDGET)
         .enable_connect_protocol()
-        .handshake::<_, Bytes>(transport);
+        .handshake::<_, Bytes>(intake.paced(transport));
     let left = first_head.saturating_duration_since(Instant::now());
     let mut connection = match timeout(&worker.proxy.wheel, Some(left), handshake).await {
         Ok(Ok(connection)) => connection,
@@ -76,6 +79,7 @@ pub async fn serve<S: Stack>(
                 idle.disarm();
                 connection.graceful_shutdown();
             }
+            intake.catch_up();
             let polled = connection.poll_accept(cx);
             if polled.is_ready() {
                 return polled;
@@ -105,6 +109,7 @@ pub async fn serve<S: Stack>(
                 let stream = ServerStream {
                     lease: Lease::new(&streams),
                     conn: conn.clone(),
+                    intake: intake.clone(),
                     header_count: limits.header_count,
                 };
                 // Boxed: spawning and ending a task move its future several times.
@@ -160,6 +165,7 @@ impl Drop for Lease {
 struct ServerStream {
     lease: Lease,
     conn: Rc<ClientConn>,
+    intake: Rc<Intake>,
     header_count: usize,
 }
 
@@ -170,7 +176,7 @@ impl ServerStream {
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
     ) {
-        let Self { lease: _lease, conn, header_count } = self;
+        let Self { lease: _lease, conn, intake, header_count } = self;
         let head = request.method() == Method::HEAD;
         let link = Rc::new(H2Link { respond: RefCell::new(respond), answered: Cell::new(false) });
         let (mut parts, stream) = request.into_parts();
@@ -200,7 +206,10 @@ impl ServerStream {
         let Some(context) = Context::new(conn, proxy, link.clone()) else {
             return link.answer(StatusCode::SERVICE_UNAVAILABLE);
         };
-        let body = IncomingBody::H2(H2Body::new(stream, length, proceed));
+        let body = match stream.is_end_stream() {
+            true => IncomingBody::Empty,
+            false => IncomingBody::H2(H2Body::new(intake.receive(stream), length, proceed)),
+        };
         let inbound = Inbound { parts, body, context: context.clone() };
         let call = worker.calls.start(|| worker.stack.clone().call(inbound));
         let Ok(response) = call.await;

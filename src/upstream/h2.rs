@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::error::{ProxyError, Replay};
+use crate::http2::{DATA_FRAME_BUDGET, Intake, Received};
 use crate::telemetry::{Reason, WorkerId};
 use crate::upstream::Endpoint;
 use crate::upstream::h1::{HeadEvent, ResponseHead};
@@ -57,6 +58,7 @@ struct Shared {
     unsettled: RefCell<Option<PingPong>>,
     /// Closed once they have.
     settled: Rc<Semaphore>,
+    intake: Rc<Intake>,
 }
 
 impl H2Conn {
@@ -68,14 +70,16 @@ impl H2Conn {
         server_name: Option<Arc<str>>,
         worker: WorkerId,
     ) -> Result<Self, ProxyError> {
+        let intake = Intake::new();
         let (send, mut connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(MAX_SEND_BUFFER)
             .max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
+            .data_frame_budget(DATA_FRAME_BUDGET)
             .max_header_list_size(64 * 1024)
             .enable_push(false)
-            .handshake::<_, Bytes>(io)
+            .handshake::<_, Bytes>(intake.paced(io))
             .await
             .map_err(|error| ProxyError::upstream(Reason::ConnectFailed).because(error))
             .map_err(|error| error.replay(Replay::Unwritten))?;
@@ -88,11 +92,16 @@ impl H2Conn {
             task: RefCell::new(None),
             unsettled: RefCell::new(connection.ping_pong()),
             settled: Rc::new(Semaphore::new(0)),
+            intake: intake.clone(),
         });
         let open = Open::new(endpoint, worker);
         let weak = Rc::downgrade(&shared);
         let task = tokio::task::spawn_local(async move {
-            let ended = connection.await;
+            let ended = std::future::poll_fn(|cx| {
+                intake.catch_up();
+                std::pin::Pin::new(&mut connection).poll(cx)
+            })
+            .await;
             if let Some(shared) = weak.upgrade() {
                 shared.closed.set(true);
             }
@@ -339,11 +348,8 @@ pub struct H2Exchange {
 }
 
 struct Incoming {
-    stream: RecvStream,
-    /// Bytes handed out whose window has not been given back.
-    owed: usize,
+    received: Received,
     progress: u64,
-    data_over: bool,
 }
 
 impl H2Exchange {
@@ -361,7 +367,7 @@ impl H2Exchange {
     /// there.
     pub fn is_over(&self) -> bool {
         match &self.body {
-            Some(body) => body.stream.is_end_stream(),
+            Some(body) => body.received.is_over(),
             None => self.response.is_none(),
         }
     }
@@ -392,7 +398,8 @@ impl H2Exchange {
                     let _ = open.send_data(Bytes::new(), true);
                 }
                 if self.asked.has_body(parts.status) {
-                    self.body = Some(Incoming { stream, owed: 0, progress: 0, data_over: false });
+                    let received = self.lease.0.intake.receive(stream);
+                    self.body = Some(Incoming { received, progress: 0 });
                 } else if !stream.is_end_stream() {
                     tokio::task::spawn_local(see_end(stream, self.lease.clone()));
                 }
@@ -412,32 +419,20 @@ impl H2Exchange {
             return Poll::Ready(Some(Err(error)));
         }
         let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
-        // The window opens again as the client takes the bytes: that is the back-pressure.
-        if body.owed > 0 {
-            let _ = body.stream.flow_control().release_capacity(std::mem::take(&mut body.owed));
-        }
-        if !body.data_over {
-            match ready!(body.stream.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    body.owed = data.len();
-                    body.progress += data.len() as u64;
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(self.body_error(error)))),
-                None => body.data_over = true,
+        match ready!(body.received.poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                body.progress += frame.data_ref().map_or(0, |data| data.len() as u64);
+                Poll::Ready(Some(Ok(frame)))
             }
-        }
-        match ready!(body.stream.poll_trailers(cx)) {
-            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-            Ok(None) => Poll::Ready(None),
-            Err(error) => Poll::Ready(Some(Err(self.body_error(error)))),
+            Some(Err(error)) => Poll::Ready(Some(Err(self.body_error(error)))),
+            None => Poll::Ready(None),
         }
     }
 
     /// The stream as a pipe, after the consent to an extended CONNECT.
     pub fn into_tunnel(mut self) -> Option<H2Stream> {
         let body = self.body.take()?;
-        Some(H2Stream::new(self.open.take()?, body.stream, self.lease.clone()))
+        Some(H2Stream::new(self.open.take()?, body.received, self.lease.clone()))
     }
 
     fn stream_error(&self, error: h2::Error) -> ProxyError {

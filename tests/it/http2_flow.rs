@@ -130,3 +130,112 @@ async fn a_connection_takes_no_more_streams_than_its_window_has_room_for() {
     eventually(STEP, "all reach it", async || cues.hanging.load(Ordering::SeqCst) == 270).await;
     assert_eq!(app.connections(), 2, "256 streams of 256 KiB fit into 64 MiB");
 }
+
+#[tokio::test]
+async fn a_stalled_download_in_tiny_frames_leaves_its_connection_alone_and_arrives_whole() {
+    let size = 600_000;
+    let (app, cues) = sending(size, 20).await;
+    let proxy = h2c_proxy(&app).await;
+    let mut other = H2::connect(proxy.web()).await;
+    let (other, _) = other.open(get_request("t", "/hang"), true).await.expect("a stream");
+    let other = tokio::spawn(collect(other));
+    eventually(STEP, "it hangs", async || cues.hanging.load(Ordering::SeqCst) == 1).await;
+
+    let mut slow = H2::connect(proxy.web()).await;
+    let (response, _) = slow.open(get_request("t", "/tiny"), true).await.expect("a stream");
+    let mut body = within(STEP, "the head", response).await.expect("a response").into_body();
+    // The endpoint's window is full; what else went out is under way to the client.
+    let stalled = async || cues.sent() >= 256 * 1024;
+    eventually(STEP, "the download stalls", stalled).await;
+
+    cues.go.notify_one();
+    let other = within(STEP, "the other response", other).await.expect("no panic");
+    assert_eq!(other.expect("its connection lives").text(), "released");
+    let mut got = Vec::new();
+    while let Some(data) = within(STEP, "the rest", body.data()).await {
+        let data = data.expect("the stream is not reset");
+        body.flow_control().release_capacity(data.len()).expect("received");
+        got.extend_from_slice(&data);
+    }
+    assert_eq!(got.len(), size);
+    assert!(got == body_pattern(size), "every byte in its place");
+    assert_eq!(app.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_waited_while_much_else_passed_goes_on() {
+    let next = Arc::new(Notify::new());
+    let told = Arc::clone(&next);
+    let app = H2Backend::script(move |mut call| {
+        let next = Arc::clone(&told);
+        async move {
+            let mut body = call.begin(200);
+            let (bytes, sent) = (body_pattern(1 << 20), AtomicUsize::new(0));
+            if call.path() == "/much" {
+                send_frames(&mut body, &bytes, 16 * 1024, &sent).await;
+            } else {
+                for _ in 0..3 {
+                    next.notified().await;
+                    let _ = body.send_data(Bytes::from_static(b"event"), false);
+                }
+            }
+            let _ = body.send_data(Bytes::new(), true);
+        }
+    })
+    .await;
+    let proxy = h2c_proxy(&app).await;
+    let mut h2 = H2::connect(proxy.web()).await;
+    let (response, _) = h2.open(get_request("t", "/events"), true).await.expect("a stream");
+    let mut events = within(STEP, "the head", response).await.expect("a response").into_body();
+    for _ in 0..3 {
+        assert_eq!(h2.get("t", "/much").await.body.len(), 1 << 20);
+        next.notify_one();
+        let event = within(STEP, "an event", events.data()).await.expect("open").expect("data");
+        assert_eq!(event, "event");
+    }
+    assert!(
+        within(STEP, "the end", events.data())
+            .await
+            .is_none_or(|end| end.expect("whole").is_empty())
+    );
+}
+
+#[tokio::test]
+async fn a_stalled_upload_in_tiny_frames_leaves_its_connection_alone_and_arrives_whole() {
+    let read = Arc::new(Notify::new());
+    let told = Arc::clone(&read);
+    let app = H2Backend::script(move |mut call| {
+        let read = Arc::clone(&told);
+        async move {
+            if call.path() != "/upload" {
+                return call.say("other");
+            }
+            read.notified().await;
+            let mut got = Vec::new();
+            let body = call.request.body_mut();
+            while let Some(Ok(data)) = body.data().await {
+                let _ = body.flow_control().release_capacity(data.len());
+                got.extend_from_slice(&data);
+            }
+            let same = got == body_pattern(240_000);
+            call.say(if same { "whole" } else { "changed" });
+        }
+    })
+    .await;
+    let proxy = h2c_proxy(&app).await;
+    let mut h2 = H2::connect(proxy.web()).await;
+    let (response, mut upload) = h2.open(post_request("t", "/upload"), false).await.expect("open");
+    let response = tokio::spawn(collect(response));
+    let sent = AtomicUsize::new(0);
+    let bytes = body_pattern(240_000);
+    let whole = send_frames(&mut upload, &bytes, 15, &sent);
+    assert!(within(STEP, "the window takes it", whole).await);
+    // What comes behind it on the connection is served: the frames before it are all there.
+    for _ in 0..3 {
+        assert_eq!(h2.get("t", "/next").await.text(), "other");
+    }
+    upload.send_data(Bytes::new(), true).expect("the stream is open");
+    read.notify_one();
+    let response = within(STEP, "the response", response).await.expect("no panic");
+    assert_eq!(response.expect("the stream lives").text(), "whole");
+}
