@@ -439,13 +439,15 @@ impl H2Exchange {
         // RFC 9113 §8.7: a refused stream, or one above a GOAWAY's last, was not acted upon.
         let refused = error.is_remote()
             && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+        // A rule broken on this stream. One broken on the connection may be another stream's:
+        // this exchange only lost its connection.
+        let broken = error.is_library() && !error.is_go_away();
         let replay = match refused {
             true => Replay::Unwritten,
-            false if error.is_library() => Replay::Never,
+            false if broken => Replay::Never,
             false => Replay::Unanswered,
         };
-        let reason =
-            if error.is_library() { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
+        let reason = if broken { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
         ProxyError::upstream(reason).because(error).replay(replay)
     }
 

@@ -1,0 +1,65 @@
+//! HTTP/2 endpoints that leave, break rules or say too much: what becomes of the requests on
+//! their connections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::harness::*;
+
+async fn h2c_proxy(address: std::net::SocketAddr, route: &str) -> Proxy {
+    let config = format!(
+        r#"
+workers: 1
+listeners: {{ web: {{ bind: "@web@" }} }}
+hosts: {{ "*": {{ routes: [ {{ path: /, upstream: app, {route} }} ] }} }}
+upstreams: {{ app: {{ protocol: h2c, endpoints: ["@app@"] }} }}
+"#
+    );
+    Proxy::start(&config, &[("app", &address)]).await
+}
+
+/// A frame (RFC 9113 §4.1) of up to 255 bytes on a stream of a low number.
+fn raw_frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).expect("a short frame");
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+#[tokio::test]
+async fn a_request_on_a_connection_that_breaks_the_rules_is_repeated_where_that_is_safe() {
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&connections);
+    let app = Backend::script(move |mut conn| {
+        let broken = counter.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            if conn.exactly(24).await.is_none() {
+                return;
+            }
+            conn.send(raw_frame(SETTINGS, 0, 0, b"")).await;
+            while let Some(head) = conn.exactly(9).await {
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+                let _ = conn.exactly(length).await;
+                match (head[3], head[4] & 1) {
+                    (SETTINGS, 0) => conn.send(raw_frame(SETTINGS, 1, 0, b"")).await,
+                    // DATA belongs to a stream, and this to none.
+                    (HEADERS, _) if broken => conn.send(raw_frame(0, 0, 0, b"x")).await,
+                    // `:status: 200`, the end of the header section and of the stream.
+                    (HEADERS, _) => conn.send(raw_frame(HEADERS, 5, head[8], &[0x88])).await,
+                    _ => {}
+                }
+            }
+        }
+    })
+    .await;
+    let proxy = h2c_proxy(app.address(), "retry: { attempts: 1 }").await;
+    assert_eq!(get(proxy.web(), "t", "/").await.status, 200);
+    assert_eq!(app.connections(), 2);
+
+    connections.store(0, Ordering::SeqCst);
+    let proxy = h2c_proxy(app.address(), "retry: { attempts: 1 }").await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n").await;
+    client.response().await.assert_refused(502, "upstream_reset");
+    assert_eq!(app.connections(), 3, "what may have been acted upon is not sent twice");
+}
