@@ -116,8 +116,19 @@ impl H2Conn {
 
     /// Whether another exchange may start on it.
     pub fn has_room(&self) -> bool {
-        let most = self.send.current_max_send_streams().min(MAX_STREAMS);
-        !self.shared.closed.get() && self.shared.streams.get() < most
+        if self.shared.closed.get() {
+            return false;
+        }
+        let streams = self.shared.streams.get();
+        if streams >= MAX_STREAMS || streams >= self.send.current_max_send_streams() {
+            return false;
+        }
+        // A peer that leaves (GOAWAY) serves the streams there are and takes no more; nor can one
+        // be opened once the numbers for them are used up.
+        let mut cx = Context::from_waker(Waker::noop());
+        let gone = matches!(self.send.clone().poll_ready(&mut cx), Poll::Ready(Err(_)));
+        self.shared.closed.set(gone);
+        !gone
     }
 
     /// Whether it is of no more use.

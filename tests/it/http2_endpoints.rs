@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
+use tokio::sync::Notify;
+
 use crate::harness::*;
 
 async fn h2c_proxy(address: std::net::SocketAddr, route: &str) -> Proxy {
@@ -16,6 +19,46 @@ upstreams: {{ app: {{ protocol: h2c, endpoints: ["@app@"] }} }}
 "#
     );
     Proxy::start(&config, &[("app", &address)]).await
+}
+
+#[tokio::test]
+async fn an_endpoint_that_leaves_costs_the_next_request_nothing() {
+    let end = Arc::new(Notify::new());
+    let told = Arc::clone(&end);
+    let app = H2Backend::script(move |mut call| {
+        let end = Arc::clone(&told);
+        async move {
+            if call.path() != "/stay" {
+                return call.say("next");
+            }
+            let mut body = call.begin(200);
+            call.leave().await;
+            let _ = body.send_data(Bytes::from_static(b"first,"), false);
+            end.notified().await;
+            let _ = body.send_data(Bytes::from_static(b"last"), true);
+        }
+    })
+    .await;
+    let proxy = h2c_proxy(app.address(), "retry: { attempts: 0 }").await;
+    let mut h2 = H2::connect(proxy.web()).await;
+    let (response, _) = h2.open(get_request("t", "/stay"), true).await.expect("a stream");
+    let mut body = within(STEP, "the head", response).await.expect("a response").into_body();
+    // Sent after the GOAWAY, so that has arrived, too.
+    let data = within(STEP, "the data", body.data()).await.expect("open").expect("data");
+    assert_eq!(data, "first,");
+
+    for _ in 0..3 {
+        let next = get(proxy.web(), "t", "/next").await;
+        assert_eq!((next.status, next.text().as_str()), (200, "next"));
+    }
+    assert_eq!(app.connections(), 2, "on a new connection");
+    let metrics = proxy.metrics().await;
+    assert_eq!(metrics.sum("portcullis_upstream_errors_total", &[]), 0.0);
+
+    end.notify_one();
+    let data = within(STEP, "the rest", body.data()).await.expect("open").expect("data");
+    assert_eq!(data, "last", "the stream under way goes on to its end");
+    assert!(within(STEP, "the end", body.data()).await.is_none());
 }
 
 /// A frame (RFC 9113 §4.1) of up to 255 bytes on a stream of a low number.
