@@ -396,6 +396,10 @@ impl H2Exchange {
         };
         if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
             let (parts, ()) = interim.into_parts();
+            if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Poll::Ready(Err(ProxyError::upstream(Reason::UpstreamProtocol)
+                    .because("101, which HTTP/2 has not (RFC 9113 §8.6)")));
+            }
             let head = ResponseHead { status: parts.status, headers: parts.headers };
             return Poll::Ready(Ok(HeadEvent::Interim(head)));
         }

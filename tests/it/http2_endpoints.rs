@@ -106,3 +106,16 @@ async fn a_request_on_a_connection_that_breaks_the_rules_is_repeated_where_that_
     client.response().await.assert_refused(502, "upstream_reset");
     assert_eq!(app.connections(), 3, "what may have been acted upon is not sent twice");
 }
+
+#[tokio::test]
+async fn a_switch_of_protocols_over_http_2_is_an_upstream_fault() {
+    let app = H2Backend::script(|mut call| async move {
+        call.interim(101, "x-evil", "1");
+        call.say("after it");
+    })
+    .await;
+    let proxy = h2c_proxy(app.address(), "retry: { attempts: 0 }").await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    client.response().await.assert_refused(502, "upstream_protocol");
+}
