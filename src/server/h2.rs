@@ -32,6 +32,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 const PENDING_RESETS: usize = 20;
 /// Streams this side may have to reset over the life of a connection.
 const LOCAL_RESETS: usize = 200;
+/// Fields of interim responses a stream may send its client. The library queues them whatever the
+/// client reads; leaving one out is allowed (RFC 9110 §15.2).
+const INTERIM_FIELDS: usize = 64 * 1024;
 /// Cookies come in crumbs (RFC 9113 §8.2.3); so many count as one field.
 const COOKIE_CRUMBS: usize = 200;
 
@@ -178,7 +181,11 @@ impl ServerStream {
     ) {
         let Self { lease: _lease, conn, intake, header_count } = self;
         let head = request.method() == Method::HEAD;
-        let link = Rc::new(H2Link { respond: RefCell::new(respond), answered: Cell::new(false) });
+        let link = Rc::new(H2Link {
+            respond: RefCell::new(respond),
+            answered: Cell::new(false),
+            interim: Cell::new(0),
+        });
         let (mut parts, stream) = request.into_parts();
         let crumbs = parts.headers.get_all(COOKIE).iter().count();
         if parts.headers.len() - crumbs.min(COOKIE_CRUMBS) > header_count || crumbs > COOKIE_CRUMBS
@@ -252,6 +259,8 @@ struct H2Link {
     respond: RefCell<SendResponse<Bytes>>,
     /// From then on the sender of the body watches for resets.
     answered: Cell<bool>,
+    /// Bytes of fields in interim responses so far.
+    interim: Cell<usize>,
 }
 
 impl H2Link {
@@ -386,6 +395,12 @@ impl ClientLink for H2Link {
     }
 
     fn send_interim(&self, status: StatusCode, headers: &HeaderMap) {
+        let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+        let total = self.interim.get().saturating_add(fields.sum());
+        if total > INTERIM_FIELDS {
+            return;
+        }
+        self.interim.set(total);
         let mut interim = Response::new(());
         *interim.status_mut() = status;
         *interim.headers_mut() = headers.clone();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, RecvStream, SendStream};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -22,7 +22,7 @@ use crate::error::{ProxyError, Replay};
 use crate::http2::{DATA_FRAME_BUDGET, Intake, Received};
 use crate::telemetry::{Reason, WorkerId};
 use crate::upstream::Endpoint;
-use crate::upstream::h1::{HeadEvent, ResponseHead};
+use crate::upstream::h1::{HeadEvent, MAX_INTERIM, ResponseHead};
 use crate::upstream::pool::UpstreamIo;
 
 /// Response bytes an endpoint may send ahead of a client that does not take them: enough for
@@ -221,6 +221,7 @@ impl H2Conn {
         let (response, stream) = send.send_request(request, over).map_err(unwritten)?;
         let exchange = H2Exchange {
             response: Some(response),
+            interims: 0,
             body: None,
             asked,
             upload: Rc::default(),
@@ -349,6 +350,7 @@ where
 /// A request being sent and its response being read, on one stream.
 pub struct H2Exchange {
     response: Option<ResponseFuture>,
+    interims: u8,
     body: Option<Incoming>,
     asked: Asked,
     upload: Rc<Upload>,
@@ -395,13 +397,7 @@ impl H2Exchange {
             return Poll::Ready(Err(ProxyError::proxy(Reason::Internal)));
         };
         if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
-            let (parts, ()) = interim.into_parts();
-            if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-                return Poll::Ready(Err(ProxyError::upstream(Reason::UpstreamProtocol)
-                    .because("101, which HTTP/2 has not (RFC 9113 §8.6)")));
-            }
-            let head = ResponseHead { status: parts.status, headers: parts.headers };
-            return Poll::Ready(Ok(HeadEvent::Interim(head)));
+            return Poll::Ready(self.interim(interim));
         }
         match ready!(std::pin::Pin::new(response).poll(cx)) {
             Ok(response) => {
@@ -423,6 +419,20 @@ impl H2Exchange {
             }
             Err(error) => Poll::Ready(Err(self.stream_error(error))),
         }
+    }
+
+    fn interim(&mut self, interim: Response<()>) -> Result<HeadEvent, ProxyError> {
+        let (parts, ()) = interim.into_parts();
+        self.interims += 1;
+        let fault = if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            "101, which HTTP/2 has not (RFC 9113 §8.6)"
+        } else if self.interims > MAX_INTERIM {
+            "too many interim responses"
+        } else {
+            let head = ResponseHead { status: parts.status, headers: parts.headers };
+            return Ok(HeadEvent::Interim(head));
+        };
+        Err(ProxyError::upstream(Reason::UpstreamProtocol).because(fault))
     }
 
     /// Waits for the next piece of the response body; `None` is its end.

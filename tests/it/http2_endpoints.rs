@@ -119,3 +119,40 @@ async fn a_switch_of_protocols_over_http_2_is_an_upstream_fault() {
     client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await;
     client.response().await.assert_refused(502, "upstream_protocol");
 }
+
+#[tokio::test]
+async fn interim_responses_over_http_2_are_relayed_but_not_without_end() {
+    let app = H2Backend::script(|mut call| async move {
+        let count = call.path().trim_start_matches('/').parse().expect("a number");
+        for _ in 0..count {
+            call.interim(103, "link", "</style.css>");
+        }
+        call.say("page");
+    })
+    .await;
+    let proxy = h2c_proxy(app.address(), "retry: { attempts: 0 }").await;
+    let few = get(proxy.web(), "t", "/16").await;
+    assert_eq!((few.status, few.interim.len()), (200, 16));
+    get(proxy.web(), "t", "/17").await.assert_refused(502, "upstream_protocol");
+    get(proxy.web(), "t", "/5000").await.assert_refused(502, "upstream_protocol");
+}
+
+#[tokio::test]
+async fn a_client_gets_interim_responses_of_a_sound_size_together() {
+    let hint = format!("<{}>", "z".repeat(20 * 1024));
+    let app = H2Backend::script(move |mut call| {
+        let hint = hint.clone();
+        async move {
+            for _ in 0..16 {
+                call.interim(103, "link", &hint);
+            }
+            call.say("page");
+        }
+    })
+    .await;
+    let proxy = h2c_proxy(app.address(), "retry: { attempts: 0 }").await;
+    let mut h2 = H2::connect(proxy.web()).await;
+    let response = h2.get("t", "/").await;
+    assert_eq!((response.status, response.text().as_str()), (200, "page"));
+    assert_eq!(response.interim.len(), 3, "64 KiB of them");
+}
