@@ -212,7 +212,11 @@ impl H2Conn {
         over: bool,
     ) -> Result<(H2Exchange, SendStream<Bytes>), ProxyError> {
         let unwritten = |error: h2::Error| {
-            self.shared.closed.set(true);
+            // A request that the library does not take has no reason of the protocol's, and says
+            // nothing of the connection.
+            if error.is_io() || error.reason().is_some() {
+                self.shared.closed.set(true);
+            }
             ProxyError::upstream(Reason::UpstreamReset).because(error).replay(Replay::Unwritten)
         };
         let lease = Rc::new(Lease::new(&self.shared));
@@ -531,3 +535,6 @@ impl Drop for Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
