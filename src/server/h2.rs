@@ -30,6 +30,11 @@ const GOODBYE: Duration = Duration::from_secs(5);
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams the client may reset before they were looked at.
 const PENDING_RESETS: usize = 20;
+/// A client that resets so many streams of a connection soon after it opened them, and more than
+/// it lets live, makes work for no response (CVE-2023-44487): the connection ends.
+const HASTY_RESETS: u64 = 250;
+/// What is soon.
+const HASTY: Duration = Duration::from_secs(1);
 /// Streams this side may have to reset over the life of a connection.
 const LOCAL_RESETS: usize = 200;
 /// Fields of interim responses a stream may send its client. The library queues them whatever the
@@ -82,6 +87,9 @@ pub async fn serve<S: Stack>(
                 idle.disarm();
                 connection.graceful_shutdown();
             }
+            if streams.are_reset_in_haste() {
+                connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+            }
             intake.catch_up();
             let polled = connection.poll_accept(cx);
             if polled.is_ready() {
@@ -128,14 +136,22 @@ pub async fn serve<S: Stack>(
     }
 }
 
-/// How many streams are being served.
+/// How many streams are being served, and what became of those before.
 #[derive(Default)]
 struct Streams {
     count: Cell<usize>,
     waiting: RefCell<Option<Waker>>,
+    opened: Cell<u64>,
+    /// Those the client soon reset.
+    hasty: Cell<u64>,
 }
 
 impl Streams {
+    fn are_reset_in_haste(&self) -> bool {
+        let hasty = self.hasty.get();
+        hasty >= HASTY_RESETS && hasty > self.opened.get() / 2
+    }
+
     fn any(&self, cx: &mut TaskContext<'_>) -> bool {
         let mut waiting = self.waiting.borrow_mut();
         if !waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -150,6 +166,7 @@ struct Lease(Rc<Streams>);
 impl Lease {
     fn new(streams: &Rc<Streams>) -> Self {
         streams.count.set(streams.count.get() + 1);
+        streams.opened.set(streams.opened.get() + 1);
         Self(streams.clone())
     }
 }
@@ -179,12 +196,13 @@ impl ServerStream {
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
     ) {
-        let Self { lease: _lease, conn, intake, header_count } = self;
+        let Self { lease, conn, intake, header_count } = self;
         let head = request.method() == Method::HEAD;
         let link = Rc::new(H2Link {
             respond: RefCell::new(respond),
             answered: Cell::new(false),
             interim: Cell::new(0),
+            reset: Cell::new(false),
         });
         let (mut parts, stream) = request.into_parts();
         let crumbs = parts.headers.get_all(COOKIE).iter().count();
@@ -222,6 +240,9 @@ impl ServerStream {
         let Ok(response) = call.await;
         if let Err(error) = link.send(&worker, response, head, &context).await {
             tracing::debug!(%error, "HTTP/2 response broken off");
+        }
+        if link.reset.get() && context.started.elapsed() < HASTY {
+            lease.0.hasty.set(lease.0.hasty.get() + 1);
         }
     }
 }
@@ -261,6 +282,8 @@ struct H2Link {
     answered: Cell<bool>,
     /// Bytes of fields in interim responses so far.
     interim: Cell<usize>,
+    /// The client has given the stream up.
+    reset: Cell<bool>,
 }
 
 impl H2Link {
@@ -289,11 +312,13 @@ impl H2Link {
         let head = Response::from_parts(parts, ());
         let over = to_head || body.is_end_stream();
         self.answered.set(true);
-        let mut stream = self.respond.borrow_mut().send_response(head, over)?;
+        let sent = self.respond.borrow_mut().send_response(head, over);
+        // Nobody but the client ends a stream that was not answered.
+        let mut stream = sent.inspect_err(|_| self.reset.set(true))?;
         if over {
             return Ok(());
         }
-        let sender = Sender { worker, stream: &mut stream };
+        let sender = Sender { worker, stream: &mut stream, reset: &self.reset };
         sender.run(&mut body, context).await
     }
 }
@@ -302,6 +327,7 @@ impl H2Link {
 struct Sender<'a, S: Stack> {
     worker: &'a WorkerCx<S>,
     stream: &'a mut SendStream<Bytes>,
+    reset: &'a Cell<bool>,
 }
 
 impl<S: Stack> Sender<'_, S> {
@@ -310,6 +336,7 @@ impl<S: Stack> Sender<'_, S> {
             let frame = std::future::poll_fn(|cx| {
                 // A client that resets the stream does not want the rest.
                 if let Poll::Ready(reset) = self.stream.poll_reset(cx) {
+                    self.reset.set(reset.is_ok());
                     return Poll::Ready(Err(reset.map_or_else(|e| e, h2::Error::from)));
                 }
                 std::pin::Pin::new(&mut *body).poll_frame(cx).map(Ok)
@@ -391,7 +418,7 @@ impl ClientLink for H2Link {
         if self.answered.get() {
             return Poll::Pending;
         }
-        self.respond.borrow_mut().poll_reset(cx).map(|_| ())
+        self.respond.borrow_mut().poll_reset(cx).map(|reset| self.reset.set(reset.is_ok()))
     }
 
     fn send_interim(&self, status: StatusCode, headers: &HeaderMap) {
