@@ -105,6 +105,8 @@ impl ProxyError {
             Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Reason::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Reason::NoRoute => StatusCode::NOT_FOUND,
+            // RFC 9220 §3: not even an endpoint is asked.
+            Reason::UpgradeUnsupported if self.side == Side::Client => StatusCode::NOT_IMPLEMENTED,
             Reason::UpgradeUnsupported
             | Reason::UpstreamIncomplete
             | Reason::UpstreamProtocol

@@ -3,7 +3,7 @@
 //! Rooms and the direction of imports (a test reads the `use crate::` lines and keeps it so):
 //!
 //! ```text
-//! util, ir -> telemetry, tls, filter, upstream -> snapshot -> proxy -> server
+//! util, ir -> telemetry, tls, filter, http2, upstream -> snapshot -> proxy -> server
 //! provider knows only ir and telemetry; control knows ir, telemetry, snapshot, upstream
 //! app, admin and cli see all, and nothing imports them
 //! ```
@@ -14,6 +14,7 @@ pub mod cli;
 pub mod control;
 pub mod error;
 pub mod filter;
+pub mod http2;
 pub mod ir;
 pub mod provider;
 pub mod proxy;

@@ -511,6 +511,8 @@ fn h2_head(request: &Request) -> Option<http::Request<()>> {
     let headers = head.headers_mut();
     headers.remove(HOST);
     headers.remove(SEC_WEBSOCKET_KEY);
+    // An attempt at an HTTP/1 endpoint left it, and HTTP/2 forbids it.
+    headers.remove(UPGRADE);
     if request.takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }

@@ -20,7 +20,7 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// What the hop-by-hop fields of a request said.
 #[derive(Default)]
 pub struct RequestHop {
-    /// The value of `Upgrade`, where `Connection` nominates it and it is not `h2c`.
+    /// The value of `Upgrade`, where `Connection` nominates it and it may be granted.
     pub upgrade: Option<HeaderValue>,
     /// Whether the client takes trailers (`TE: trailers`).
     pub takes_trailers: bool,
@@ -47,11 +47,10 @@ pub fn strip_request(headers: &mut HeaderMap) -> RequestHop {
             .iter()
             .flat_map(tokens)
             .any(|token| token.eq_ignore_ascii_case(b"upgrade"));
-        // The upgrade to HTTP/2 in clear text is gone from the standard (RFC 9113 §3.1).
-        hop.upgrade = headers.remove(UPGRADE).filter(|protocol| {
-            let named = nominated && !protocol.is_empty();
-            named && !tokens(protocol).any(|token| token.eq_ignore_ascii_case(b"h2c"))
-        });
+        let several = headers.get_all(UPGRADE).iter().count() > 1;
+        hop.upgrade = headers
+            .remove(UPGRADE)
+            .filter(|protocols| nominated && !several && may_upgrade(protocols));
     }
     if present.connection {
         remove_nominated(headers);
@@ -67,6 +66,34 @@ pub fn strip_request(headers: &mut HeaderMap) -> RequestHop {
     }
     headers.remove(HOST);
     hop
+}
+
+/// Whether every protocol of an `Upgrade` field may be switched to: a list with one that may not,
+/// or that is no list (RFC 9110 §7.8), is as none.
+fn may_upgrade(protocols: &HeaderValue) -> bool {
+    let mut count = 0;
+    let sound = tokens(protocols).all(|protocol| {
+        count += 1;
+        let mut parts = protocol.splitn(2, |byte| *byte == b'/');
+        parts.all(is_token) && !carries_http(protocol)
+    });
+    sound && count > 0
+}
+
+/// Whether a switch to this protocol would carry requests past the proxy's rules: HTTP in another
+/// version or over TLS (`h2c`, `HTTP/2.0`, `TLS/1.0`). The upgrade to HTTP/2 is gone from the
+/// standard (RFC 9113 §3.1), and TLS is the listener's business.
+pub fn carries_http(protocol: &[u8]) -> bool {
+    let begins = |with: &[u8]| {
+        protocol.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+    };
+    [&b"h2"[..], b"h3", b"http", b"tls"].into_iter().any(begins)
+}
+
+/// Whether this is a token (RFC 9110 §5.6.2).
+pub fn is_token(text: &[u8]) -> bool {
+    let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(sound)
 }
 
 /// Takes the hop-by-hop fields and reports of load out of a response. `upgraded` keeps `Upgrade`,
@@ -296,13 +323,26 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_is_wanted_only_if_nominated_and_never_to_h2c() {
+    fn an_upgrade_is_wanted_only_if_nominated_and_never_to_another_http() {
         let wanted = |connection, protocol| {
             let fields = [("connection", connection), ("upgrade", protocol)];
             strip_request(&mut headers(&fields)).upgrade.is_some()
         };
         assert!(wanted("keep-alive, Upgrade", "websocket"));
         assert!(!wanted("keep-alive", "websocket"));
-        assert!(!wanted("upgrade, http2-settings", "h2c"));
+        assert!(wanted("upgrade", "line-echo/1.2, websocket"));
+        for refused in ["h2c", "websocket, h2C", "HTTP/2.0", "tls/1.0, http/1.1", "", ", ,"] {
+            assert!(!wanted("upgrade, http2-settings", refused), "{refused:?}");
+        }
+        for no_list in ["web socket", "websocket;h2c", "\"websocket\"", "a/b/c", "a/", "/1"] {
+            assert!(!wanted("upgrade", no_list), "{no_list:?}");
+        }
+        let mut twice = headers(&[
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("upgrade", "line-echo"),
+        ]);
+        assert_eq!(strip_request(&mut twice).upgrade, None);
+        assert!(twice.is_empty(), "{twice:?}");
     }
 }

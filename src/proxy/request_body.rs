@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::kept_body::{Kept, Reader};
 use super::{Context, hop};
 use crate::error::ProxyError;
+use crate::http2::Received;
 use crate::telemetry::Reason;
 use crate::util::wheel::Timer;
 
@@ -24,24 +25,22 @@ pub enum IncomingBody {
     H2(H2Body),
 }
 
-/// A body from an HTTP/2 client; gives its window back as it is consumed.
+/// A body from an HTTP/2 client.
 pub struct H2Body {
-    stream: h2::RecvStream,
+    received: Received,
     length: Option<u64>,
-    owed: usize,
-    data_over: bool,
     /// Tells the client to go on, once, when the body is first wanted (`Expect: 100-continue`).
     proceed: Option<Box<dyn FnOnce()>>,
 }
 
 impl H2Body {
-    /// The body of `stream`, `length` bytes long where that was said.
+    /// The body that is `received`, `length` bytes long where that was said.
     pub fn new(
-        stream: h2::RecvStream,
+        received: Received,
         length: Option<u64>,
         proceed: Option<Box<dyn FnOnce()>>,
     ) -> Self {
-        Self { stream, length, owed: 0, data_over: false, proceed }
+        Self { received, length, proceed }
     }
 
     fn poll_frame(
@@ -51,23 +50,7 @@ impl H2Body {
         if let Some(proceed) = self.proceed.take() {
             proceed();
         }
-        if self.owed > 0 {
-            let _ = self.stream.flow_control().release_capacity(std::mem::take(&mut self.owed));
-        }
-        if !self.data_over {
-            match ready!(self.stream.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    self.owed = data.len();
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => self.data_over = true,
-            }
-        }
-        match ready!(self.stream.poll_trailers(cx)) {
-            Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
-            Err(error) => Poll::Ready(Some(Err(error))),
-        }
+        self.received.poll_frame(cx)
     }
 }
 
@@ -92,7 +75,7 @@ impl RequestBody {
         let (empty, length) = match &inner {
             IncomingBody::Empty => (true, None),
             IncomingBody::H1(body) => (body.is_end_stream(), body.size_hint().exact()),
-            IncomingBody::H2(body) => (body.stream.is_end_stream(), body.length),
+            IncomingBody::H2(body) => (body.received.is_over(), body.length),
         };
         let live =
             LiveBody { inner, context, limit: u64::MAX, idle: None, timer: None, answered: 0 };
@@ -216,7 +199,7 @@ impl LiveBody {
         match &self.inner {
             IncomingBody::Empty => true,
             IncomingBody::H1(body) => body.is_end_stream(),
-            IncomingBody::H2(body) => body.stream.is_end_stream(),
+            IncomingBody::H2(body) => body.received.is_over(),
         }
     }
 

@@ -17,6 +17,7 @@ use http_body::Body as _;
 use super::connections::Place;
 use super::refusal::Refused;
 use super::{Transport, WorkerCx};
+use crate::http2::{DATA_FRAME_BUDGET, Intake};
 use crate::ir::{Http2Options, Limits};
 use crate::proxy::{Body, ClientConn, ClientLink, Context, H2Body, Inbound, IncomingBody, Stack};
 use crate::util::wheel::timeout;
@@ -29,8 +30,16 @@ const GOODBYE: Duration = Duration::from_secs(5);
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams the client may reset before they were looked at.
 const PENDING_RESETS: usize = 20;
+/// A client that resets so many streams of a connection soon after it opened them, and more than
+/// it lets live, makes work for no response (CVE-2023-44487): the connection ends.
+const HASTY_RESETS: u64 = 250;
+/// What is soon.
+const HASTY: Duration = Duration::from_secs(1);
 /// Streams this side may have to reset over the life of a connection.
 const LOCAL_RESETS: usize = 200;
+/// Fields of interim responses a stream may send its client. The library queues them whatever the
+/// client reads; leaving one out is allowed (RFC 9110 §15.2).
+const INTERIM_FIELDS: usize = 64 * 1024;
 /// Cookies come in crumbs (RFC 9113 §8.2.3); so many count as one field.
 const COOKIE_CRUMBS: usize = 200;
 
@@ -45,6 +54,7 @@ pub async fn serve<S: Stack>(
     place: &Place,
 ) {
     let header_list = u32::try_from(limits.head_size).unwrap_or(u32::MAX);
+    let intake = Intake::new();
     let handshake = h2::server::Builder::new()
         .initial_window_size(options.stream_window)
         .initial_connection_window_size(options.connection_window)
@@ -53,8 +63,9 @@ pub async fn serve<S: Stack>(
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(Some(LOCAL_RESETS))
+        .data_frame_budget(DATA_FRAME_BUDGET)
         .enable_connect_protocol()
-        .handshake::<_, Bytes>(transport);
+        .handshake::<_, Bytes>(intake.paced(transport));
     let left = first_head.saturating_duration_since(Instant::now());
     let mut connection = match timeout(&worker.proxy.wheel, Some(left), handshake).await {
         Ok(Ok(connection)) => connection,
@@ -76,6 +87,10 @@ pub async fn serve<S: Stack>(
                 idle.disarm();
                 connection.graceful_shutdown();
             }
+            if streams.are_reset_in_haste() {
+                connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+            }
+            intake.catch_up();
             let polled = connection.poll_accept(cx);
             if polled.is_ready() {
                 return polled;
@@ -105,6 +120,7 @@ pub async fn serve<S: Stack>(
                 let stream = ServerStream {
                     lease: Lease::new(&streams),
                     conn: conn.clone(),
+                    intake: intake.clone(),
                     header_count: limits.header_count,
                 };
                 // Boxed: spawning and ending a task move its future several times.
@@ -120,14 +136,22 @@ pub async fn serve<S: Stack>(
     }
 }
 
-/// How many streams are being served.
+/// How many streams are being served, and what became of those before.
 #[derive(Default)]
 struct Streams {
     count: Cell<usize>,
     waiting: RefCell<Option<Waker>>,
+    opened: Cell<u64>,
+    /// Those the client soon reset.
+    hasty: Cell<u64>,
 }
 
 impl Streams {
+    fn are_reset_in_haste(&self) -> bool {
+        let hasty = self.hasty.get();
+        hasty >= HASTY_RESETS && hasty > self.opened.get() / 2
+    }
+
     fn any(&self, cx: &mut TaskContext<'_>) -> bool {
         let mut waiting = self.waiting.borrow_mut();
         if !waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -142,6 +166,7 @@ struct Lease(Rc<Streams>);
 impl Lease {
     fn new(streams: &Rc<Streams>) -> Self {
         streams.count.set(streams.count.get() + 1);
+        streams.opened.set(streams.opened.get() + 1);
         Self(streams.clone())
     }
 }
@@ -160,6 +185,7 @@ impl Drop for Lease {
 struct ServerStream {
     lease: Lease,
     conn: Rc<ClientConn>,
+    intake: Rc<Intake>,
     header_count: usize,
 }
 
@@ -170,9 +196,14 @@ impl ServerStream {
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
     ) {
-        let Self { lease: _lease, conn, header_count } = self;
+        let Self { lease, conn, intake, header_count } = self;
         let head = request.method() == Method::HEAD;
-        let link = Rc::new(H2Link { respond: RefCell::new(respond), answered: Cell::new(false) });
+        let link = Rc::new(H2Link {
+            respond: RefCell::new(respond),
+            answered: Cell::new(false),
+            interim: Cell::new(0),
+            reset: Cell::new(false),
+        });
         let (mut parts, stream) = request.into_parts();
         let crumbs = parts.headers.get_all(COOKIE).iter().count();
         if parts.headers.len() - crumbs.min(COOKIE_CRUMBS) > header_count || crumbs > COOKIE_CRUMBS
@@ -200,12 +231,18 @@ impl ServerStream {
         let Some(context) = Context::new(conn, proxy, link.clone()) else {
             return link.answer(StatusCode::SERVICE_UNAVAILABLE);
         };
-        let body = IncomingBody::H2(H2Body::new(stream, length, proceed));
+        let body = match stream.is_end_stream() {
+            true => IncomingBody::Empty,
+            false => IncomingBody::H2(H2Body::new(intake.receive(stream), length, proceed)),
+        };
         let inbound = Inbound { parts, body, context: context.clone() };
         let call = worker.calls.start(|| worker.stack.clone().call(inbound));
         let Ok(response) = call.await;
         if let Err(error) = link.send(&worker, response, head, &context).await {
             tracing::debug!(%error, "HTTP/2 response broken off");
+        }
+        if link.reset.get() && context.started.elapsed() < HASTY {
+            lease.0.hasty.set(lease.0.hasty.get() + 1);
         }
     }
 }
@@ -243,6 +280,10 @@ struct H2Link {
     respond: RefCell<SendResponse<Bytes>>,
     /// From then on the sender of the body watches for resets.
     answered: Cell<bool>,
+    /// Bytes of fields in interim responses so far.
+    interim: Cell<usize>,
+    /// The client has given the stream up.
+    reset: Cell<bool>,
 }
 
 impl H2Link {
@@ -271,11 +312,13 @@ impl H2Link {
         let head = Response::from_parts(parts, ());
         let over = to_head || body.is_end_stream();
         self.answered.set(true);
-        let mut stream = self.respond.borrow_mut().send_response(head, over)?;
+        let sent = self.respond.borrow_mut().send_response(head, over);
+        // Nobody but the client ends a stream that was not answered.
+        let mut stream = sent.inspect_err(|_| self.reset.set(true))?;
         if over {
             return Ok(());
         }
-        let sender = Sender { worker, stream: &mut stream };
+        let sender = Sender { worker, stream: &mut stream, reset: &self.reset };
         sender.run(&mut body, context).await
     }
 }
@@ -284,6 +327,7 @@ impl H2Link {
 struct Sender<'a, S: Stack> {
     worker: &'a WorkerCx<S>,
     stream: &'a mut SendStream<Bytes>,
+    reset: &'a Cell<bool>,
 }
 
 impl<S: Stack> Sender<'_, S> {
@@ -292,6 +336,7 @@ impl<S: Stack> Sender<'_, S> {
             let frame = std::future::poll_fn(|cx| {
                 // A client that resets the stream does not want the rest.
                 if let Poll::Ready(reset) = self.stream.poll_reset(cx) {
+                    self.reset.set(reset.is_ok());
                     return Poll::Ready(Err(reset.map_or_else(|e| e, h2::Error::from)));
                 }
                 std::pin::Pin::new(&mut *body).poll_frame(cx).map(Ok)
@@ -301,6 +346,10 @@ impl<S: Stack> Sender<'_, S> {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         let over = body.is_end_stream();
+                        // The end of a stream may come in a frame without data.
+                        if over && data.is_empty() {
+                            return self.stream.send_data(data, true);
+                        }
                         self.data(data, over, context).await?;
                         if over {
                             return Ok(());
@@ -369,10 +418,16 @@ impl ClientLink for H2Link {
         if self.answered.get() {
             return Poll::Pending;
         }
-        self.respond.borrow_mut().poll_reset(cx).map(|_| ())
+        self.respond.borrow_mut().poll_reset(cx).map(|reset| self.reset.set(reset.is_ok()))
     }
 
     fn send_interim(&self, status: StatusCode, headers: &HeaderMap) {
+        let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+        let total = self.interim.get().saturating_add(fields.sum());
+        if total > INTERIM_FIELDS {
+            return;
+        }
+        self.interim.set(total);
         let mut interim = Response::new(());
         *interim.status_mut() = status;
         *interim.headers_mut() = headers.clone();

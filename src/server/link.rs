@@ -25,6 +25,8 @@ use crate::util::wheel::{Timer, Wheel};
 const WRITE_STALL: Duration = Duration::from_secs(60);
 /// The largest write that is copied into one piece.
 const FLAT: usize = 1024;
+/// How much of interim responses may wait for the client to read.
+const INTERIM_AHEAD: usize = 64 * 1024;
 /// How much of a request is read ahead while its predecessor is served.
 const READ_AHEAD: usize = 4 * 1024;
 /// How long a connection waits for the next request before its buffers are let go. Long against
@@ -385,6 +387,9 @@ impl ClientLink for H1Link {
             return;
         }
         let mut front = self.front.borrow_mut();
+        if front.len() > INTERIM_AHEAD {
+            return;
+        }
         front.extend_from_slice(b"HTTP/1.1 ");
         front.extend_from_slice(status.as_str().as_bytes());
         front.extend_from_slice(b" ");
@@ -523,3 +528,6 @@ impl AsyncWrite for RawIo {
         Pin::new(&mut *self.0.transport.borrow_mut()).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

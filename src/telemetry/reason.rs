@@ -54,7 +54,8 @@ pub enum Reason {
     ResponseTimeout,
     /// The upgraded connection was idle for too long.
     TunnelIdle,
-    /// The upstream speaks a protocol in which this upgrade does not exist.
+    /// The upstream speaks a protocol in which this upgrade does not exist, or the proxy never
+    /// grants it.
     UpgradeUnsupported,
     /// The upstream sent nothing for too long in the middle of a body.
     UpstreamIdleTimeout,

@@ -258,6 +258,49 @@ upstreams: { app: { protocol: h2c, endpoints: ["@app@"] } }
     assert_eq!((echoed.length, echoed.fingerprint), (300_000, fingerprint(&body)));
 }
 
+/// Opens a stream and resets it once the back end has the request; false where the connection
+/// takes no more.
+async fn open_and_reset(h2: &mut H2, app: &H2Backend) -> bool {
+    let before = app.calls();
+    let Ok((response, _)) = h2.open(get_request("t", "/hang"), true).await else { return false };
+    let ended = async || h2.send.clone().ready().await.is_err();
+    eventually(STEP, "it gets there", async || app.calls() > before || ended().await).await;
+    drop(response);
+    true
+}
+
+#[tokio::test]
+async fn a_client_that_only_resets_its_streams_is_shown_the_door() {
+    let app = H2Backend::script(|mut call| async move {
+        match call.path() {
+            "/hang" => std::future::pending().await,
+            _ => call.say("served"),
+        }
+    })
+    .await;
+    let proxy = Proxy::start(
+        r#"
+listeners: { web: { bind: "@web@" } }
+hosts: { "*": { routes: [ { path: /, upstream: app } ] } }
+upstreams: { app: { protocol: h2c, endpoints: ["@app@"] } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    let mut busy = H2::connect(proxy.web()).await;
+    for number in 0..300 {
+        assert_eq!(busy.get("t", "/").await.text(), "served", "after {number} resets");
+        assert!(open_and_reset(&mut busy, &app).await, "after {number} resets");
+    }
+    let mut hasty = H2::connect(proxy.web()).await;
+    let mut resets = 0;
+    while resets < 400 && open_and_reset(&mut hasty, &app).await {
+        resets += 1;
+    }
+    assert!((250..400).contains(&resets), "{resets} resets");
+    assert_eq!(busy.get("t", "/").await.text(), "served", "others are served as before");
+}
+
 /// Sends a body within the peer's window.
 async fn send_all(stream: &mut h2::SendStream<Bytes>, mut body: &[u8]) {
     while !body.is_empty() {

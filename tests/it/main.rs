@@ -19,6 +19,8 @@ mod health;
 mod hedge;
 mod http1;
 mod http2;
+mod http2_endpoints;
+mod http2_flow;
 mod idle;
 mod interop;
 mod limits;

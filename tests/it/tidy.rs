@@ -18,12 +18,27 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("error", &["util", "ir", "telemetry"]),
     ("tls", &["util", "ir", "telemetry", "error"]),
     ("filter", &["util", "ir", "telemetry", "error"]),
-    ("upstream", &["util", "ir", "telemetry", "error", "tls"]),
+    ("http2", &[]),
+    ("upstream", &["util", "ir", "telemetry", "error", "tls", "http2"]),
     ("snapshot", &["util", "ir", "telemetry", "error", "tls", "filter", "upstream"]),
-    ("proxy", &["util", "ir", "telemetry", "error", "tls", "filter", "upstream", "snapshot"]),
+    (
+        "proxy",
+        &["util", "ir", "telemetry", "error", "tls", "filter", "http2", "upstream", "snapshot"],
+    ),
     (
         "server",
-        &["util", "ir", "telemetry", "error", "tls", "filter", "upstream", "snapshot", "proxy"],
+        &[
+            "util",
+            "ir",
+            "telemetry",
+            "error",
+            "tls",
+            "filter",
+            "http2",
+            "upstream",
+            "snapshot",
+            "proxy",
+        ],
     ),
     ("provider", &["util", "ir", "telemetry"]),
     ("control", &["util", "ir", "telemetry", "error", "upstream", "snapshot"]),
@@ -41,7 +56,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
 ];
 
 /// Where bad input must never become a panic.
-const DATA_PATH: &[&str] = &["proxy", "server", "upstream", "filter", "snapshot", "tls"];
+const DATA_PATH: &[&str] = &["proxy", "server", "upstream", "filter", "http2", "snapshot", "tls"];
 
 /// The one file that passes sockets to a new binary.
 const UNSAFE_ALLOWED: &str = "server/handover.rs";

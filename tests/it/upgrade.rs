@@ -155,20 +155,74 @@ async fn switching_protocols_unasked_is_an_upstream_fault() {
 }
 
 #[tokio::test]
-async fn an_upgrade_to_cleartext_http_2_is_ignored() {
+async fn an_upgrade_that_would_carry_http_past_the_proxy_is_ignored() {
     let app = Backend::saying("plain").await;
     let proxy = Proxy::to(app.address()).await;
     let mut client = Client::connect(proxy.web()).await;
-    client
-        .send(
-            "GET / HTTP/1.1\r\nHost: t\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
-             HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
-        )
-        .await;
-    let response = client.response().await;
-    assert_eq!((response.status, response.text().as_str()), (200, "plain"));
-    let seen = app.last();
-    assert!(!seen.headers.has("upgrade") && !seen.headers.has("http2-settings"), "{seen:?}");
+    let lists = [
+        "h2c",
+        "websocket, H2C",
+        "h2c-14",
+        "HTTP/2.0",
+        "TLS/1.2, HTTP/1.1",
+        "websocket, tls/1.0",
+        "websocket\r\nUpgrade: h2c",
+        // No list of protocols (RFC 9110 section 7.8): others may read it otherwise.
+        "websocket; h2c",
+        "\"h2c\"",
+        "web socket",
+    ];
+    for list in lists {
+        client
+            .send(format!(
+                "GET / HTTP/1.1\r\nHost: t\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+                 Upgrade: {list}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+            ))
+            .await;
+        let response = client.response().await;
+        assert_eq!((response.status, response.text().as_str()), (200, "plain"), "{list}");
+        let seen = app.last();
+        assert!(!seen.headers.has("http2-settings"), "{list}: {seen:?}");
+        assert!(!seen.headers.has("upgrade"), "{list}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_extended_connect_that_would_carry_http_past_the_proxy_is_refused() {
+    let app = Backend::answering(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nsecret",
+    )
+    .await;
+    let proxy = Proxy::to(app.address()).await;
+    let mut h2 = H2::connect(proxy.web()).await;
+    h2.get("t", "/warm-up").await;
+    let before = app.requests().len();
+    let refused = [
+        ("h2c", 501),
+        ("H2C", 501),
+        ("h2c-14", 501),
+        ("HTTP", 501),
+        ("tls", 501),
+        ("websocket, h2c", 400),
+        ("HTTP/2.0", 400),
+        ("websocket ", 400),
+        ("", 400),
+    ];
+    for (protocol, status) in refused {
+        let mut request = Request::builder()
+            .method(Method::CONNECT)
+            .uri(authority("t", "/public"))
+            .header("http2-settings", "AAMAAABkAAQAAP__")
+            .body(())
+            .expect("a request");
+        request.extensions_mut().insert(Protocol::from(protocol));
+        let response = h2.try_request(request, None, None).await;
+        match response {
+            Ok(response) => assert_eq!(response.status, status, "{protocol:?}"),
+            Err(error) => assert!(status == 400 && error.is_reset(), "{protocol:?}: {error}"),
+        }
+    }
+    assert_eq!(app.requests().len(), before, "nothing was forwarded");
 }
 
 #[tokio::test]

@@ -55,8 +55,7 @@ fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
     let extended = parts.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str);
     let mut upgrade = match (&parts.method, extended) {
         (&Method::CONNECT, Some(protocol)) => {
-            let protocol = HeaderValue::from_str(protocol).map_err(bad_request)?;
-            Some(Upgrade { protocol, extended_connect: true })
+            Some(Upgrade { protocol: tunnelled(protocol)?, extended_connect: true })
         }
         (&Method::CONNECT | &Method::TRACE, _) => {
             return Err(ProxyError::proxy(Reason::MethodNotAllowed));
@@ -99,6 +98,19 @@ fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
         selection: None,
         owes_forwarding: false,
     }))
+}
+
+/// What an extended CONNECT asks for (RFC 8441 §4): one name of a protocol. Which ones there are is
+/// for the endpoint to say; what carries HTTP again is not supported here (RFC 9220 §3).
+fn tunnelled(protocol: &str) -> Result<HeaderValue, ProxyError> {
+    if !hop::is_token(protocol.as_bytes()) {
+        return Err(bad_request(":protocol is no token"));
+    }
+    if hop::carries_http(protocol.as_bytes()) {
+        return Err(ProxyError::client(Reason::UpgradeUnsupported)
+            .because("a tunnel must not carry HTTP past the proxy"));
+    }
+    HeaderValue::from_str(protocol).map_err(bad_request)
 }
 
 fn bad_request(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ProxyError {

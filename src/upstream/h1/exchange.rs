@@ -20,8 +20,8 @@ use super::{Framing, H1Conn, RequestHead};
 use crate::error::{ProxyError, Replay};
 use crate::telemetry::Reason;
 
-/// The most interim responses before the final one.
-const MAX_INTERIM: u8 = 16;
+/// The most interim responses before the final one, over HTTP/2, too.
+pub const MAX_INTERIM: u8 = 16;
 
 /// A request being sent and its response being read.
 pub struct H1Exchange<B> {

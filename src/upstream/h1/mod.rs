@@ -15,7 +15,7 @@ mod head;
 
 pub use conn::{H1Conn, Tunnelled};
 pub use encode::{Framing, RequestHead};
-pub use exchange::{H1Exchange, HeadEvent};
+pub use exchange::{H1Exchange, HeadEvent, MAX_INTERIM};
 pub use head::ResponseHead;
 
 #[cfg(test)]

@@ -6,23 +6,24 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{RecvStream, SendStream};
+use h2::SendStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Lease;
+use crate::http2::Received;
 
 /// A tunnel through an HTTP/2 connection. Its end of sending is the stream's END_STREAM; letting
 /// go of it before both sides have ended resets the stream.
 pub struct H2Stream {
     send: SendStream<Bytes>,
-    receive: RecvStream,
-    /// Received and not read yet; its window is given back as it is read.
+    receive: Received,
+    /// Received and not read yet.
     ahead: Bytes,
     _lease: Rc<Lease>,
 }
 
 impl H2Stream {
-    pub(super) fn new(send: SendStream<Bytes>, receive: RecvStream, lease: Rc<Lease>) -> Self {
+    pub(super) fn new(send: SendStream<Bytes>, receive: Received, lease: Rc<Lease>) -> Self {
         Self { send, receive, ahead: Bytes::new(), _lease: lease }
     }
 }
@@ -41,7 +42,6 @@ impl AsyncRead for H2Stream {
         }
         let count = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead.split_to(count));
-        let _ = self.receive.flow_control().release_capacity(count);
         Poll::Ready(Ok(()))
     }
 }

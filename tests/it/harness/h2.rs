@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
@@ -10,6 +11,10 @@ use http::{HeaderMap, Request, Response};
 use tokio::net::TcpStream;
 
 use super::{Echoed, Io, STEP, TlsClient, within};
+
+/// What the library may count for small DATA frames that nobody reads; its own default would end
+/// a connection whose other side sends frames as small as it got them.
+pub const SMALL_FRAMES: usize = 64 << 20;
 
 /// One HTTP/2 connection.
 pub struct H2 {
@@ -73,7 +78,9 @@ impl H2 {
 
     /// Speaks over a stream that is already there.
     pub async fn over(io: impl Io + 'static) -> Self {
-        let handshake = h2::client::Builder::new().enable_push(false).handshake(io);
+        let mut builder = h2::client::Builder::new();
+        builder.enable_push(false).data_frame_budget(SMALL_FRAMES);
+        let handshake = builder.handshake(io);
         let (send, connection) =
             within(STEP, "an HTTP/2 handshake", handshake).await.expect("HTTP/2 is spoken");
         // How the connection ends shows on its streams.
@@ -171,6 +178,30 @@ pub async fn collect(mut response: ResponseFuture) -> Result<H2Response, h2::Err
         trailers,
         interim,
     })
+}
+
+/// Sends `body` in frames of at most `size` bytes as the peer's window allows, counting what went
+/// out in `sent`; false where the stream ends before.
+pub async fn send_frames(
+    stream: &mut SendStream<Bytes>,
+    body: &[u8],
+    size: usize,
+    sent: &AtomicUsize,
+) -> bool {
+    let mut rest = body;
+    while !rest.is_empty() {
+        stream.reserve_capacity(size.min(rest.len()));
+        let Some(Ok(granted)) = poll_fn(|context| stream.poll_capacity(context)).await else {
+            return false;
+        };
+        let (now, later) = rest.split_at(granted.min(size).min(rest.len()));
+        if stream.send_data(Bytes::copy_from_slice(now), false).is_err() {
+            return false;
+        }
+        sent.fetch_add(now.len(), Ordering::SeqCst);
+        rest = later;
+    }
+    true
 }
 
 /// A tunnel over one stream (RFC 8441).

@@ -7,6 +7,7 @@ mod backend;
 mod client;
 mod dns;
 mod h2;
+mod h2_backend;
 mod metrics;
 mod proxy;
 mod server;
@@ -21,7 +22,10 @@ use tokio::time::Instant;
 pub use self::backend::{Backend, Seen};
 pub use self::client::{Broken, Client, Io, Response, get};
 pub use self::dns::{Dns, Kind, Srv, Trouble};
-pub use self::h2::{H2, H2Response, H2Tunnel, authority, collect, get_request, post_request};
+pub use self::h2::{
+    H2, H2Response, H2Tunnel, authority, collect, get_request, post_request, send_frames,
+};
+pub use self::h2_backend::H2Backend;
 pub use self::metrics::Metrics;
 pub use self::proxy::{Proxy, Setup, admin_of, portcullis, reserve};
 pub use self::server::{Echoed, Server, answer, body_pattern, fingerprint};
