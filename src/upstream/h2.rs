@@ -436,12 +436,11 @@ impl H2Exchange {
 
     fn stream_error(&self, error: h2::Error) -> ProxyError {
         // RFC 9113 §8.7: a refused stream, or one above a GOAWAY's last, was not acted upon.
-        let refused = error.is_remote()
-            && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
-        let replay = match refused {
-            true => Replay::Unwritten,
-            false if error.is_library() => Replay::Never,
-            false => Replay::Unanswered,
+        let replay = match error.reason() {
+            _ if error.is_remote() && error.is_go_away() => Replay::Unwritten,
+            Some(h2::Reason::REFUSED_STREAM) if error.is_remote() => Replay::Refused,
+            _ if error.is_library() => Replay::Never,
+            _ => Replay::Unanswered,
         };
         let reason =
             if error.is_library() { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
