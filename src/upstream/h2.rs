@@ -42,6 +42,8 @@ pub struct H2Conn {
 
 struct Shared {
     closed: Cell<bool>,
+    /// Whether an exchange on it was answered.
+    answered: Cell<bool>,
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
     created: Instant,
@@ -75,6 +77,7 @@ impl H2Conn {
             .map_err(|error| error.replay(Replay::Unwritten))?;
         let shared = Rc::new(Shared {
             closed: Cell::new(false),
+            answered: Cell::new(false),
             streams: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             created: Instant::now(),
@@ -187,9 +190,11 @@ impl H2Conn {
     ) -> Result<(H2Exchange, SendStream<Bytes>), ProxyError> {
         let unwritten = |error: h2::Error| {
             self.shared.closed.set(true);
-            ProxyError::upstream(Reason::UpstreamReset).because(error).replay(Replay::Unwritten)
+            let replay = self.shared.unwritten();
+            ProxyError::upstream(Reason::UpstreamReset).because(error).replay(replay)
         };
         let lease = Rc::new(Lease::new(&self.shared));
+        let alone = self.shared.streams.get() == 1;
         let asked = Asked::by(request.method());
         let mut send = self.send.clone().ready().await.map_err(unwritten)?;
         let (response, stream) = send.send_request(request, over).map_err(unwritten)?;
@@ -197,12 +202,24 @@ impl H2Conn {
             response: Some(response),
             body: None,
             asked,
+            alone,
             upload: Rc::default(),
             task: None,
             open: None,
             lease,
         };
         Ok((exchange, stream))
+    }
+}
+
+impl Shared {
+    /// What is to be said of a request that was not written or not looked at because the connection
+    /// had come to its end.
+    fn unwritten(&self) -> Replay {
+        match self.answered.get() {
+            true => Replay::Stale { written: false },
+            false => Replay::Unwritten,
+        }
     }
 }
 
@@ -325,6 +342,8 @@ pub struct H2Exchange {
     response: Option<ResponseFuture>,
     body: Option<Incoming>,
     asked: Asked,
+    /// Whether nothing else was on its connection when it began.
+    alone: bool,
     upload: Rc<Upload>,
     task: Option<AbortHandle>,
     /// The way to the endpoint, for a tunnel.
@@ -380,6 +399,7 @@ impl H2Exchange {
             Ok(response) => {
                 let (parts, stream) = response.into_parts();
                 self.response = None;
+                self.lease.0.answered.set(true);
                 if !parts.status.is_success()
                     && let Some(mut open) = self.open.take()
                 {
@@ -435,11 +455,16 @@ impl H2Exchange {
     }
 
     fn stream_error(&self, error: h2::Error) -> ProxyError {
+        let shared = &self.lease.0;
         // RFC 9113 §8.7: a refused stream, or one above a GOAWAY's last, was not acted upon.
         let replay = match error.reason() {
-            _ if error.is_remote() && error.is_go_away() => Replay::Unwritten,
+            _ if error.is_remote() && error.is_go_away() => shared.unwritten(),
             Some(h2::Reason::REFUSED_STREAM) if error.is_remote() => Replay::Refused,
             _ if error.is_library() => Replay::Never,
+            // The connection had been idle when the request came.
+            _ if error.is_io() && self.alone && shared.answered.get() => {
+                Replay::Stale { written: true }
+            }
             _ => Replay::Unanswered,
         };
         let reason =

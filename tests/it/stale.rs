@@ -7,6 +7,7 @@
 //! end of the connection may come right after it made sure that there was none.
 
 mod lane;
+mod streams;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,7 @@
 //! Lets a request in to its upstream, and repeats attempts that failed as its route says.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::Response;
@@ -51,10 +52,13 @@ where
 
 /// Has the request's body kept while it is sent, where it may be sent again.
 fn keep_body(request: &mut Request) {
+    // HTTP/2 endpoints tell of any request that they did not act on it.
+    let tells = |upstream: &Arc<Upstream>| upstream.transport.may_speak_h2();
     if request.body.is_some()
         && request.upgrade.is_none()
         && let Some(route) = request.context.route()
         && (repeat::wants_body(&route.retry, &request.method)
+            || route.retry.attempts > 0 && request.upstream.as_ref().is_some_and(tells)
             || route.hedge.is_some() && request.method.is_idempotent())
     {
         let limit = route.retry.buffer;
