@@ -23,12 +23,19 @@ pub enum Side {
 pub enum Replay {
     /// No: part of it was acted upon, or the client is the one who failed.
     Never,
-    /// It was written to a reused connection that closed without a response byte: most likely
-    /// the endpoint closed it while idle. Safe for idempotent requests (RFC 9110 §9.2.2).
-    Stale,
+    /// A reused connection closed without a response byte: most likely the endpoint closed it
+    /// while it was idle. Says nothing of the endpoint.
+    Stale {
+        /// Whether anything of the request was written. Safe for idempotent requests then
+        /// (RFC 9110 §9.2.2), else for every one.
+        written: bool,
+    },
     /// It was written, and no response came of it: the endpoint reset it, or its time was up.
     /// Safe for idempotent requests.
     Unanswered,
+    /// The endpoint had it and said that it did not act on it: safe for every request, and as
+    /// much load as any.
+    Refused,
     /// Nothing of it was written: safe for every request.
     Unwritten,
 }
@@ -75,10 +82,14 @@ impl ProxyError {
         self
     }
 
-    /// Whether there was no connection to send the request on.
-    pub fn is_connect_failure(&self) -> bool {
-        let lost = self.reason == Reason::UpstreamReset; // a pooled one
-        self.side == Side::Upstream && self.replay == Replay::Unwritten && !lost
+    /// Whether the connection was one that its endpoint had closed after earlier exchanges.
+    pub fn is_stale(&self) -> bool {
+        matches!(self.replay, Replay::Stale { .. })
+    }
+
+    /// Whether the endpoint got nothing of the request to work on, as far as can be told.
+    pub fn left_no_load(&self) -> bool {
+        self.is_stale() || self.replay == Replay::Unwritten
     }
 
     /// The status a client sees. 499 is nginx's code for a client that went away: it is only

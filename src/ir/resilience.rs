@@ -221,7 +221,8 @@ impl Default for UpstreamLimits {
 }
 
 /// How many retries an upstream bears: a share of the requests of the last ten seconds and a
-/// floor. It keeps a failing upstream from being hit several times as hard.
+/// floor. It keeps a failing upstream from being hit several times as hard. Repeats after a
+/// connection that could not be made, or had ended while it was idle, are not counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RetryBudget {
     /// Retries per request. Default 200.
@@ -273,7 +274,8 @@ impl Default for AdaptiveConcurrency {
 /// `non_idempotent` says so, and only if its body can be sent again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Retry {
-    /// Repeats after the first attempt; 0 turns them off. Default 2.
+    /// Repeats after the first attempt; 0 turns them off. That a kept connection had ended does
+    /// not count as an attempt. Default 2.
     pub attempts: u32,
     /// What is repeated besides connect failures and requests of which nothing was written.
     pub on: RetryOn,

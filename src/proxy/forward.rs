@@ -243,7 +243,7 @@ impl Attempt<'_> {
                 request.body = spare.and_then(|body| body.again());
                 if let Exchange::H1(exchange) = exchange
                     && request.body.is_none()
-                    && error.replay == Replay::Unwritten
+                    && matches!(error.replay, Replay::Stale { written: false } | Replay::Unwritten)
                 {
                     let (body, piece) = exchange.into_request_body();
                     request.body = body.or(client);
@@ -470,15 +470,23 @@ impl Attempt<'_> {
     }
 
     fn failed(&mut self, error: ProxyError, mut request: Box<Request>, had_body: bool) -> Failed {
-        match (error.side, error.replay) {
-            (Side::Upstream, Replay::Stale) => self.watch.went_stale(error.reason),
-            (Side::Upstream, _) => self.watch.failed(error.reason),
+        match error.side {
+            Side::Upstream if error.is_stale() => self.watch.went_stale(error.reason),
+            Side::Upstream => self.watch.failed(error.reason),
             _ => {}
         }
-        request.tried.disappointed(self.watch.endpoint().id);
+        // Who closed a connection while it was idle did not disappoint: what belongs to it by
+        // session or hash goes there again.
+        if !error.is_stale() {
+            request.tried.disappointed(self.watch.endpoint().id);
+        }
         let again = match error.replay {
-            Replay::Unwritten => !had_body || request.body.is_some(),
-            Replay::Stale | Replay::Unanswered => self.may_repeat(&request, had_body),
+            Replay::Stale { written: false } | Replay::Refused | Replay::Unwritten => {
+                !had_body || request.body.is_some()
+            }
+            Replay::Stale { written: true } | Replay::Unanswered => {
+                self.may_repeat(&request, had_body)
+            }
             Replay::Never => false,
         };
         Failed::new(error, again.then_some(request))

@@ -148,6 +148,10 @@ impl Reader {
         if kept.stage == Stage::Whole {
             return Poll::Ready(None);
         }
+        // Nobody is left who could want it again: its attempt was answered.
+        if kept.stage == Stage::Filling && Rc::strong_count(&self.kept) == 1 {
+            kept.lose();
+        }
         let frame = ready!(kept.poll_live(cx));
         self.next = kept.pieces.len();
         Poll::Ready(frame)

@@ -50,8 +50,8 @@ pub fn wants_body(policy: &Retry, method: &Method) -> bool {
 pub fn wants(policy: &Retry, error: &ProxyError) -> bool {
     match error.replay {
         Replay::Never => false,
-        Replay::Unwritten => true,
-        Replay::Stale => policy.on.reset,
+        Replay::Stale { written: false } | Replay::Refused | Replay::Unwritten => true,
+        Replay::Stale { written: true } => policy.on.reset,
         Replay::Unanswered if error.reason == Reason::UpstreamReset => policy.on.reset,
         Replay::Unanswered => policy.on.timeout,
     }

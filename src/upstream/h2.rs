@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Ping, PingPong, RecvStream, SendStream};
+use h2::{Ping, PingPong, SendStream};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use tokio::sync::Semaphore;
@@ -49,6 +49,8 @@ pub struct H2Conn {
 
 struct Shared {
     closed: Cell<bool>,
+    /// Whether an exchange on it was answered.
+    answered: Cell<bool>,
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
     created: Instant,
@@ -85,6 +87,7 @@ impl H2Conn {
             .map_err(|error| error.replay(Replay::Unwritten))?;
         let shared = Rc::new(Shared {
             closed: Cell::new(false),
+            answered: Cell::new(false),
             streams: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             created: Instant::now(),
@@ -217,9 +220,11 @@ impl H2Conn {
             if error.is_io() || error.reason().is_some() {
                 self.shared.closed.set(true);
             }
-            ProxyError::upstream(Reason::UpstreamReset).because(error).replay(Replay::Unwritten)
+            let replay = self.shared.unwritten();
+            ProxyError::upstream(Reason::UpstreamReset).because(error).replay(replay)
         };
         let lease = Rc::new(Lease::new(&self.shared));
+        let alone = self.shared.streams.get() == 1;
         let asked = Asked::by(request.method());
         let mut send = self.send.clone().ready().await.map_err(unwritten)?;
         let (response, stream) = send.send_request(request, over).map_err(unwritten)?;
@@ -228,12 +233,24 @@ impl H2Conn {
             interims: 0,
             body: None,
             asked,
+            alone,
             upload: Rc::default(),
             task: None,
             open: None,
             lease,
         };
         Ok((exchange, stream))
+    }
+}
+
+impl Shared {
+    /// What is to be said of a request that was not written or not looked at because the connection
+    /// had come to its end.
+    fn unwritten(&self) -> Replay {
+        match self.answered.get() {
+            true => Replay::Stale { written: false },
+            false => Replay::Unwritten,
+        }
     }
 }
 
@@ -357,6 +374,8 @@ pub struct H2Exchange {
     interims: u8,
     body: Option<Incoming>,
     asked: Asked,
+    /// Whether nothing else was on its connection when it began.
+    alone: bool,
     upload: Rc<Upload>,
     task: Option<AbortHandle>,
     /// The way to the endpoint, for a tunnel.
@@ -407,16 +426,18 @@ impl H2Exchange {
             Ok(response) => {
                 let (parts, stream) = response.into_parts();
                 self.response = None;
+                self.lease.0.answered.set(true);
                 if !parts.status.is_success()
                     && let Some(mut open) = self.open.take()
                 {
                     let _ = open.send_data(Bytes::new(), true);
                 }
+                let over = stream.is_end_stream();
+                let received = self.lease.0.intake.receive(stream);
                 if self.asked.has_body(parts.status) {
-                    let received = self.lease.0.intake.receive(stream);
                     self.body = Some(Incoming { received, progress: 0 });
-                } else if !stream.is_end_stream() {
-                    tokio::task::spawn_local(H2Rest::new(stream, self.lease.clone()).end());
+                } else if !over {
+                    tokio::task::spawn_local(H2Rest::new(received, self.lease.clone()).end());
                 }
                 let head = ResponseHead { status: parts.status, headers: parts.headers };
                 Poll::Ready(Ok(HeadEvent::Final(head)))
@@ -460,9 +481,8 @@ impl H2Exchange {
 
     /// What is left of the response, for one who wants no more of its body.
     pub fn take_rest(&mut self) -> Option<H2Rest> {
-        let mut body = self.body.take()?;
-        let _ = body.stream.flow_control().release_capacity(body.owed);
-        Some(H2Rest::new(body.stream, self.lease.clone()))
+        let body = self.body.take()?;
+        Some(H2Rest::new(body.received, self.lease.clone()))
     }
 
     /// The stream as a pipe, after the consent to an extended CONNECT.
@@ -472,16 +492,20 @@ impl H2Exchange {
     }
 
     fn stream_error(&self, error: h2::Error) -> ProxyError {
+        let shared = &self.lease.0;
         // RFC 9113 §8.7: a refused stream, or one above a GOAWAY's last, was not acted upon.
-        let refused = error.is_remote()
-            && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
         // A rule broken on this stream. One broken on the connection may be another stream's:
         // this exchange only lost its connection.
         let broken = error.is_library() && !error.is_go_away();
-        let replay = match refused {
-            true => Replay::Unwritten,
-            false if broken => Replay::Never,
-            false => Replay::Unanswered,
+        let replay = match error.reason() {
+            _ if error.is_remote() && error.is_go_away() => shared.unwritten(),
+            Some(h2::Reason::REFUSED_STREAM) if error.is_remote() => Replay::Refused,
+            _ if broken => Replay::Never,
+            // The connection had been idle when the request came.
+            _ if error.is_io() && self.alone && shared.answered.get() => {
+                Replay::Stale { written: true }
+            }
+            _ => Replay::Unanswered,
         };
         let reason = if broken { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
         ProxyError::upstream(reason).because(error).replay(replay)

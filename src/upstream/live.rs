@@ -54,6 +54,17 @@ pub struct Transport {
     pub pool: PoolOptions,
 }
 
+impl Transport {
+    /// Whether a connection may turn out to speak HTTP/2.
+    pub fn may_speak_h2(&self) -> bool {
+        match self.protocol {
+            UpstreamProtocol::Auto => self.tls.is_some(),
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+        }
+    }
+}
+
 impl Upstream {
     /// An upstream that picks from `members`.
     pub fn new(

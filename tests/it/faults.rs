@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
-
 use crate::harness::*;
 
 fn one(app: &str, route: &str) -> String {
@@ -57,11 +55,10 @@ async fn no_endpoint_is_a_503_with_its_reason() {
 
 #[tokio::test]
 async fn an_endpoint_that_accepts_nothing_is_a_504_after_the_connect_timeout() {
-    let (listener, _held) = full_listener().await;
-    let address = listener.local_addr().expect("bound");
+    let hole = BlackHole::open().await;
     let proxy = Proxy::start(
         &one(r#""@app@""#, "timeouts: { connect: 300ms }, retry: { attempts: 0 }"),
-        &[("app", &address)],
+        &[("app", &hole.address())],
     )
     .await;
     let start = Instant::now();
@@ -73,31 +70,14 @@ async fn an_endpoint_that_accepts_nothing_is_a_504_after_the_connect_timeout() {
 #[tokio::test]
 async fn a_connect_timeout_goes_to_another_endpoint_unnoticed() {
     let echo = Server::echo().await;
-    let (listener, _held) = full_listener().await;
-    let address = listener.local_addr().expect("bound");
+    let hole = BlackHole::open().await;
     let proxy = Proxy::start(
         &one(r#""@slow@", "@app@""#, "timeouts: { connect: 200ms }"),
-        &[("app", &echo.address()), ("slow", &address)],
+        &[("app", &echo.address()), ("slow", &hole.address())],
     )
     .await;
     for _ in 0..4 {
         assert_eq!(get(proxy.web(), "t", "/").await.status, 200);
-    }
-}
-
-/// A listener whose queue is full, so that a further connection attempt gets no answer.
-async fn full_listener() -> (TcpListener, Vec<tokio::net::TcpStream>) {
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-    let listener = socket.listen(1).expect("it listens");
-    let address = listener.local_addr().expect("bound");
-    let mut held = Vec::new();
-    loop {
-        let attempt = tokio::net::TcpStream::connect(address);
-        match tokio::time::timeout(Duration::from_millis(200), attempt).await {
-            Ok(stream) => held.push(stream.expect("connected")),
-            Err(_) => return (listener, held),
-        }
     }
 }
 

@@ -30,6 +30,7 @@ mod proxy_protocol;
 mod reload;
 mod retry;
 mod routing;
+mod stale;
 mod streaming;
 mod tidy;
 mod tls;

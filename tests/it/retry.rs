@@ -376,6 +376,66 @@ async fn an_upstream_that_fails_altogether_sees_no_more_than_its_budget_allows()
 }
 
 #[tokio::test]
+async fn an_upstream_that_fails_altogether_sees_a_fifth_more_and_ten_a_second_by_default() {
+    let (one, other, third) =
+        (Backend::answering(UNAVAILABLE).await, resetting().await, resetting().await);
+    let config = r#"
+workers: 2
+listeners: { web: { bind: "@web@" } }
+hosts: { "*": { routes: [ { path: /, upstream: app, retry: { on: [reset, gateway_error] } } ] } }
+upstreams: { app: { endpoints: ["@one@", "@other@", "@third@"] } }
+"#;
+    let values: [(&str, &dyn std::fmt::Display); 3] =
+        [("one", &one.address()), ("other", &other.address()), ("third", &third.address())];
+    let proxy = Proxy::start(config, &values).await;
+    let (clients, each, start) = (8, 200, Instant::now());
+    let clients: Vec<_> = (0..clients)
+        .map(|_| {
+            let web = proxy.web();
+            tokio::spawn(async move {
+                let mut client = Client::connect(web).await;
+                for _ in 0..each {
+                    let status = client.request("GET", "t", "/").await.status;
+                    assert!([502, 503].contains(&status), "{status}");
+                }
+            })
+        })
+        .collect();
+    let requests = clients.len() * each;
+    for client in clients {
+        client.await.expect("no failure");
+    }
+    let attempts = [&one, &other, &third].map(|back| back.requests().len()).iter().sum::<usize>();
+    // What is allowed without any request is that of ten seconds, and then ten a second.
+    let floor = 10 * (10 + start.elapsed().as_secs() as usize + 1);
+    let most = requests + requests / 5 + floor;
+    assert!(
+        attempts <= most,
+        "{requests} requests made {attempts} attempts in {:?}",
+        start.elapsed()
+    );
+    assert!(attempts >= requests + requests / 5, "the budget is there to be used: {attempts}");
+}
+
+#[tokio::test]
+async fn streams_that_an_endpoint_refuses_are_held_against_the_budget() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let (one, other) = (
+        h2_resetting(h2::Reason::REFUSED_STREAM, seen.clone()).await,
+        h2_resetting(h2::Reason::REFUSED_STREAM, seen.clone()).await,
+    );
+    let budget = "protocol: h2c, retry_budget: { ratio: 20%, min_per_second: 0 }";
+    let config = config(r#""@one@", "@other@""#, "", budget);
+    let proxy = Proxy::start(&config, &[("one", &one), ("other", &other)]).await;
+    let mut client = Client::connect(proxy.web()).await;
+    for _ in 0..200 {
+        assert_eq!(client.request("GET", "t", "/").await.status, 502);
+    }
+    let attempts = seen.load(Ordering::SeqCst);
+    assert!((235..=240).contains(&attempts), "200 requests made {attempts} attempts");
+}
+
+#[tokio::test]
 async fn connections_that_cannot_be_made_are_not_held_against_the_budget() {
     let good = Backend::saying("fine").await;
     let config =

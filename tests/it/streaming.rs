@@ -351,3 +351,50 @@ upstreams: { app: { endpoints: ["@app@"] } }
     let errors = proxy.metrics().await.sum("portcullis_upstream_errors_total", &[]);
     assert_eq!(errors, 0.0, "the endpoint was quick enough");
 }
+
+#[tokio::test]
+async fn what_a_stream_sends_once_its_answer_has_begun_is_not_kept_for_a_repeat() {
+    const PIECE: usize = 15 << 10;
+    let app = Server::grpc_h2c().await;
+    let proxy = Proxy::start(
+        r#"
+workers: 1
+listeners: { web: { bind: "@web@" } }
+hosts: { "*": { routes: [ { path: /, upstream: app, retry: { buffer: 64KiB } } ] } }
+upstreams: { app: { endpoints: ["@app@"], protocol: h2c } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    let piece = Bytes::from(body_pattern(PIECE));
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let mut h2 = H2::connect(proxy.web()).await;
+        for _ in 0..90 {
+            let (response, mut send) =
+                h2.open(post_request("t", "/"), false).await.expect("a stream");
+            send.send_data(Bytes::from_static(b"first"), false).expect("open");
+            let response = within(STEP, "a head", response).await.expect("a response");
+            streams.push((send, response.into_body()));
+        }
+    }
+    let mut before = 0;
+    for round in 0..4 {
+        for (send, receive) in &mut streams {
+            send.send_data(piece.clone(), false).expect("open");
+            let mut got = if round == 0 { PIECE + 5 } else { PIECE };
+            while got > 0 {
+                let data = within(STEP, "data", receive.data()).await.expect("open");
+                let data = data.expect("no error");
+                receive.flow_control().release_capacity(data.len()).expect("received");
+                got -= data.len();
+            }
+        }
+        if round == 0 {
+            before = proxy.rss();
+        }
+    }
+    // 360 streams sent 45 KiB each since.
+    let grown = proxy.rss().saturating_sub(before);
+    assert!(grown < 6 << 20, "{grown} bytes");
+}

@@ -13,7 +13,7 @@ use tower::Service;
 use crate::error::{ProxyError, Side};
 use crate::proxy::context::Attempted;
 use crate::proxy::forward::{Failed, Unwelcome};
-use crate::proxy::{Body, Context, Request, RequestBody, Tried};
+use crate::proxy::{Body, Context, Request, Tried};
 use crate::telemetry::{HedgeOutcome, Reason};
 use crate::upstream::Hedging;
 use crate::upstream::limits::Place;
@@ -38,7 +38,7 @@ where
     let context = request.context.clone();
     let (worker, started) = (context.worker.id, Instant::now());
     let delay = hedging.begin(worker, Moment::of(started));
-    let copy = delay.map(|_| copy(&request));
+    let copy = delay.and_then(|_| copy(&request));
     let mut first = pin!(inner.call(request));
     let early = match delay {
         // To the millisecond: the wheel's ticks are longer than some delays.
@@ -60,15 +60,20 @@ where
     outcome
 }
 
-/// The request once more; its first attempt uses up the original.
-fn copy(request: &Request) -> Box<Request> {
-    Box::new(Request {
+/// The request once more, where all of it is to be had again; its first attempt uses up the
+/// original.
+fn copy(request: &Request) -> Option<Box<Request>> {
+    let body = match &request.body {
+        None => None,
+        Some(body) => Some(body.again()?),
+    };
+    Some(Box::new(Request {
         method: request.method.clone(),
         host: request.host.clone(),
         upstream_host: request.upstream_host.clone(),
         target: request.target.clone(),
         headers: request.headers.clone(),
-        body: request.body.as_ref().and_then(RequestBody::again),
+        body,
         upgrade: None,
         takes_trailers: request.takes_trailers,
         context: request.context.clone(),
@@ -77,7 +82,7 @@ fn copy(request: &Request) -> Box<Request> {
         selection: request.selection,
         fresh: false,
         owes_forwarding: request.owes_forwarding,
-    })
+    }))
 }
 
 /// The second attempt's request and its place, if it may be made: at another endpoint, with its

@@ -1,6 +1,7 @@
 //! Lets a request in to its upstream, and repeats attempts that failed as its route says.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::Response;
@@ -14,6 +15,7 @@ use crate::proxy::context::Attempted;
 use crate::proxy::forward::{Failed, Unwelcome};
 use crate::proxy::repeat::{self, Again};
 use crate::proxy::{Body, Context, Request};
+use crate::telemetry::Reason;
 use crate::upstream::Upstream;
 use crate::upstream::limits::Place;
 use crate::util::moment::Moment;
@@ -50,10 +52,13 @@ where
 
 /// Has the request's body kept while it is sent, where it may be sent again.
 fn keep_body(request: &mut Request) {
+    // HTTP/2 endpoints tell of any request that they did not act on it.
+    let tells = |upstream: &Arc<Upstream>| upstream.transport.may_speak_h2();
     if request.body.is_some()
         && request.upgrade.is_none()
         && let Some(route) = request.context.route()
         && (repeat::wants_body(&route.retry, &request.method)
+            || route.retry.attempts > 0 && request.upstream.as_ref().is_some_and(tells)
             || route.hedge.is_some() && request.method.is_idempotent())
     {
         let limit = route.retry.buffer;
@@ -67,11 +72,16 @@ where
     S: Service<Box<Request>, Response = Response<Body>, Error = Failed>,
 {
     let mut story = Story::default();
-    let mut number = 0;
+    let (mut failures, mut was_stale) = (0, false);
     loop {
         let Failed { unwelcome, request } = failed;
         let Some(mut request) = request else { return story.end(unwelcome, &context) };
-        let Some(next) = next(&context, &request, &unwelcome, number) else {
+        // A connection that had ended is no attempt at its endpoint. Two in a row are: this must
+        // not go on for ever.
+        let stale = unwelcome.error().is_some_and(ProxyError::is_stale);
+        failures += u32::from(!stale || was_stale);
+        was_stale = stale;
+        let Some(next) = next(&context, &request, &unwelcome, failures) else {
             return story.end(unwelcome, &context);
         };
         let (upstream, why) = (request.upstream.clone(), unwelcome.label());
@@ -81,7 +91,6 @@ where
             let pause = timeout(&context.worker.wheel, Some(next.pause), std::future::pending());
             let _: Result<(), _> = context.unless_closed(pause).await?;
         }
-        number += 1;
         let outcome = inner.call(request).await;
         // Where no endpoint was left there was no repeat.
         let none_left = |failed: &Failed| failed.unwelcome.is_none_left();
@@ -109,22 +118,29 @@ struct Next {
     _place: Option<Place>,
 }
 
-/// Whether repeat number `number`, the first being 0, may be made.
-fn next(context: &Context, request: &Request, unwelcome: &Unwelcome, number: u32) -> Option<Next> {
+/// Whether the request may be repeated after so many attempts failed.
+fn next(
+    context: &Context,
+    request: &Request,
+    unwelcome: &Unwelcome,
+    failures: u32,
+) -> Option<Next> {
     let route = context.route()?;
     let policy = &route.retry;
-    if number >= policy.attempts {
+    if failures > policy.attempts || policy.attempts == 0 {
         return None;
     }
-    let pause = pause(policy, unwelcome, number, context)?;
+    let pause = pause(policy, unwelcome, failures.saturating_sub(1), context)?;
     if route.timeouts.request.is_some_and(|limit| context.started.elapsed() + pause >= limit) {
         return None; // what there is says more than that the time is up
     }
     let upstream = request.upstream.as_ref()?;
     let place = withdraw(upstream, context, unwelcome)?;
+    // Others in the pool may have ended like the one that was lost.
     let fresh = unwelcome.error().is_some_and(|error| {
-        error.replay == Replay::Stale
-            || error.replay == Replay::Unwritten && !error.is_connect_failure()
+        error.is_stale()
+            || error.reason == Reason::UpstreamReset
+                && matches!(error.replay, Replay::Refused | Replay::Unwritten)
     });
     Some(Next { pause, fresh, _place: place })
 }
@@ -139,8 +155,8 @@ fn pause(
     let backoff = || repeat::backoff(policy, number, context.worker.random());
     match unwelcome {
         Unwelcome::Error(error) if !repeat::wants(policy, error) => None,
-        // Nothing was asked of anybody yet.
-        Unwelcome::Error(ProxyError { replay: Replay::Unwritten | Replay::Stale, .. }) => {
+        // Nothing was asked of anybody yet, or it was refused.
+        Unwelcome::Error(error) if error.left_no_load() || error.replay == Replay::Refused => {
             Some(Duration::ZERO)
         }
         Unwelcome::Error(_) => Some(backoff()),
@@ -155,14 +171,15 @@ fn pause(
 }
 
 /// Takes a further attempt out of what the upstream bears. One that follows a connection that
-/// could not be made adds no load to the upstream and is not held against its budget.
+/// could not be made, or had ended while it was idle, adds no load to the upstream and is not held
+/// against its budget: each exchange leaves one connection at most that can end so.
 fn withdraw(
     upstream: &Upstream,
     context: &Context,
     unwelcome: &Unwelcome,
 ) -> Option<Option<Place>> {
     let limits = &upstream.limits;
-    let free = unwelcome.error().is_some_and(ProxyError::is_connect_failure);
+    let free = unwelcome.error().is_some_and(ProxyError::left_no_load);
     let Ok(place) = limits.retry() else {
         upstream.metrics.retry_refused(context.worker.id, "limit");
         return None;

@@ -290,10 +290,11 @@ where
 
     fn ended_before_head(&mut self, error: Option<io::Error>) -> ProxyError {
         let reused = self.conn.as_ref().is_some_and(|conn| conn.exchanges > 0);
-        let replay = if self.tx.written == 0 {
+        let written = self.tx.written > 0;
+        let replay = if reused && !self.read_any {
+            Replay::Stale { written }
+        } else if !written {
             Replay::Unwritten
-        } else if reused && !self.read_any {
-            Replay::Stale
         } else if !self.read_any {
             Replay::Unanswered
         } else {

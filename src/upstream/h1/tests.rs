@@ -357,7 +357,10 @@ async fn a_closed_connection_says_whether_the_request_may_go_elsewhere() {
     let mut reused = exchange(conn, Framing::None, None);
     drop(peer.socket);
     let error = head_of(&mut reused).await.expect_err("no response");
-    assert_eq!((error.reason, error.replay), (Reason::UpstreamReset, Replay::Stale));
+    assert_eq!(
+        (error.reason, error.replay),
+        (Reason::UpstreamReset, Replay::Stale { written: true })
+    );
     // Broken off inside the head: never.
     let mut peer = connect().await;
     peer.conn.exchanges = 1;

@@ -59,12 +59,16 @@ impl Pools {
         if wish.h1_only || !self.expects_h2(endpoint, transport) {
             return self.dial(endpoint, transport, server_name, wish).await;
         }
+        let asked = Instant::now();
         let turn = self.dialling(endpoint, transport);
         let _turn = turn.acquire().await;
         // Whoever had the turn before may have left a connection to share.
-        if !wish.fresh
-            && let Some(connection) = self.checkout(endpoint, server_name.map(|name| &**name), wish)
-        {
+        let name = server_name.map(|name| &**name);
+        let left = match wish.fresh {
+            true => self.newer(endpoint, name, asked),
+            false => self.checkout(endpoint, name, wish),
+        };
+        if let Some(connection) = left {
             return Ok(connection);
         }
         self.dial(endpoint, transport, server_name, wish).await

@@ -113,3 +113,21 @@ impl AsyncWrite for UpstreamIo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_that_the_runtime_has_not_heard_of_is_found_where_that_matters() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut io = UpstreamIo::Tcp(TcpStream::connect(address).await.expect("it listens"));
+        let (peer, _) = listener.accept().expect("it was connected to");
+        assert!(io.is_alive(false) && io.is_alive(true));
+        drop(peer);
+        // Nothing was awaited since: only the kernel knows.
+        assert!(io.is_alive(false));
+        assert!(!io.is_alive(true));
+    }
+}

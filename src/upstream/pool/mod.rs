@@ -63,6 +63,23 @@ struct EndpointPool {
     dialling: Rc<Semaphore>,
 }
 
+impl EndpointPool {
+    /// An HTTP/2 connection with room for another stream; where `since` is given, one that was made
+    /// later.
+    fn share(&mut self, server_name: Option<&str>, since: Option<Instant>) -> Option<H2Conn> {
+        if self.h2.is_empty() {
+            return None;
+        }
+        self.h2.retain(|conn| !conn.is_closed());
+        let fits = |conn: &&H2Conn| {
+            conn.has_room()
+                && conn.server_name().map(|name| &**name) == server_name
+                && since.is_none_or(|since| conn.created() > since)
+        };
+        self.h2.iter().find(fits).cloned()
+    }
+}
+
 impl Pools {
     /// No connections yet.
     pub fn new(worker: WorkerId) -> Self {
@@ -84,14 +101,10 @@ impl Pools {
     ) -> Option<Connection> {
         let mut endpoints = self.endpoints.borrow_mut();
         let pool = endpoints.get_mut(&endpoint.id)?;
-        if !pool.h2.is_empty() && !wish.h1_only {
-            pool.h2.retain(|conn| !conn.is_closed());
-            let fits = |conn: &&H2Conn| {
-                conn.has_room() && conn.server_name().map(|name| &**name) == server_name
-            };
-            if let Some(conn) = pool.h2.iter().find(fits) {
-                return Some(Connection::H2(conn.clone()));
-            }
+        if !wish.h1_only
+            && let Some(conn) = pool.share(server_name, None)
+        {
+            return Some(Connection::H2(conn));
         }
         // Dead ones met on the way are dropped; those with another TLS name are put back.
         let mut others = Vec::new();
@@ -154,6 +167,18 @@ impl Pools {
                 self.endpoints.borrow().get(&endpoint.id).is_some_and(|pool| pool.speaks_h2)
             }
         }
+    }
+
+    /// An HTTP/2 connection with room for another stream that was made after `since`.
+    fn newer(
+        &self,
+        endpoint: &Endpoint,
+        server_name: Option<&str>,
+        since: Instant,
+    ) -> Option<Connection> {
+        let mut endpoints = self.endpoints.borrow_mut();
+        let pool = endpoints.get_mut(&endpoint.id)?;
+        pool.share(server_name, Some(since)).map(Connection::H2)
     }
 
     fn dialling(&self, endpoint: &Arc<Endpoint>, transport: &Transport) -> Rc<Semaphore> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::client::{Headers, find};
@@ -151,6 +151,35 @@ impl Backend {
 impl Drop for Backend {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// A listener whose queue is full: an attempt to connect gets no answer at all.
+pub struct BlackHole {
+    listener: TcpListener,
+    _held: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    /// One that swallows everything.
+    pub async fn open() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let listener = socket.listen(1).expect("it listens");
+        let address = listener.local_addr().expect("bound");
+        let mut held = Vec::new();
+        loop {
+            let attempt = TcpStream::connect(address);
+            match tokio::time::timeout(Duration::from_millis(200), attempt).await {
+                Ok(stream) => held.push(stream.expect("connected")),
+                Err(_) => return Self { listener, _held: held },
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("bound")
     }
 }
 

@@ -10,6 +10,7 @@ mod h2;
 mod h2_backend;
 mod metrics;
 mod proxy;
+mod random;
 mod server;
 mod tls;
 mod ws;
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::backend::{Backend, Seen};
-pub use self::client::{Broken, Client, Io, Response, get};
+pub use self::backend::{Backend, BlackHole, Conn, Seen};
+pub use self::client::{Broken, Client, Io, Response, find, get};
 pub use self::dns::{Dns, Kind, Srv, Trouble};
 pub use self::h2::{
     H2, H2Response, H2Tunnel, authority, collect, get_request, post_request, send_frames,
@@ -28,9 +29,12 @@ pub use self::h2::{
 pub use self::h2_backend::H2Backend;
 pub use self::metrics::Metrics;
 pub use self::proxy::{Proxy, Setup, admin_of, portcullis, reserve};
+pub use self::random::Random;
 pub use self::server::{Echoed, Server, answer, body_pattern, fingerprint};
 pub use self::tls::{Ca, Pair, TlsClient, server_config};
-pub use self::ws::{Opcode, WebSocket, accept_websocket, echo_frames, frame, handshake, parse};
+pub use self::ws::{
+    Opcode, WebSocket, accept_websocket, consent, echo_frames, frame, handshake, parse,
+};
 
 /// What a single step of a test may take. Generous, because test machines are slow and shared;
 /// nothing waits for it unless it fails.

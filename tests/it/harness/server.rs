@@ -30,6 +30,7 @@ pub type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 pub struct Server {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -150,9 +151,11 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let connections = Arc::new(AtomicUsize::new(0));
+        let open = Arc::new(AtomicUsize::new(0));
         let requests = Arc::new(AtomicUsize::new(0));
         let task = tokio::spawn({
             let connections = Arc::clone(&connections);
+            let open = Arc::clone(&open);
             let requests = Arc::clone(&requests);
             async move {
                 let mut tasks = JoinSet::new();
@@ -168,11 +171,17 @@ impl Server {
                         requests.fetch_add(1, Ordering::SeqCst);
                         handler(request, peer)
                     };
-                    tasks.spawn(serve(stream, protocol.clone(), peer, handler));
+                    open.fetch_add(1, Ordering::SeqCst);
+                    let (open, served) =
+                        (Arc::clone(&open), serve(stream, protocol.clone(), peer, handler));
+                    tasks.spawn(async move {
+                        served.await;
+                        open.fetch_sub(1, Ordering::SeqCst);
+                    });
                 }
             }
         });
-        Self { address, connections, requests, task }
+        Self { address, connections, open, requests, task }
     }
 
     /// Where it listens.
@@ -183,6 +192,11 @@ impl Server {
     /// Connections accepted so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 
     /// Requests received so far.

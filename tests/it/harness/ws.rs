@@ -167,12 +167,16 @@ pub async fn accept_websocket(conn: &mut Conn) -> Option<Seen> {
         conn.send("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n").await;
         return None;
     }
-    conn.send(format!(
+    conn.send(consent()).await;
+    Some(seen)
+}
+
+/// The bytes that grant a handshake.
+pub fn consent() -> String {
+    format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
-    ))
-    .await;
-    Some(seen)
+    )
 }
 
 /// Sends every frame back until a close, which it answers.

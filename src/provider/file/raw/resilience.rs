@@ -150,7 +150,8 @@ pub(in crate::provider::file) struct Adaptive {
     pub tolerance: Field<Text<Factor>>,
 }
 
-/// How many retries an upstream bears.
+/// How many retries an upstream bears. Those after a connection that could not be made, or had
+/// ended while it was idle, do not count.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::provider::file) struct RetryBudget {
@@ -165,7 +166,8 @@ pub(in crate::provider::file) struct RetryBudget {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::provider::file) struct Retry {
-    /// Repeats after the first attempt; 0 turns them off. Default: 2.
+    /// Repeats after the first attempt; 0 turns them off. That a kept connection had ended does
+    /// not count as an attempt. Default: 2.
     pub attempts: Field<u32>,
     /// The pause before the first repeat; each further one doubles it, less a random part.
     /// Default: `25ms`.
