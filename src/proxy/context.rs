@@ -218,21 +218,21 @@ impl Context {
 
     /// The settings of the process.
     pub fn settings(&self) -> Option<Ref<'_, Settings>> {
-        self.from_snapshot(|snapshot| Some(&snapshot.config.settings))
+        self.of_snapshot(|snapshot| Some(&snapshot.config.settings))
     }
 
     /// The listener, if it is still configured.
     pub fn listener(&self) -> Option<Ref<'_, Arc<CompiledListener>>> {
-        self.from_snapshot(|snapshot| snapshot.listener(self.conn.listener))
+        self.of_snapshot(|snapshot| snapshot.listener(self.conn.listener))
     }
 
     /// The matched route.
     pub fn route(&self) -> Option<Ref<'_, CompiledRoute>> {
         let route = self.route_id()?;
-        self.from_snapshot(|snapshot| snapshot.route(route))
+        self.of_snapshot(|snapshot| snapshot.route(route))
     }
 
-    fn from_snapshot<T>(&self, part: impl FnOnce(&Snapshot) -> Option<&T>) -> Option<Ref<'_, T>> {
+    fn of_snapshot<T>(&self, part: impl FnOnce(&Snapshot) -> Option<&T>) -> Option<Ref<'_, T>> {
         Ref::filter_map(self.snapshot.borrow(), |snapshot| part(snapshot.as_ref()?)).ok()
     }
 
