@@ -217,10 +217,11 @@ impl H2Conn {
         let unwritten = |error: h2::Error| {
             // A request that the library does not take has no reason of the protocol's, and says
             // nothing of the connection.
+            let mut replay = Replay::Unwritten;
             if error.is_io() || error.reason().is_some() {
                 self.shared.closed.set(true);
+                replay = self.shared.unwritten();
             }
-            let replay = self.shared.unwritten();
             ProxyError::upstream(Reason::UpstreamReset).because(error).replay(replay)
         };
         let lease = Rc::new(Lease::new(&self.shared));

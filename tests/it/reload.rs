@@ -253,7 +253,10 @@ async fn a_listener_whose_port_is_taken_does_not_stop_the_others() {
         get(proxy.web(), "t", "/said").await.text() == "y"
     })
     .await;
-    assert!(proxy.stderr().contains(&address.to_string()), "{}", proxy.stderr());
+    eventually(STEP, "the log names the address", async || {
+        proxy.stderr().contains(&address.to_string())
+    })
+    .await;
     assert_eq!(proxy.admin("/readyz").await.status, 200, "the others serve on");
     drop(taken);
     eventually(
