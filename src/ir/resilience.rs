@@ -181,7 +181,8 @@ impl Default for FailurePercentage {
 /// Beyond a limit requests are answered 503 with `Retry-After`. `None` is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UpstreamLimits {
-    /// Open connections.
+    /// Open connections to all endpoints, idle ones and tunnels included; those of health checks
+    /// and polled reports of load are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u32>,
     /// Requests in flight.
@@ -190,9 +191,10 @@ pub struct UpstreamLimits {
     /// Requests in flight to one endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_endpoint: Option<u32>,
-    /// Requests that wait for a place among those in flight. Default 1024.
+    /// Requests that wait for a place among those in flight, and as many for a connection. Default
+    /// 1024.
     pub pending: u32,
-    /// How long a request waits for its place. Default 1 s.
+    /// How long a request waits for its place or its connection. Default 1 s.
     #[serde(serialize_with = "dump::span")]
     pub pending_timeout: Duration,
     /// Retries in flight.

@@ -69,12 +69,12 @@ impl Queued {
     }
 }
 
-/// The place, within the time that requests may wait.
-pub async fn in_time(
+/// What `wait` brings, within the time that requests may wait.
+pub async fn in_time<W: Future>(
     context: &Context,
     upstream: &Upstream,
-    wait: Wait,
-) -> Result<Place, ProxyError> {
+    wait: W,
+) -> Result<W::Output, ProxyError> {
     let limit = Some(upstream.limits.spec.pending_timeout);
     let waited = timeout(&context.worker.wheel, limit, wait);
     context.unless_closed(waited).await?.map_err(|elapsed| {

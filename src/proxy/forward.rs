@@ -1,7 +1,6 @@
 //! One attempt: pick an endpoint, get a connection, send the request, wait for the response head.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE};
@@ -9,19 +8,18 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 
 use super::choose::choose;
+use super::connection::connect;
 use super::exchange::{Exchange, ExchangeBody, HeadDeadline};
 use super::selection::Selection;
 use super::tunnel::{Far, Tunnel, TunnelBody};
 use super::watch::Watch;
 use super::{Body, Context, Request, RequestBody, forwarding, hop, repeat, websocket};
 use crate::error::{ProxyError, Replay, Side};
-use crate::ir::UpstreamProtocol;
 use crate::snapshot::CompiledRoute;
 use crate::telemetry::Reason;
 use crate::upstream::h1::{Framing, H1Conn, H1Exchange, HeadEvent, RequestHead, ResponseHead};
 use crate::upstream::h2::H2Conn;
 use crate::upstream::pool::Connection;
-use crate::upstream::{Endpoint, Upstream};
 use crate::util::wheel::timeout;
 
 /// An attempt that did not bring the response to pass on.
@@ -49,11 +47,14 @@ impl Unwelcome {
         }
     }
 
-    /// Whether there was no endpoint to go to.
+    /// Whether there was no endpoint to go to, or no connection to be had.
     pub fn is_none_left(&self) -> bool {
         self.error().is_some_and(|error| {
             error.side == Side::Proxy
-                && matches!(error.reason, Reason::NoEndpoint | Reason::Overloaded)
+                && matches!(
+                    error.reason,
+                    Reason::NoEndpoint | Reason::Overloaded | Reason::QueueTimeout
+                )
         })
     }
 
@@ -108,22 +109,31 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
         }
     };
     let endpoint = in_flight.endpoint().clone();
-    context.upstream.replace(Some((upstream.clone(), Some(endpoint.clone()))));
+    let before = context.upstream.replace(Some((upstream.clone(), Some(endpoint.clone()))));
     context.attempts.set(context.attempts.get() + 1);
     // The first attempt begins with the request, as near as makes no difference.
     let first = context.attempts.get() == 1 && context.queued.get().is_none();
     let started = if first { context.started } else { Instant::now() };
     let due = route.timeouts.request.map(|limit| context.started + limit);
     let mut watch = Watch::new(upstream.clone(), in_flight, worker, started, due);
-    let connection = match connect(&context, route, &request, &upstream, &endpoint).await {
-        Ok(connection) => connection,
-        Err(error) if error.side == Side::Upstream => {
-            watch.failed(error.reason);
-            request.tried.refused(endpoint.id);
-            return Err(Failed::new(error, Some(request)));
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let connection =
+        match connect(&context, route, &request, &upstream, &endpoint, &mut watch).await {
+            Ok(connection) => connection,
+            Err(error) if error.side == Side::Upstream => {
+                watch.failed(error.reason);
+                request.tried.refused(endpoint.id);
+                return Err(Failed::new(error, Some(request)));
+            }
+            Err(error) => {
+                if error.side == Side::Proxy {
+                    // Turned away: no attempt was made.
+                    context.attempts.set(context.attempts.get() - 1);
+                    context.upstream.replace(before.or(Some((upstream, None))));
+                }
+                return Err(error.into());
+            }
+        };
+    watch.begin();
     let attempt = Attempt { context: &context, route, watch, relayed: false };
     let mut outcome = match connection {
         Connection::H1(conn) => attempt.over_h1(conn, request).await,
@@ -138,41 +148,6 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
         selection.remember(&upstream, &endpoint, &context, response.headers_mut());
     }
     outcome
-}
-
-async fn connect(
-    context: &Context,
-    route: &CompiledRoute,
-    request: &Request,
-    upstream: &Upstream,
-    endpoint: &Arc<Endpoint>,
-) -> Result<Connection, ProxyError> {
-    let transport = &upstream.transport;
-    let per_host = transport.tls.as_ref().is_some_and(|tls| tls.per_host());
-    let server_name = per_host.then(|| match &endpoint.host {
-        Some(host) => host.clone(),
-        None => host_name(&request.upstream_host),
-    });
-    let limit = sooner(route.timeouts.connect, route.retry.per_try);
-    let pools = &context.worker.pools;
-    let wheel = &context.worker.wheel;
-    let name = server_name.as_ref();
-    // A connection that was open when it was last looked at and failed the last attempt is not
-    // the one to try again.
-    let h1_only = transport.protocol != UpstreamProtocol::Http2
-        && request.upgrade.as_ref().is_some_and(|upgrade| !upgrade.extended_connect);
-    let repeats = route.retry.attempts > 0 && route.retry.on.reset;
-    let certain = request.body.is_some() || !request.method.is_idempotent() || !repeats;
-    let wish = crate::upstream::pool::Wish { fresh: request.fresh, certain, h1_only };
-    let obtain = pools.obtain(endpoint, transport, name, wish, wheel, limit);
-    context.unless_closed(obtain).await?
-}
-
-fn host_name(host: &HeaderValue) -> Arc<str> {
-    match super::Host::parse(host) {
-        Some(host) => Arc::from(host.name()),
-        None => Arc::from(""),
-    }
 }
 
 /// An attempt that has its connection.

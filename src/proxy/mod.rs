@@ -7,6 +7,7 @@
 mod admission;
 mod body;
 mod choose;
+mod connection;
 mod context;
 mod exchange;
 mod forward;

@@ -26,6 +26,10 @@ pub struct Watch {
     due: Option<Instant>,
     /// Whether the endpoint is the one who is waited for.
     awaits: bool,
+    /// Whether it is counted as an attempt.
+    counted: bool,
+    /// Whether it waits for a connection that is not the endpoint's to give.
+    held: bool,
     state: State,
 }
 
@@ -57,9 +61,29 @@ impl Watch {
         started: Instant,
         due: Option<Instant>,
     ) -> Self {
-        in_flight.endpoint().metrics.attempt(worker);
-        let (awaits, state) = (true, State::Awaited);
-        Self { upstream, in_flight, worker, started, due, awaits, state }
+        let (awaits, counted, held, state) = (true, false, false, State::Awaited);
+        Self { upstream, in_flight, worker, started, due, awaits, counted, held, state }
+    }
+
+    /// Says that there is a connection. An attempt that ends before counts, too, but one that has
+    /// to wait for its turn does not while it waits.
+    pub fn begin(&mut self) {
+        if !std::mem::replace(&mut self.counted, true) {
+            self.endpoint().metrics.attempt(self.worker);
+        }
+    }
+
+    /// Says that the attempt waits for its turn: nothing of that is the endpoint's doing.
+    pub fn hold(&mut self) {
+        self.held = true;
+        self.in_flight.hold();
+    }
+
+    /// Says that the attempt goes on, as if it had begun now.
+    pub fn go_on(&mut self) {
+        self.held = false;
+        self.started = Instant::now();
+        self.in_flight.go_on(Moment::of(self.started));
     }
 
     /// Says whether the endpoint is waited for, rather than the client's body.
@@ -150,6 +174,7 @@ impl Watch {
     }
 
     fn settle(&mut self, verdict: Verdict, now: Instant) {
+        self.begin();
         let (in_flight, moment) = (self.in_flight.before(), Moment::of(now));
         match std::mem::replace(&mut self.state, State::Settled) {
             State::Awaited => {
@@ -179,6 +204,9 @@ fn ends_with_code(head: &HeaderMap) -> bool {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        if self.held {
+            return;
+        }
         match self.state {
             State::Settled => {}
             // An attempt that is dropped because the request's time is up was the endpoint's to

@@ -91,6 +91,7 @@ pub fn run(
         };
         tokio::task::spawn_local(cx.proxy.wheel.clone().drive());
         tokio::task::spawn_local(sweep(cx.proxy.clone()));
+        tokio::task::spawn_local(cx.proxy.pools.clone().make_room());
         obey(cx, commands).await;
     });
     Ok(())

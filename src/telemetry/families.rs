@@ -78,7 +78,9 @@ pub enum Family {
     UpstreamAttempts,
     UpstreamConcurrencyLimit,
     UpstreamConnect,
+    UpstreamConnectionLimit,
     UpstreamConnections,
+    UpstreamConnectionsTaken,
     UpstreamEjected,
     UpstreamEjections,
     UpstreamEndpointResponse,
@@ -100,7 +102,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 48] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -129,7 +131,9 @@ impl Family {
         Self::UpstreamAttempts,
         Self::UpstreamConcurrencyLimit,
         Self::UpstreamConnect,
+        Self::UpstreamConnectionLimit,
         Self::UpstreamConnections,
+        Self::UpstreamConnectionsTaken,
         Self::UpstreamEjected,
         Self::UpstreamEjections,
         Self::UpstreamEndpointResponse,
@@ -286,10 +290,20 @@ impl Family {
                 "Time to a ready connection with an endpoint, TLS included.",
                 &["upstream"],
             ),
+            Self::UpstreamConnectionLimit => gauge(
+                "portcullis_upstream_connection_limit",
+                "Connections to the upstream that may be open at once, where that is limited.",
+                &["upstream"],
+            ),
             Self::UpstreamConnections => gauge(
                 "portcullis_upstream_connections",
                 "Open connections to the endpoint.",
                 &["upstream", "endpoint"],
+            ),
+            Self::UpstreamConnectionsTaken => gauge(
+                "portcullis_upstream_connections_taken",
+                "Connections to the upstream that are open or being made, where they are limited.",
+                &["upstream"],
             ),
             Self::UpstreamEjected => gauge(
                 "portcullis_upstream_ejected",
@@ -343,7 +357,7 @@ impl Family {
             ),
             Self::UpstreamPending => gauge(
                 "portcullis_upstream_pending",
-                "Requests that wait for a place, where the upstream's concurrency is limited.",
+                "Requests that wait for a place, where the upstream's concurrency or its connections are limited.",
                 &["upstream"],
             ),
             Self::UpstreamResponse => histogram(

@@ -2,6 +2,7 @@
 
 mod rest;
 mod stream;
+mod upload;
 
 pub use rest::H2Rest;
 pub use stream::H2Stream;
@@ -18,14 +19,17 @@ use h2::{Ping, PingPong, SendStream};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
+
+use upload::Upload;
 
 use crate::error::{ProxyError, Replay};
 use crate::http2::{DATA_FRAME_BUDGET, Intake, Received};
 use crate::telemetry::{Reason, WorkerId};
 use crate::upstream::Endpoint;
 use crate::upstream::h1::{HeadEvent, MAX_INTERIM, ResponseHead};
-use crate::upstream::pool::UpstreamIo;
+use crate::upstream::limits::Place;
+use crate::upstream::pool::{UpstreamIo, Waitlist};
 
 /// Response bytes an endpoint may send ahead of a client that does not take them: enough for
 /// 200 Mbit/s a stream at 10 ms of distance.
@@ -51,11 +55,16 @@ struct Shared {
     closed: Cell<bool>,
     /// Whether an exchange on it was answered.
     answered: Cell<bool>,
+    /// Whether it ends with its last exchange, because others wait for its place.
+    leaving: Cell<bool>,
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
     created: Instant,
     server_name: Option<Arc<str>>,
-    task: RefCell<Option<AbortHandle>>,
+    task: RefCell<Option<JoinHandle<()>>>,
+    berth: Berth,
+    /// Who waits for a stream to its endpoint.
+    waitlist: Rc<Waitlist>,
     /// Until somebody wants to know whether the peer's settings have arrived.
     unsettled: RefCell<Option<PingPong>>,
     /// Closed once they have.
@@ -63,14 +72,19 @@ struct Shared {
     intake: Rc<Intake>,
 }
 
+/// A connection's place, where connections are limited: of those who use it and its task alike.
+type Berth = Rc<RefCell<Option<Place>>>;
+
 impl H2Conn {
-    /// Performs the HTTP/2 handshake on a fresh stream; the connection's task stays on this
-    /// worker.
+    /// Performs the HTTP/2 handshake on a fresh stream, which has `place`; the connection's task
+    /// stays on this worker. `waitlist` is told when streams end.
     pub async fn handshake(
         io: UpstreamIo,
         endpoint: Arc<Endpoint>,
         server_name: Option<Arc<str>>,
         worker: WorkerId,
+        place: Option<Place>,
+        waitlist: Rc<Waitlist>,
     ) -> Result<Self, ProxyError> {
         let intake = Intake::new();
         let (send, mut connection) = h2::client::Builder::new()
@@ -85,19 +99,23 @@ impl H2Conn {
             .await
             .map_err(|error| ProxyError::upstream(Reason::ConnectFailed).because(error))
             .map_err(|error| error.replay(Replay::Unwritten))?;
+        let berth: Berth = Rc::new(RefCell::new(place));
+        let open = Open::new(endpoint, worker, berth.clone());
         let shared = Rc::new(Shared {
             closed: Cell::new(false),
             answered: Cell::new(false),
+            leaving: Cell::new(false),
             streams: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             created: Instant::now(),
             server_name,
             task: RefCell::new(None),
+            berth,
+            waitlist,
             unsettled: RefCell::new(connection.ping_pong()),
             settled: Rc::new(Semaphore::new(0)),
             intake: intake.clone(),
         });
-        let open = Open::new(endpoint, worker);
         let weak = Rc::downgrade(&shared);
         let task = tokio::task::spawn_local(async move {
             let ended = std::future::poll_fn(|cx| {
@@ -113,13 +131,13 @@ impl H2Conn {
                 tracing::debug!(%endpoint, %error, "upstream connection ended");
             }
         });
-        *shared.task.borrow_mut() = Some(task.abort_handle());
+        *shared.task.borrow_mut() = Some(task);
         Ok(Self { send, shared })
     }
 
     /// Whether another exchange may start on it.
     pub fn has_room(&self) -> bool {
-        if self.shared.closed.get() {
+        if self.is_closed() {
             return false;
         }
         let streams = self.shared.streams.get();
@@ -136,7 +154,33 @@ impl H2Conn {
 
     /// Whether it is of no more use.
     pub fn is_closed(&self) -> bool {
-        self.shared.closed.get()
+        self.shared.closed.get() || self.shared.leaving.get()
+    }
+
+    /// Whether nobody but its pool knows it.
+    pub fn is_idle(&self) -> bool {
+        Rc::strong_count(&self.shared) == 1
+    }
+
+    /// Whether it has a place.
+    pub fn has_place(&self) -> bool {
+        self.shared.berth.borrow().is_some()
+    }
+
+    /// Gives it a place.
+    pub fn settle(&self, place: Place) {
+        self.shared.berth.replace(Some(place));
+    }
+
+    /// Ends it, for one that is idle; its place is free once this is done.
+    pub async fn close(self) -> Option<Place> {
+        let (place, task) = (self.shared.berth.take(), self.shared.task.take());
+        drop(self);
+        if let Some(task) = task {
+            task.abort();
+            let _ = task.await;
+        }
+        place
     }
 
     /// Exchanges on it now.
@@ -255,22 +299,24 @@ impl Shared {
     }
 }
 
-/// Counts a connection as open for as long as its task lives.
+/// Counts a connection as open, and keeps its place, for as long as its task lives.
 struct Open {
     endpoint: Arc<Endpoint>,
     worker: WorkerId,
+    berth: Berth,
 }
 
 impl Open {
-    fn new(endpoint: Arc<Endpoint>, worker: WorkerId) -> Self {
+    fn new(endpoint: Arc<Endpoint>, worker: WorkerId, berth: Berth) -> Self {
         endpoint.metrics.opened(worker);
-        Self { endpoint, worker }
+        Self { endpoint, worker, berth }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         self.endpoint.metrics.closed(self.worker);
+        self.berth.take();
     }
 }
 
@@ -288,85 +334,25 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get().saturating_sub(1));
         self.0.idle_since.set(Instant::now());
+        self.0.stream_ended();
     }
 }
 
-/// The request body on its way; runs beside the response so that both directions stream.
-#[derive(Default)]
-struct Upload {
-    done: Cell<bool>,
-    progress: Cell<u64>,
-    failed: RefCell<Option<ProxyError>>,
-    /// Who waits for the response: its deadline begins when the request is sent.
-    waiting: RefCell<Option<Waker>>,
-}
-
-impl Upload {
-    async fn run<B>(&self, mut body: B, mut stream: SendStream<Bytes>)
-    where
-        B: Body<Data = Bytes, Error = ProxyError> + Unpin,
-    {
-        match self.pump(&mut body, &mut stream).await {
-            Ok(()) => self.done.set(true),
-            Err(error) => {
-                *self.failed.borrow_mut() = Some(error);
-                stream.send_reset(h2::Reason::CANCEL);
+impl Shared {
+    /// Somebody else may have the stream, or the place of the whole connection.
+    fn stream_ended(&self) {
+        if let Some(place) = &*self.berth.borrow() {
+            if self.waitlist.comes_after_others(place, self.created) {
+                self.leaving.set(true);
+            }
+            if self.streams.get() == 0 {
+                self.waitlist.note_idle(place.turnstile());
             }
         }
-        if let Some(waiting) = self.waiting.borrow_mut().take() {
-            waiting.wake();
+        if !self.leaving.get() {
+            self.waitlist.call_one(self.server_name.as_ref());
         }
     }
-
-    async fn pump<B>(&self, body: &mut B, stream: &mut SendStream<Bytes>) -> Result<(), ProxyError>
-    where
-        B: Body<Data = Bytes, Error = ProxyError> + Unpin,
-    {
-        // An endpoint that resets the stream has said all it wants to in its response: not the
-        // upload's error to report.
-        while let Some(frame) = next_frame(body).await {
-            match frame?.into_data() {
-                Ok(data) => {
-                    if self.send_data(data, stream).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                Err(frame) => {
-                    if let Ok(trailers) = frame.into_trailers() {
-                        let _ = stream.send_trailers(trailers);
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        let _ = stream.send_data(Bytes::new(), true);
-        Ok(())
-    }
-
-    async fn send_data(
-        &self,
-        mut data: Bytes,
-        stream: &mut SendStream<Bytes>,
-    ) -> Result<(), h2::Error> {
-        while !data.is_empty() {
-            stream.reserve_capacity(data.len());
-            let room = match std::future::poll_fn(|cx| stream.poll_capacity(cx)).await {
-                Some(room) => room?,
-                None => return Err(h2::Reason::CANCEL.into()),
-            };
-            let piece = data.split_to(room.min(data.len()));
-            self.progress.set(self.progress.get() + piece.len() as u64);
-            stream.send_data(piece, false)?;
-        }
-        Ok(())
-    }
-}
-
-async fn next_frame<B>(body: &mut B) -> Option<Result<Frame<Bytes>, B::Error>>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await
 }
 
 /// A request being sent and its response being read, on one stream.

@@ -10,7 +10,8 @@ use super::limits::Limits;
 use super::outlier::{Change, Detector};
 use super::registry::Environment;
 use super::{
-    Affinity, Circumstances, Endpoint, EndpointSet, LatencyRule, Member, Observation, Verdict,
+    Affinity, Circumstances, Common, Endpoint, EndpointSet, LatencyRule, Member, Observation,
+    Verdict,
 };
 use crate::ir::{self, Balance, Name, PeakEwma, PoolOptions, UpstreamProtocol};
 use crate::telemetry::{Reason, UpstreamMetrics};
@@ -32,6 +33,8 @@ pub struct Upstream {
     /// What it bears.
     pub limits: Arc<Limits>,
     environment: Arc<Environment>,
+    /// Kept also while there is no endpoint.
+    _common: Arc<Common>,
     /// What samples of latency count for.
     latency: LatencyRule,
     set: ArcSwap<EndpointSet>,
@@ -66,17 +69,20 @@ impl Transport {
 }
 
 impl Upstream {
-    /// An upstream that picks from `members`.
+    /// An upstream that picks from `members`, which share `common`.
+    #[expect(clippy::too_many_arguments, reason = "one caller; a struct would only rename them")]
     pub fn new(
         name: Name,
         spec: Arc<ir::Upstream>,
         transport: Transport,
         metrics: Arc<UpstreamMetrics>,
         environment: Arc<Environment>,
+        common: Arc<Common>,
         members: Vec<Member>,
         now: Moment,
     ) -> Self {
-        let limits = Arc::new(Limits::new(&spec.limits, environment.workers));
+        let limits = Limits::new(&spec.limits, environment.workers, &common.connections);
+        let limits = Arc::new(limits);
         settle(&members, now);
         limits.set_endpoints(available(&members));
         let around = environment.circumstances(now);
@@ -93,6 +99,7 @@ impl Upstream {
             affinity,
             limits,
             environment,
+            _common: common,
             latency,
             set,
             outliers,
@@ -187,6 +194,7 @@ impl Upstream {
     /// side only.
     pub fn upkeep(&self, now: Moment) {
         self.metrics.set_queue(self.limits.concurrency(), self.limits.pending());
+        self.metrics.set_connections(self.limits.connections());
         let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
         let stale = self.stale.swap(false, Ordering::AcqRel);
         if stale {

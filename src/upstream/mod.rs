@@ -28,8 +28,8 @@ mod set;
 
 pub use affinity::{Affinity, SessionCookie};
 pub use endpoint::{
-    Availability, Ejection, EjectionReason, Endpoint, EndpointId, InFlight, LastCheck, Latency,
-    LatencyRule, Outcomes, Probe, Reported,
+    Availability, Common, Ejection, EjectionReason, Endpoint, EndpointId, InFlight, LastCheck,
+    Latency, LatencyRule, Outcomes, Probe, Reported,
 };
 pub use hedging::Hedging;
 pub use live::{Transport, Upstream};

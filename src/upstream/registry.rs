@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-use super::balance::Total;
 use super::health;
-use super::{Circumstances, Endpoint, EndpointId, Member, Transport, Upstream};
+use super::{Circumstances, Common, Endpoint, EndpointId, Member, Transport, Upstream};
 use crate::ir::{self, Name};
 use crate::telemetry::Metrics;
 use crate::tls::TransportKey;
@@ -81,8 +80,20 @@ pub struct Registry {
 #[derive(Default)]
 struct Known {
     upstreams: HashMap<Name, Weak<Upstream>>,
-    totals: HashMap<Name, Weak<Total>>,
+    commons: HashMap<Name, Weak<Common>>,
     endpoints: HashMap<EndpointKey, Weak<Endpoint>>,
+}
+
+impl Known {
+    /// What the endpoints of the upstream `name` share.
+    fn common(&mut self, name: &Name) -> Arc<Common> {
+        let live = self.commons.get(name).and_then(Weak::upgrade);
+        live.unwrap_or_else(|| {
+            let common = Arc::<Common>::default();
+            self.commons.insert(name.clone(), Arc::downgrade(&common));
+            common
+        })
+    }
 }
 
 /// What makes two endpoints the same. Connections made with other TLS settings or another
@@ -138,6 +149,7 @@ impl Registry {
             transport,
             self.metrics.upstream(name),
             self.environment.clone(),
+            known.common(name),
             members,
             now,
         );
@@ -173,7 +185,7 @@ impl Registry {
         }
         known.upstreams.retain(|name, upstream| in_use(name) && upstream.strong_count() > 0);
         known.endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
-        known.totals.retain(|_, total| total.strong_count() > 0);
+        known.commons.retain(|_, common| common.strong_count() > 0);
     }
 
     /// All upstreams in use.
@@ -204,12 +216,7 @@ impl Registry {
         targets: &[Target],
         now: Moment,
     ) -> Vec<Member> {
-        let live = known.totals.get(upstream).and_then(Weak::upgrade);
-        let total = live.unwrap_or_else(|| {
-            let total = Arc::<Total>::default();
-            known.totals.insert(upstream.clone(), Arc::downgrade(&total));
-            total
-        });
+        let common = known.common(upstream);
         let members = targets.iter().map(|target| {
             let key = EndpointKey {
                 upstream: upstream.clone(),
@@ -221,8 +228,13 @@ impl Registry {
             let live = known.endpoints.get(&key).and_then(Weak::upgrade);
             let endpoint = live.filter(|endpoint| !endpoint.is_retired()).unwrap_or_else(|| {
                 let metrics = self.metrics.endpoint(upstream, &target.address.to_string());
-                let endpoint =
-                    Endpoint::new(target.address, target.host.clone(), metrics, total.clone(), now);
+                let endpoint = Endpoint::new(
+                    target.address,
+                    target.host.clone(),
+                    metrics,
+                    common.clone(),
+                    now,
+                );
                 endpoint.metrics.set_up(true);
                 let endpoint = Arc::new(endpoint);
                 known.endpoints.insert(key, Arc::downgrade(&endpoint));

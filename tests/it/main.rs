@@ -6,6 +6,7 @@ mod attack;
 mod attack_stream;
 mod cli;
 mod commands;
+mod connections;
 mod dns;
 mod drain;
 mod environment;

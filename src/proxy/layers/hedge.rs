@@ -109,6 +109,11 @@ fn second(mut request: Box<Request>, hedging: &Hedging) -> Option<(Box<Request>,
             }
         },
     };
+    // Others wait for connections: what goes to a second attempt would be taken from them.
+    if upstream.limits.connections.as_ref().is_some_and(|turnstile| turnstile.waiting() > 0) {
+        upstream.metrics.hedge_refused(worker, "limit");
+        return None;
+    }
     if !hedging.withdraw(Moment::now()) {
         upstream.metrics.hedge_refused(worker, "budget");
         return None;

@@ -154,6 +154,7 @@ fn every_family_appears_once_it_has_something_to_say() {
     upstream.hedge_won(W0);
     upstream.hedge_refused(W0, "budget");
     upstream.set_queue(Some(20), 3);
+    upstream.set_connections(Some((2, 10)));
     upstream.no_endpoint(W0);
     let endpoint = metrics.endpoint(&shop, "127.0.0.1:80");
     endpoint.attempt(W0);

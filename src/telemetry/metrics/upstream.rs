@@ -21,6 +21,9 @@ pub struct UpstreamMetrics {
     /// Requests that may be in flight and those that wait; [`UNLIMITED`] where there is no limit.
     concurrency: AtomicU64,
     pending: AtomicU64,
+    /// Places of connections that are taken, and how many there are.
+    connections: AtomicU64,
+    connection_limit: AtomicU64,
     /// Written by the control side, which is one thread.
     ejections: Sparse<EjectionCause>,
     /// Written by the control side, too.
@@ -52,6 +55,8 @@ impl UpstreamMetrics {
             ejected: AtomicU64::new(0),
             concurrency: AtomicU64::new(UNLIMITED),
             pending: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            connection_limit: AtomicU64::new(UNLIMITED),
             ejections: Sparse::default(),
             polls: Sparse::default(),
             shards: Sharded::new(workers),
@@ -79,6 +84,13 @@ impl UpstreamMetrics {
     pub fn set_queue(&self, concurrency: Option<u32>, pending: u32) {
         self.concurrency.store(concurrency.map_or(UNLIMITED, u64::from), Ordering::Relaxed);
         self.pending.store(u64::from(pending), Ordering::Relaxed);
+    }
+
+    /// Says how many connections are open or being made and how many may be, if that is limited.
+    pub fn set_connections(&self, taken_and_limit: Option<(u32, u32)>) {
+        let (taken, limit) = taken_and_limit.unzip();
+        self.connections.store(taken.map_or(0, u64::from), Ordering::Relaxed);
+        self.connection_limit.store(limit.map_or(UNLIMITED, u64::from), Ordering::Relaxed);
     }
 
     /// Says how many endpoints are ejected.
@@ -169,6 +181,7 @@ impl UpstreamMetrics {
             let labels = [labels[0], result.as_str()];
             page.counter(Family::UpstreamLoadReports, &labels, count as f64);
         }
+        self.collect_limits(page);
         if self.shards.iter().next().is_none() {
             return;
         }
@@ -178,12 +191,6 @@ impl UpstreamMetrics {
         page.histogram(Family::UpstreamResponse, &labels, &response);
         let no_endpoint = self.shards.sum(|shard| shard.no_endpoint.get());
         page.counter(Family::UpstreamNoEndpoint, &labels, no_endpoint as f64);
-        let concurrency = self.concurrency.load(Ordering::Relaxed);
-        if concurrency != UNLIMITED {
-            page.gauge(Family::UpstreamConcurrencyLimit, &labels, concurrency as f64);
-            let pending = self.pending.load(Ordering::Relaxed);
-            page.gauge(Family::UpstreamPending, &labels, pending as f64);
-        }
         let hedges = self.shards.sum(|shard| shard.hedges.get());
         page.counter(Family::UpstreamHedges, &labels, hedges as f64);
         let won = self.shards.sum(|shard| shard.hedges_won.get());
@@ -200,6 +207,25 @@ impl UpstreamMetrics {
         }
         for (reason, count) in sums(shards().map(|shard| &shard.shed)) {
             page.counter(Family::UpstreamShed, &[labels[0], reason.as_str()], count as f64);
+        }
+    }
+
+    /// What limits allow and what is used of it, whether or not a request has come yet.
+    fn collect_limits(&self, page: &mut Page) {
+        let labels = [self.upstream.as_str()];
+        let concurrency = self.concurrency.load(Ordering::Relaxed);
+        if concurrency != UNLIMITED {
+            page.gauge(Family::UpstreamConcurrencyLimit, &labels, concurrency as f64);
+        }
+        let connection_limit = self.connection_limit.load(Ordering::Relaxed);
+        if connection_limit != UNLIMITED {
+            page.gauge(Family::UpstreamConnectionLimit, &labels, connection_limit as f64);
+            let taken = self.connections.load(Ordering::Relaxed);
+            page.gauge(Family::UpstreamConnectionsTaken, &labels, taken as f64);
+        }
+        if concurrency != UNLIMITED || connection_limit != UNLIMITED {
+            let pending = self.pending.load(Ordering::Relaxed);
+            page.gauge(Family::UpstreamPending, &labels, pending as f64);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod availability;
 mod awaited;
 mod checks;
+mod common;
 mod ejection;
 mod latency;
 mod load;
@@ -13,6 +14,7 @@ mod samples;
 pub use availability::Availability;
 pub use awaited::Awaited;
 pub use checks::LastCheck;
+pub use common::Common;
 pub use ejection::{Ejection, EjectionReason};
 pub use latency::{Latency, LatencyRule};
 pub use load::{Load, Reported};
@@ -24,7 +26,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::balance::Total;
 use crate::telemetry::EndpointMetrics;
 use crate::util::moment::Moment;
 
@@ -62,8 +63,8 @@ pub struct Endpoint {
     pub metrics: Arc<EndpointMetrics>,
     /// The hash of its address and name: the same in every process.
     pub token: u64,
-    /// Requests in flight to all endpoints of its upstream.
-    pub total: Arc<Total>,
+    /// What it shares with the other endpoints of its upstream.
+    pub common: Arc<Common>,
     /// The answers it owes.
     pub awaited: Awaited,
     /// Whether it may be picked.
@@ -85,7 +86,7 @@ impl Endpoint {
         address: SocketAddr,
         host: Option<Arc<str>>,
         metrics: Arc<EndpointMetrics>,
-        total: Arc<Total>,
+        common: Arc<Common>,
         now: Moment,
     ) -> Self {
         let token = token(address, host.as_deref());
@@ -98,7 +99,7 @@ impl Endpoint {
             host,
             metrics,
             token,
-            total,
+            common,
             awaited: Awaited::default(),
             availability: Availability::new(now),
             outcomes: Outcomes::default(),
@@ -174,7 +175,7 @@ impl InFlight {
     /// Counts a request in.
     pub fn new(endpoint: Arc<Endpoint>, now: Moment) -> Self {
         let before = endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        let counted = endpoint.total.enter();
+        let counted = endpoint.common.total.enter();
         endpoint.awaited.begin(now);
         Self { endpoint, before, counted, awaited: true }
     }
@@ -192,9 +193,23 @@ impl InFlight {
         let more = |count: u32| (count < most).then_some(count + 1);
         let in_flight = &endpoint.in_flight;
         let before = in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        let counted = endpoint.total.enter();
+        let counted = endpoint.common.total.enter();
         endpoint.awaited.begin(now);
         Some(Self { endpoint, before, counted, awaited: true })
+    }
+
+    /// Says that it waits for something that is not the endpoint's to give: no answer is owed.
+    pub fn hold(&mut self) {
+        if std::mem::take(&mut self.awaited) {
+            self.endpoint.awaited.dropped();
+        }
+    }
+
+    /// Says that it goes on, after [`InFlight::hold`].
+    pub fn go_on(&mut self, now: Moment) {
+        if !std::mem::replace(&mut self.awaited, true) {
+            self.endpoint.awaited.begin(now);
+        }
     }
 
     /// How many requests were in flight to the endpoint when this one was counted in.
@@ -215,7 +230,7 @@ impl Drop for InFlight {
             self.endpoint.awaited.dropped();
         }
         if self.counted {
-            self.endpoint.total.leave();
+            self.endpoint.common.total.leave();
         }
     }
 }

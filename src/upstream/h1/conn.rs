@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::telemetry::WorkerId;
 use crate::upstream::Endpoint;
+use crate::upstream::limits::Place;
 use crate::upstream::pool::UpstreamIo;
 
 /// The least room a read offers.
@@ -36,6 +37,8 @@ pub struct H1Conn {
     /// The endpoint at its other end.
     pub endpoint: Arc<Endpoint>,
     worker: WorkerId,
+    /// Its place, where connections are limited. The last field: given back after `io` is closed.
+    pub place: Option<Place>,
 }
 
 impl H1Conn {
@@ -45,6 +48,7 @@ impl H1Conn {
         endpoint: Arc<Endpoint>,
         server_name: Option<Arc<str>>,
         worker: WorkerId,
+        place: Option<Place>,
     ) -> Self {
         endpoint.metrics.opened(worker);
         let now = Instant::now();
@@ -58,6 +62,7 @@ impl H1Conn {
             server_name,
             endpoint,
             worker,
+            place,
         }
     }
 

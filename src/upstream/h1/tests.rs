@@ -244,7 +244,7 @@ async fn connect() -> Peer {
     let metrics = Metrics::new(1).endpoint(&"up".into(), "peer");
     let endpoint = Arc::new(Endpoint::new(address, None, metrics, Arc::default(), Moment::now()));
     let io = UpstreamIo::Tcp(ours.expect("connected"));
-    let conn = Box::new(H1Conn::new(io, endpoint, None, WorkerId(0)));
+    let conn = Box::new(H1Conn::new(io, endpoint, None, WorkerId(0), None));
     Peer { conn, socket: theirs.expect("accepted").0 }
 }
 

@@ -1,6 +1,7 @@
 //! Connections against peers on the `h2` crate.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
@@ -12,7 +13,7 @@ use crate::error::Replay;
 use crate::telemetry::{Metrics, WorkerId};
 use crate::upstream::Endpoint;
 use crate::upstream::h1::HeadEvent;
-use crate::upstream::pool::UpstreamIo;
+use crate::upstream::pool::{UpstreamIo, Waitlist};
 use crate::util::moment::Moment;
 
 /// Answers every request with 200 and without a body.
@@ -34,7 +35,8 @@ async fn connect(address: SocketAddr) -> H2Conn {
     let metrics = Metrics::new(1).endpoint(&"up".into(), "peer");
     let endpoint = Arc::new(Endpoint::new(address, None, metrics, Arc::default(), Moment::now()));
     let io = UpstreamIo::Tcp(TcpStream::connect(address).await.expect("it listens"));
-    let conn = H2Conn::handshake(io, endpoint, None, WorkerId(0)).await;
+    let waitlist = Rc::new(Waitlist::new(WorkerId(0), Arc::default()));
+    let conn = H2Conn::handshake(io, endpoint, None, WorkerId(0), None, waitlist).await;
     conn.expect("HTTP/2 is spoken")
 }
 

@@ -2,13 +2,17 @@
 //!
 //! Shared by all workers and kept across configurations for as long as the limits stay the same.
 
+mod connections;
 mod queue;
+mod turns;
 mod turnstile;
 
 #[cfg(test)]
 mod tests;
 
+pub use connections::ConnectionPlaces;
 pub use queue::{Place, Queues, Wait};
+pub use turns::Turns;
 pub use turnstile::{Full, Turnstile};
 
 use std::sync::Arc;
@@ -40,8 +44,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// `spec` at work for `workers` workers.
-    pub fn new(spec: &UpstreamLimits, workers: usize) -> Self {
+    /// `spec` at work for `workers` workers, and in force at `connections`.
+    pub fn new(spec: &UpstreamLimits, workers: usize, connections: &ConnectionPlaces) -> Self {
         let adaptive = spec.adaptive.clone().map(Adaptive::new);
         let limited =
             spec.requests.is_some() || spec.requests_per_endpoint.is_some() || adaptive.is_some();
@@ -50,7 +54,7 @@ impl Limits {
         let limits = Self {
             spec: spec.clone(),
             requests: limited.then(|| turnstile(u32::MAX)),
-            connections: spec.connections.map(turnstile),
+            connections: connections.settle(spec, workers),
             budget: Budget::new(budget.ratio, budget.min_per_second, workers),
             retries: spec.retries.map(turnstile),
             adaptive,
@@ -82,6 +86,11 @@ impl Limits {
     /// How many requests may be in flight; `None` where there is no limit.
     pub fn concurrency(&self) -> Option<u32> {
         self.requests.as_ref().map(|turnstile| turnstile.limit())
+    }
+
+    /// Connections that are open or being made, and their limit; `None` where there is none.
+    pub fn connections(&self) -> Option<(u32, u32)> {
+        self.connections.as_ref().map(|turnstile| (turnstile.taken(), turnstile.limit()))
     }
 
     /// Retries on their way and their limit; `None` where there is none.

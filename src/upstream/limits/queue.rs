@@ -1,26 +1,19 @@
-//! The requests of one worker that wait for places, and their order.
-//!
-//! In turn while the queue empties now and then; the last to come first once it has not been
-//! empty for a while, because under overload the oldest request is the one whose client has most
-//! likely given up ("Fail at Scale", Maurer, ACM Queue 2015: adaptive LIFO).
+//! The requests of one worker that wait for places.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
+use super::turns::Turns;
 use super::turnstile::{Full, Turnstile};
 use crate::telemetry::WorkerId;
 use crate::util::moment::Moment;
-
-/// A queue that has not been empty for so long is served from its end.
-const OVERLOADED_AFTER: Duration = Duration::from_millis(100);
 
 /// A place at a turnstile; goes back when it goes.
 #[derive(Debug)]
@@ -31,6 +24,11 @@ impl Place {
     #[inline]
     pub fn take(turnstile: &Arc<Turnstile>) -> Option<Self> {
         turnstile.try_take().then(|| Self(turnstile.clone()))
+    }
+
+    /// Where it is a place.
+    pub fn turnstile(&self) -> &Arc<Turnstile> {
+        &self.0
     }
 }
 
@@ -60,7 +58,8 @@ impl Queues {
             return Ok(Wait { place, queued: None });
         }
         let queue = self.queue(turnstile);
-        let waiter = queue.push(now);
+        let waiter = Rc::new(Waiter::default());
+        queue.waiters.push(waiter.clone(), now);
         if !queue.driven.replace(true) {
             tokio::task::spawn_local(drive(self.clone(), queue.clone()));
         }
@@ -84,8 +83,8 @@ impl Queues {
 async fn drive(queues: Rc<Queues>, queue: Rc<Queue>) {
     poll_fn(|cx| {
         queue.turnstile.register(queue.worker, cx.waker());
-        queue.distribute(Moment::now());
-        if queue.waiters.borrow().is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        queue.distribute();
+        if queue.waiters.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     queue.driven.set(false);
@@ -98,9 +97,7 @@ struct Queue {
     turnstile: Arc<Turnstile>,
     worker: WorkerId,
     /// As many as the turnstile counts as wishes and grants of this worker.
-    waiters: RefCell<VecDeque<Rc<Waiter>>>,
-    /// Since when somebody has been waiting without a break.
-    busy_since: Cell<Moment>,
+    waiters: Turns<Waiter>,
     driven: Cell<bool>,
 }
 
@@ -112,29 +109,16 @@ struct Waiter {
 
 impl Queue {
     fn new(turnstile: Arc<Turnstile>, worker: WorkerId) -> Self {
-        let (busy_since, driven) = (Cell::new(Moment::default()), Cell::new(false));
-        Self { turnstile, worker, waiters: RefCell::default(), busy_since, driven }
-    }
-
-    fn push(&self, now: Moment) -> Rc<Waiter> {
-        let mut waiters = self.waiters.borrow_mut();
-        if waiters.is_empty() {
-            self.busy_since.set(now);
-        }
-        let waiter = Rc::new(Waiter::default());
-        waiters.push_back(waiter.clone());
-        waiter
+        Self { turnstile, worker, waiters: Turns::new(), driven: Cell::new(false) }
     }
 
     /// Gives the places that were granted to those whose turn it is.
-    fn distribute(&self, now: Moment) {
-        let overloaded = now.since(self.busy_since.get()) > OVERLOADED_AFTER;
+    fn distribute(&self) {
         for _ in 0..self.turnstile.collect(self.worker) {
-            let mut waiters = self.waiters.borrow_mut();
-            let next = if overloaded { waiters.pop_back() } else { waiters.pop_front() };
-            drop(waiters);
             // Never without one: see `Turnstile::leave`.
-            let Some(waiter) = next else { return self.turnstile.release() };
+            let Some(waiter) = self.waiters.next(|_| true) else {
+                return self.turnstile.release();
+            };
             waiter.granted.set(true);
             if let Some(waker) = waiter.waker.borrow_mut().take() {
                 waker.wake();
@@ -144,12 +128,7 @@ impl Queue {
 
     /// Somebody who was not granted a place does not wait any more.
     fn leave(&self, waiter: &Rc<Waiter>) {
-        let mut waiters = self.waiters.borrow_mut();
-        if let Some(index) = waiters.iter().position(|other| Rc::ptr_eq(other, waiter)) {
-            waiters.remove(index);
-        }
-        let empty = waiters.is_empty();
-        drop(waiters);
+        let empty = self.waiters.leave(waiter);
         self.turnstile.leave(self.worker);
         if empty {
             self.turnstile.wake(self.worker); // its driver ends

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use tokio::sync::Notify;
 
 use super::*;
 use crate::telemetry::WorkerId;
@@ -242,6 +243,109 @@ fn a_queue_goes_when_nobody_waits_in_it() {
     });
 }
 
+fn connections(limit: Option<u32>) -> UpstreamLimits {
+    UpstreamLimits { connections: limit, ..UpstreamLimits::default() }
+}
+
+#[test]
+fn places_of_connections_stay_taken_whatever_the_limit_is() {
+    let places = ConnectionPlaces::default();
+    assert!(places.settle(&connections(None), 1).is_none() && places.limited().is_none());
+    let first = places.settle(&connections(Some(2)), 1).expect("a limit");
+    let held = Place::take(&first);
+    assert!(places.settle(&connections(None), 1).is_none() && places.limited().is_none());
+    let second = places.settle(&connections(Some(1)), 1).expect("a limit");
+    assert_eq!((second.taken(), second.limit()), (1, 1));
+    assert!(Arc::ptr_eq(places.limited().expect("a limit"), &second));
+    assert!(Place::take(&second).is_none());
+    drop(held);
+    assert!(Place::take(&second).is_some());
+}
+
+/// Two workers that ask for the only place in turn, each while the other keeps it without a use for
+/// it.
+struct Keepers {
+    turnstile: Arc<Turnstile>,
+    turns: [Notify; 2],
+}
+
+impl Keepers {
+    /// Gives up what `worker` keeps in `idle` when the other wants it.
+    async fn give_up(&self, worker: WorkerId, idle: &RefCell<Vec<Place>>, keeper: &Notify) {
+        loop {
+            keeper.notified().await;
+            let mut missed = self.turnstile.take_missed();
+            while missed > 0 || self.turnstile.is_short() {
+                missed = missed.saturating_sub(1);
+                if idle.borrow_mut().pop().is_none() {
+                    self.turnstile.note_busy(worker);
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, worker: WorkerId, idle: &RefCell<Vec<Place>>, keeper: &Arc<Notify>) {
+        let queues = Rc::new(Queues::new(worker));
+        for _ in 0..1_000 {
+            self.turns[worker.0].notified().await;
+            let mut place = idle.borrow_mut().pop().or_else(|| Place::take(&self.turnstile));
+            while place.is_none() {
+                match queues.wait(&self.turnstile, Moment::now()) {
+                    Ok(wait) => place = Some(wait.await),
+                    // The next one finds what this one had the other worker asked for.
+                    Err(Full) => tokio::task::yield_now().await,
+                }
+                place = place.or_else(|| Place::take(&self.turnstile));
+            }
+            self.turns[1 - worker.0].notify_one();
+            if self.turnstile.waiting() == 0 {
+                idle.borrow_mut().extend(place);
+                self.turnstile.note_idle(worker, keeper);
+            }
+        }
+    }
+
+    async fn work(&self, worker: WorkerId) {
+        let (idle, keeper) = (RefCell::default(), Arc::default());
+        let asked = self.ask(worker, &idle, &keeper);
+        let given_up = self.give_up(worker, &idle, &keeper);
+        tokio::select! {
+            () = asked => {}
+            () = given_up => {}
+        }
+    }
+}
+
+#[test]
+fn whoever_waits_gets_the_place_that_another_worker_keeps_and_does_not_use() {
+    for pending in [10, 0] {
+        let turnstile = Arc::new(Turnstile::new(1, pending, 2));
+        let shared = Arc::new(Keepers { turnstile, turns: Default::default() });
+        shared.turns[0].notify_one();
+        let workers = [0, 1].map(|worker| {
+            let shared = shared.clone();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+                let local = tokio::task::LocalSet::new();
+                let work = shared.work(WorkerId(worker));
+                local.block_on(&runtime.expect("a runtime"), async {
+                    let done = tokio::time::timeout(Duration::from_secs(60), work).await;
+                    done.expect("no call for the place is lost");
+                });
+            })
+        });
+        for worker in workers {
+            worker.join().unwrap_or_else(|_| panic!("{pending} may wait"));
+        }
+        assert_eq!((shared.turnstile.taken(), shared.turnstile.waiting()), (0, 0));
+    }
+}
+
+fn of(spec: &UpstreamLimits) -> Limits {
+    Limits::new(spec, 1, &ConnectionPlaces::default())
+}
+
 #[test]
 fn the_places_of_requests_are_the_least_that_any_limit_allows() {
     let spec = UpstreamLimits {
@@ -249,19 +353,19 @@ fn the_places_of_requests_are_the_least_that_any_limit_allows() {
         requests_per_endpoint: Some(3),
         ..UpstreamLimits::default()
     };
-    let limits = Limits::new(&spec, 1);
+    let limits = of(&spec);
     assert_eq!(limits.concurrency(), Some(10), "no endpoint is another matter");
     limits.set_endpoints(2);
     assert_eq!(limits.concurrency(), Some(6));
     limits.set_endpoints(5);
     assert_eq!(limits.concurrency(), Some(10));
-    assert!(Limits::new(&UpstreamLimits::default(), 1).requests.is_none());
+    assert!(of(&UpstreamLimits::default()).requests.is_none());
 }
 
 #[test]
 fn retries_beyond_their_limit_are_refused() {
     let spec = UpstreamLimits { retries: Some(1), ..UpstreamLimits::default() };
-    let limits = Limits::new(&spec, 1);
+    let limits = of(&spec);
     let first = limits.retry().expect("one may");
     assert!(limits.retry().is_err());
     drop(first);

@@ -7,14 +7,19 @@
 //! requests wait stays taken and becomes a grant to one worker. A grant and the wish it answers
 //! change hands in one compare-and-swap, so that neither can be lost.
 //!
+//! Places may be held by what is not in use, such as idle connections. Then a request that has to
+//! wait has the workers that hold such places told, and they give them up.
+//!
 //! No lock. The counts are sequentially consistent: a request announces itself before it looks at
 //! the places for the last time, and whoever gives a place back looks for requests only
 //! afterwards, so one of them sees the other.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
 
 use crate::telemetry::WorkerId;
 
@@ -25,7 +30,9 @@ pub struct Turnstile {
     limit: AtomicU32,
     /// Requests that wait, over all workers; never less than the lines tell.
     waiting: AtomicU32,
-    most_waiting: u32,
+    most_waiting: AtomicU32,
+    /// Requests that were turned away although places were held by idle connections.
+    missed: AtomicU32,
     /// Counts grants: where the search for the next begins.
     turn: AtomicU32,
     lines: Box<[Line]>,
@@ -44,6 +51,10 @@ struct Line {
     counts: AtomicU64,
     /// Wakes the worker's queue.
     waker: AtomicWaker,
+    /// Whether some of its places are held by what is not in use now.
+    idle: AtomicBool,
+    /// Has the worker give up such places.
+    keeper: OnceLock<Arc<Notify>>,
 }
 
 /// Why a request cannot wait.
@@ -51,13 +62,17 @@ struct Line {
 pub struct Full;
 
 impl Turnstile {
+    /// The limit that is none.
+    pub const UNLIMITED: u32 = u32::MAX;
+
     /// `limit` places, for which at most `most_waiting` requests wait.
     pub fn new(limit: u32, most_waiting: u32, workers: usize) -> Self {
         Self {
             taken: Padded::default(),
             limit: AtomicU32::new(limit),
             waiting: AtomicU32::new(0),
-            most_waiting,
+            most_waiting: AtomicU32::new(most_waiting),
+            missed: AtomicU32::new(0),
             turn: AtomicU32::new(0),
             lines: (0..workers).map(|_| Line::default()).collect(),
         }
@@ -79,11 +94,19 @@ impl Turnstile {
     }
 
     /// Changes how many places there are. Places beyond a smaller limit stay taken until they
-    /// are given back; new ones go to those who wait.
+    /// are given back, which those that are not in use are soon; new ones go to those who wait.
     pub fn set_limit(&self, limit: u32) {
-        if self.limit.swap(limit, Ordering::SeqCst) < limit {
-            self.hand_out();
+        let before = self.limit.swap(limit, Ordering::SeqCst);
+        match before.cmp(&limit) {
+            std::cmp::Ordering::Less => self.hand_out(),
+            std::cmp::Ordering::Equal => {}
+            std::cmp::Ordering::Greater => self.call_idle(),
         }
+    }
+
+    /// Changes how many requests may wait. Those who do go on waiting.
+    pub fn set_most_waiting(&self, most: u32) {
+        self.most_waiting.store(most, Ordering::SeqCst);
     }
 
     /// Takes a place that is free and that nobody waits for; [`Turnstile::release`] gives it back.
@@ -104,8 +127,12 @@ impl Turnstile {
     /// wait at all.
     pub(super) fn join(&self, worker: WorkerId) -> Result<bool, Full> {
         let line = self.lines.get(worker.0).ok_or(Full)?;
-        if self.waiting.fetch_add(1, Ordering::SeqCst) >= self.most_waiting {
+        if self.waiting.fetch_add(1, Ordering::SeqCst) >= self.most_waiting.load(Ordering::SeqCst) {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
+            if self.lines.iter().any(Line::is_idle) {
+                self.missed.fetch_add(1, Ordering::SeqCst);
+                self.call_idle();
+            }
             return Err(Full);
         }
         line.counts.fetch_add(WISH, Ordering::SeqCst);
@@ -113,6 +140,7 @@ impl Turnstile {
             self.leave(worker);
             return Ok(true);
         }
+        self.call_idle();
         Ok(false)
     }
 
@@ -151,6 +179,50 @@ impl Turnstile {
         if let Some(line) = self.lines.get(worker.0) {
             line.waker.wake();
         }
+    }
+
+    /// Whether places that are held and not in use are wanted back.
+    pub fn is_short(&self) -> bool {
+        self.waiting() > 0 || self.taken() > self.limit()
+    }
+
+    /// How many requests were turned away since this was last asked although some places were not
+    /// in use.
+    pub fn take_missed(&self) -> u32 {
+        self.missed.swap(0, Ordering::SeqCst)
+    }
+
+    /// Says that some places of `worker` are held by what is not in use now; `keeper` is told when
+    /// they are wanted back.
+    #[inline]
+    pub fn note_idle(&self, worker: WorkerId, keeper: &Arc<Notify>) {
+        let Some(line) = self.lines.get(worker.0) else { return };
+        if !line.is_idle() {
+            line.keeper.get_or_init(|| keeper.clone());
+            line.idle.store(true, Ordering::SeqCst);
+            // Whoever came to wait before could not know.
+            if self.is_short() {
+                keeper.notify_one();
+            }
+        }
+    }
+
+    /// Whether some places of `worker` may be held by what is not in use.
+    pub fn has_idle(&self, worker: WorkerId) -> bool {
+        self.lines.get(worker.0).is_some_and(Line::is_idle)
+    }
+
+    /// Says that all places of `worker` are in use.
+    pub fn note_busy(&self, worker: WorkerId) {
+        if let Some(line) = self.lines.get(worker.0) {
+            line.idle.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Has workers give up places that are not in use.
+    fn call_idle(&self) {
+        let idle = self.lines.iter().filter(|line| line.is_idle());
+        idle.filter_map(|line| line.keeper.get()).for_each(|keeper| keeper.notify_one());
     }
 
     fn take(&self) -> bool {
@@ -208,6 +280,10 @@ const GRANT: u64 = 1;
 const GRANTS: u64 = WISH - 1;
 
 impl Line {
+    fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::SeqCst)
+    }
+
     fn wishes(&self) -> u64 {
         self.counts.load(Ordering::SeqCst) / WISH
     }

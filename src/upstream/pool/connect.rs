@@ -1,7 +1,6 @@
 //! Making a connection: TCP, TLS, and the choice of protocol.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,63 +14,66 @@ use crate::telemetry::Reason;
 use crate::tls::ClientTls;
 use crate::upstream::h1::H1Conn;
 use crate::upstream::h2::H2Conn;
+use crate::upstream::limits::Place;
 use crate::upstream::{Endpoint, Transport};
-use crate::util::wheel::{Wheel, timeout};
 
 /// How long data may stay unacknowledged before the kernel gives a connection up (RFC 5482).
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Pools {
-    /// A connection to `endpoint`: a free one, else a new one made within `limit`. Nothing of a
-    /// request is written here, so every failure leaves the request free to go elsewhere.
-    pub async fn obtain(
+    /// A free connection to `endpoint`.
+    pub fn reuse(
         &self,
-        endpoint: &Arc<Endpoint>,
-        transport: &Transport,
+        endpoint: &Endpoint,
         server_name: Option<&Arc<str>>,
         wish: Wish,
-        wheel: &Rc<Wheel>,
-        limit: Option<Duration>,
-    ) -> Result<Connection, ProxyError> {
-        if !wish.fresh
-            && let Some(connection) = self.checkout(endpoint, server_name.map(|name| &**name), wish)
-        {
-            endpoint.metrics.reused(self.worker);
-            return Ok(connection);
-        }
-        // Boxed: a request that finds a free connection has no space for making one.
-        let connect = Box::pin(self.connect(endpoint, transport, server_name, wish));
-        match timeout(wheel, limit, connect).await {
-            Ok(result) => result,
-            Err(elapsed) => Err(ProxyError::upstream(Reason::ConnectTimeout).because(elapsed)),
-        }
-        .map_err(|error| error.replay(Replay::Unwritten))
+    ) -> Option<Connection> {
+        let connection = self.checkout(endpoint, server_name.map(|name| &**name), wish)?;
+        endpoint.metrics.reused(self.worker);
+        Some(connection)
     }
 
-    /// A connection that no exchange has used, even where free ones are pooled.
-    async fn connect(
+    /// A new connection to `endpoint`, or one that another request made meanwhile. Where
+    /// connections are limited it has `place`, or one that is to be had at once; `None` is that
+    /// there is none. Nothing of a request is written here, so every failure leaves the request
+    /// free to go elsewhere.
+    pub async fn connect(
         &self,
         endpoint: &Arc<Endpoint>,
         transport: &Transport,
         server_name: Option<&Arc<str>>,
         wish: Wish,
-    ) -> Result<Connection, ProxyError> {
-        if wish.h1_only || !self.expects_h2(endpoint, transport) {
-            return self.dial(endpoint, transport, server_name, wish).await;
-        }
+        mut place: Option<Place>,
+    ) -> Result<Option<Connection>, ProxyError> {
         let asked = Instant::now();
-        let turn = self.dialling(endpoint, transport);
-        let _turn = turn.acquire().await;
-        // Whoever had the turn before may have left a connection to share.
-        let name = server_name.map(|name| &**name);
-        let left = match wish.fresh {
-            true => self.newer(endpoint, name, asked),
-            false => self.checkout(endpoint, name, wish),
+        let turn = (!wish.h1_only && self.expects_h2(endpoint, transport))
+            .then(|| self.dialling(endpoint, transport));
+        let _turn = match &turn {
+            None => None,
+            Some(turn) => {
+                let turn = turn.acquire().await;
+                // Whoever had the turn before may have left a connection to share.
+                let name = server_name.map(|name| &**name);
+                let left = match wish.fresh {
+                    true => self.newer(endpoint, name, asked),
+                    false => self.checkout(endpoint, name, wish),
+                };
+                if let Some(connection) = left {
+                    return Ok(Some(connection));
+                }
+                Some(turn)
+            }
         };
-        if let Some(connection) = left {
-            return Ok(connection);
+        if place.is_none()
+            && let Some(turnstile) = endpoint.common.connections.limited()
+        {
+            place = self.place(turnstile).await;
+            if place.is_none() {
+                return Ok(None);
+            }
         }
-        self.dial(endpoint, transport, server_name, wish).await
+        let dialled = self.dial(endpoint, transport, server_name, wish, place).await;
+        dialled.map(Some).map_err(|error| error.replay(Replay::Unwritten))
     }
 
     async fn dial(
@@ -80,6 +82,7 @@ impl Pools {
         transport: &Transport,
         server_name: Option<&Arc<str>>,
         wish: Wish,
+        place: Option<Place>,
     ) -> Result<Connection, ProxyError> {
         let started = Instant::now();
         let name = server_name.map_or("", |name| name);
@@ -97,11 +100,14 @@ impl Pools {
         });
         let server_name = server_name.cloned();
         if !speaks_h2 {
-            let conn = H1Conn::new(io, endpoint.clone(), server_name, self.worker);
+            let conn = H1Conn::new(io, endpoint.clone(), server_name, self.worker, place);
             return Ok(Connection::H1(Box::new(conn)));
         }
-        let conn = H2Conn::handshake(io, endpoint.clone(), server_name, self.worker).await?;
+        let waitlist = self.with_pool(endpoint, transport, |pool| pool.waitlist.clone());
+        let (name, list) = (server_name.clone(), waitlist.clone());
+        let conn = H2Conn::handshake(io, endpoint.clone(), name, self.worker, place, list).await?;
         self.with_pool(endpoint, transport, |pool| pool.h2.push(conn.clone()));
+        waitlist.call_all(server_name.as_ref());
         Ok(Connection::H2(conn))
     }
 }

@@ -5,9 +5,12 @@
 
 mod connect;
 mod io;
+mod room;
+mod waitlist;
 
 pub use connect::open;
 pub use io::UpstreamIo;
+pub use waitlist::{Hope, Waitlist};
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use foldhash::fast::FixedState;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::h1::H1Conn;
 use super::h2::H2Conn;
@@ -47,6 +50,8 @@ pub struct Wish {
 /// One worker's connections.
 pub struct Pools {
     worker: WorkerId,
+    /// Told when others wait for the places of idle connections.
+    keeper: Arc<Notify>,
     endpoints: RefCell<HashMap<EndpointId, EndpointPool, FixedState>>,
 }
 
@@ -61,6 +66,7 @@ struct EndpointPool {
     speaks_h2: bool,
     /// One HTTP/2 dial at a time: those who wait will share the connection.
     dialling: Rc<Semaphore>,
+    waitlist: Rc<Waitlist>,
 }
 
 impl EndpointPool {
@@ -83,7 +89,7 @@ impl EndpointPool {
 impl Pools {
     /// No connections yet.
     pub fn new(worker: WorkerId) -> Self {
-        Self { worker, endpoints: RefCell::default() }
+        Self { worker, keeper: Arc::default(), endpoints: RefCell::default() }
     }
 
     /// The worker these connections belong to.
@@ -91,7 +97,7 @@ impl Pools {
         self.worker
     }
 
-    /// An open connection that is free now. `server_name` is the TLS name it must have been made
+    /// An open connection that is free now; none where the wish is for one that nobody has used. `server_name` is the TLS name it must have been made
     /// with.
     pub fn checkout(
         &self,
@@ -99,6 +105,9 @@ impl Pools {
         server_name: Option<&str>,
         wish: Wish,
     ) -> Option<Connection> {
+        if wish.fresh {
+            return None;
+        }
         let mut endpoints = self.endpoints.borrow_mut();
         let pool = endpoints.get_mut(&endpoint.id)?;
         if !wish.h1_only
@@ -134,13 +143,17 @@ impl Pools {
         let old = conn.idle_since.duration_since(conn.created) > pool.options.max_age;
         if !old && pool.h1.len() < pool.options.max_idle as usize {
             conn.shrink();
-            pool.h1.push(conn);
+            match conn.endpoint.common.connections.limited().is_some() {
+                false => pool.h1.push(conn),
+                true => pool.keep(conn),
+            }
         }
     }
 
     /// Closes what has been idle for too long or leads to endpoints that are gone. Called about
     /// once a second.
     pub fn sweep(&self, now: Instant) {
+        let mut short = false;
         let mut endpoints = self.endpoints.borrow_mut();
         endpoints.retain(|_, pool| {
             if pool.endpoint.is_retired() {
@@ -154,8 +167,12 @@ impl Pools {
                 let old = now.saturating_duration_since(conn.created()) > pool.options.max_age;
                 !(conn.is_closed() || unused && expired || old)
             });
+            short |= pool.settle();
             true
         });
+        if short {
+            self.keeper.notify_one();
+        }
     }
 
     /// Whether the next connection to `endpoint` is expected to be shared.
@@ -199,6 +216,7 @@ impl Pools {
             h2: Vec::new(),
             speaks_h2: false,
             dialling: Rc::new(Semaphore::new(1)),
+            waitlist: Rc::new(Waitlist::new(self.worker, self.keeper.clone())),
         });
         if pool.options != transport.pool {
             pool.options = transport.pool.clone();

@@ -6,8 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ir::{Balance, Name, Permille, SlowStart};
 use crate::telemetry::{Metrics, WorkerId};
-use crate::upstream::EndpointId;
-use crate::upstream::balance::Total;
+use crate::upstream::{Common, EndpointId};
 use crate::util::random::Random;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,11 +25,11 @@ fn policy(algorithm: Balance) -> BalancePolicy {
 
 fn members(count: usize) -> Vec<Member> {
     let metrics = Metrics::new(1);
-    let total = Arc::<Total>::default();
+    let common = Arc::<Common>::default();
     let member = |n: usize| {
         let address = SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 80));
         let counters = metrics.endpoint(&Name::from("test"), &address.to_string());
-        let endpoint = Arc::new(Endpoint::new(address, None, counters, total.clone(), BIRTH));
+        let endpoint = Arc::new(Endpoint::new(address, None, counters, common.clone(), BIRTH));
         Member { endpoint, weight: 1, priority: 0, zone: None, draining: false }
     };
     (0..count).map(member).collect()
@@ -252,8 +251,8 @@ fn a_new_endpoint_grows_into_its_share() {
     let born = |member: &mut Member, at: Moment| {
         let before = &member.endpoint;
         let counters = before.metrics.clone();
-        let total = before.total.clone();
-        member.endpoint = Arc::new(Endpoint::new(before.address, None, counters, total, at));
+        let common = before.common.clone();
+        member.endpoint = Arc::new(Endpoint::new(before.address, None, counters, common, at));
     };
     born(&mut all[0], BIRTH.after(SECOND * 100));
     let at = |seconds: u32| weights_after(window, &all, SECOND * (100 + seconds));

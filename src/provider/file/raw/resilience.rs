@@ -118,11 +118,13 @@ pub(in crate::provider::file) struct UpstreamLimits {
     /// A limit on requests in flight that follows the latency: `on`, `off` or a mapping. Default:
     /// `off`.
     pub adaptive: Field<OneOf<Text<Switch>, Adaptive>>,
-    /// Open connections; without effect in this version, which `check` says.
+    /// Open connections to all endpoints, idle ones and tunnels included, those of health checks and
+    /// polled reports of load not. Default: no limit.
     pub connections: Field<u32>,
-    /// Requests that wait for a place; 0 answers at once. Default: 1024.
+    /// Requests that wait for a place, and as many for a connection; 0 answers at once. Default:
+    /// 1024.
     pub pending: Field<u32>,
-    /// How long a request waits for a place. Default: `1s`.
+    /// How long a request waits for a place or a connection. Default: `1s`.
     pub pending_timeout: Field<Text<Period>>,
     /// Requests in flight. Default: no limit.
     pub requests: Field<u32>,

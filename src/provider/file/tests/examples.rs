@@ -43,8 +43,6 @@ fn everything_yaml_and_the_schema_have_the_same_keys() {
     // Only one of the two may be given, and a route of the example shows this one.
     assert!(used.contains(".defaults.timeout") && used.contains(".hosts.routes.timeouts.request"));
     known.remove(".defaults.timeouts.request");
-    // Without effect in this version, and warned about: no example shows it.
-    known.remove(".upstreams.limits.connections");
     // Another name of one that is there.
     let alias = ".upstreams.balance.client_side_weighted_round_robin";
     known.retain(|key| !key.starts_with(alias));

@@ -202,10 +202,6 @@ pub(super) fn limits(context: &mut Context<'_>, raw: &raw::Upstream) -> Upstream
     retry_budget(context, &raw.retry_budget, &mut limits.retry_budget);
     let Some(raw) = raw.limits.get() else { return limits };
     limit(context, "connections", &raw.connections, &mut limits.connections);
-    if let Some(at) = raw.connections.given() {
-        let hint = "limit `requests`: a request in flight takes one connection at most";
-        context.warning(at.place, "`connections` has no effect in this version", Some(hint));
-    }
     limit(context, "requests", &raw.requests, &mut limits.requests);
     let per_endpoint = &raw.requests_per_endpoint;
     limit(context, "requests_per_endpoint", per_endpoint, &mut limits.requests_per_endpoint);

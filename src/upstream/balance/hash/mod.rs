@@ -86,7 +86,7 @@ impl ConsistentHash {
         };
         let sum: u64 = placed.iter().map(|(_, weight)| u64::from(*weight)).sum();
         if policy.bounded_load.is_some() {
-            members.iter().for_each(|member| member.endpoint.total.want());
+            members.iter().for_each(|member| member.endpoint.common.total.want());
         }
         let bound = policy.bounded_load.map(|factor| (u64::from(factor.0.max(1000)), sum.max(1)));
         Self { table, bound }
@@ -128,7 +128,7 @@ impl ConsistentHash {
     /// count, so it may be exceeded by as many requests as there are other workers.
     fn has_room(&self, member: &Member) -> bool {
         let Some((factor, sum)) = self.bound else { return true };
-        let total = u128::from(member.endpoint.total.count()) + 1;
+        let total = u128::from(member.endpoint.common.total.count()) + 1;
         let share = u128::from(factor) * total * u128::from(member.weight);
         let room = share.div_ceil(1000 * u128::from(sum));
         u128::from(member.endpoint.in_flight()) < room
