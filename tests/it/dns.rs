@@ -351,6 +351,31 @@ async fn an_answer_too_long_for_udp_is_fetched_over_tcp() {
 }
 
 #[tokio::test]
+async fn a_name_of_a_thousand_addresses_has_a_thousand_endpoints() {
+    let dns = Dns::start().await;
+    // All of 127.0.0.0/8 is this machine.
+    let any = TcpListener::bind("0.0.0.0:0").await.expect("a free port");
+    let port = any.local_addr().expect("bound").port();
+    let back_end = Backend::script_on(any, |mut conn| async move {
+        while conn.request().await.is_some() {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        }
+    });
+    let addresses: Vec<IpAddr> = (0..1000u16)
+        .map(|n| Ipv4Addr::new(127, 1, (n / 250) as u8, (n % 250) as u8 + 1).into())
+        .collect();
+    dns.addresses("app.test", 60, &addresses);
+    dns.trouble("app.test", Trouble::Truncated); // they only fit over TCP
+    let proxy = proxy(&dns, &format!("app.test:{port}"), "").await;
+    assert_eq!(proxy.metrics().await.sum("portcullis_endpoint_up", &[]), 1000.0);
+    let mut client = Client::connect(proxy.web()).await;
+    for _ in 0..1000 {
+        assert_eq!(client.request("GET", "t", "/").await.status, 200);
+    }
+    assert_eq!(back_end.connections(), 1000, "each had its turn");
+}
+
+#[tokio::test]
 async fn other_name_servers_are_asked_as_soon_as_the_configuration_says_so() {
     let (dns, other) = (Dns::start().await, Dns::start().await);
     let (port, _back_ends) = back_ends(&[ONE, TWO]).await;

@@ -38,7 +38,7 @@ struct Score {
     faults: Mutex<Vec<String>>,
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_hundred_thousand_requests_that_meet_the_end_of_their_connection() {
     let mut random = Random::seeded();
     let lanes: Vec<Arc<Lane>> = CLIENTS.iter().map(|_| Lane::open(Random(random.draw()))).collect();
@@ -74,7 +74,7 @@ async fn a_hundred_thousand_requests_that_meet_the_end_of_their_connection() {
     assert!(some.is_empty(), "{} faults, of them\n{}", faults.len(), some.join("\n"));
     let told = metrics.sum("portcullis_requests_total", &[("code", "5xx")]);
     assert_eq!(told, failed as f64, "the proxy counts the same failures as its clients");
-    assert!(count(&score.after_end) > 5_000, "closed connections were met");
+    assert!(count(&score.after_end) > 3_000, "closed connections were met");
     assert!(retries > 5_000.0 && failed > 1_000, "and such as were closed in the very moment");
 }
 

@@ -10,11 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Random, STEP, find};
+use tokio::runtime::Handle;
+
+use crate::harness::{Random, STEP, find, pass};
 
 /// A back end whose connections end at the worst moment.
 pub struct Lane {
     address: SocketAddr,
+    runtime: Handle,
     accepted: AtomicU64,
     /// Connections whose end was begun, and those whose end was out.
     begun: AtomicU64,
@@ -47,6 +50,7 @@ impl Lane {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let lane = Arc::new(Self {
             address: listener.local_addr().expect("bound"),
+            runtime: Handle::current(),
             accepted: AtomicU64::new(0),
             begun: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -159,7 +163,7 @@ impl Served {
                 End::After(share) => {
                     let pause = self.lane.pause.load(Ordering::Relaxed) * share / 100;
                     if pause > 0 {
-                        std::thread::sleep(Duration::from_micros(pause));
+                        self.lane.runtime.block_on(pass(Duration::from_micros(pause)));
                     }
                 }
                 End::Inside => {
@@ -177,8 +181,8 @@ impl Served {
     fn plan(&mut self) -> End {
         match self.random.below(16) {
             0..5 => End::NotYet,
-            5 => End::After(0),
-            6..13 => End::After(self.random.below(250)),
+            5..7 => End::After(0),
+            7..13 => End::After(self.random.below(250)),
             13 => End::Inside,
             _ => End::Behind,
         }
