@@ -76,7 +76,7 @@ pub struct ExchangeBody {
     context: Rc<Context>,
     watch: Option<Watch>,
     deadline: Deadline,
-    /// What the head said that is still to come.
+    /// What is still to come of the length that the head of an HTTP/2 exchange told.
     owed: Option<u64>,
     /// An error that waits until what came before it is on its way to the client.
     failed: Option<ProxyError>,
@@ -85,7 +85,8 @@ pub struct ExchangeBody {
 }
 
 impl ExchangeBody {
-    /// The body that follows the final head of `exchange`; `length` as the head tells it.
+    /// The body that follows the final head of `exchange`; `length` is what that tells of an
+    /// HTTP/2 exchange.
     pub fn new(
         exchange: Exchange,
         context: Rc<Context>,

@@ -390,7 +390,11 @@ impl Attempt<'_> {
         tunnel: bool,
     ) -> Response<Body> {
         hop::strip_response(&mut head.headers, false);
-        let length = head.headers.get(CONTENT_LENGTH);
+        // An HTTP/1 exchange knows its length itself.
+        let length = match &exchange {
+            Exchange::H1(_) => None,
+            Exchange::H2(_) => head.headers.get(CONTENT_LENGTH),
+        };
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let timeouts = &self.route.timeouts;
         let (idle, total) = match tunnel {
