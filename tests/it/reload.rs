@@ -253,6 +253,7 @@ async fn a_listener_whose_port_is_taken_does_not_stop_the_others() {
         get(proxy.web(), "t", "/said").await.text() == "y"
     })
     .await;
+<<<<<<< ours
     eventually(STEP, "the log names the address", async || {
         proxy.stderr().contains(&address.to_string())
     })
@@ -330,6 +331,10 @@ hosts: { "*": { routes: [ { path: /said, respond: { body: here } } ] } }
     assert_eq!(get(address, "t", "/said").await.text(), "here");
     assert_eq!(listener("late").await["open"], true);
     assert_eq!(up(&proxy.metrics().await, "late"), 1.0);
+=======
+    let told = async || proxy.stderr().contains(&address.to_string());
+    eventually(STEP, "the log tells of the other", told).await;
+>>>>>>> theirs
 }
 
 #[tokio::test]
