@@ -229,9 +229,8 @@ async fn whatever_dns_does_after_a_good_answer_its_endpoints_stay() {
         dns.mend("app.test");
         looked_up_again(&proxy, "app.test", "answered", 1.0).await;
     }
-    let stderr = proxy.stderr();
-    assert!(stderr.contains("the endpoints of the last answer stay"), "{stderr}");
-    assert!(stderr.contains("DNS answers again"), "{stderr}");
+    proxy.logs("the endpoints of the last answer stay").await;
+    proxy.logs("DNS answers again").await;
     let metrics = proxy.metrics().await;
     assert!(metrics.sum("portcullis_dns_last_answer_timestamp_seconds", &[]) > 1.7e9);
     // And the name is still followed.
@@ -247,7 +246,7 @@ async fn a_name_that_does_not_exist_yet_is_answered_503_until_it_does() {
     let response = get(proxy.web(), "t", "/").await;
     assert_eq!(response.status, 503);
     assert!(response.text().contains("no_endpoint"), "{response}");
-    assert!(proxy.stderr().contains("there are no endpoints by this name yet"));
+    proxy.logs("there are no endpoints by this name yet").await;
     assert_eq!(proxy.metrics().await.sum("portcullis_dns_last_answer_timestamp_seconds", &[]), 0.0);
     // It is not waited for again when something else is edited.
     let edited = config(&format!("app.test:{port}"), "").replace("something", "another");

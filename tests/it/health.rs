@@ -126,7 +126,7 @@ async fn a_failing_endpoint_gets_no_requests_for_a_while_and_comes_back() {
         assert!(seen.iter().all(|status| *status == 200), "{seen:?}");
         assert_eq!(bad.requests(), before, "no request reaches the ejected one");
     }
-    assert!(proxy.stderr().contains("5 consecutive 5xx"), "{}", proxy.stderr());
+    proxy.logs("5 consecutive 5xx").await;
 
     bad.answer(200);
     proxy.metrics_until("it is back", |metrics| ejected(metrics) == 0.0).await;
@@ -299,7 +299,7 @@ async fn an_endpoint_found_unhealthy_is_left_out_until_it_is_healthy() {
     let before = sick.requests();
     assert_eq!(statuses(&proxy, 40).await, [200; 40]);
     assert_eq!(sick.requests(), before);
-    assert!(proxy.stderr().contains("unhealthy: status 503"), "{}", proxy.stderr());
+    proxy.logs("unhealthy: status 503").await;
     let counted = [("upstream", "app"), ("result", "status")];
     assert!(proxy.metrics().await.sum("portcullis_health_checks_total", &counted) >= 3.0);
 

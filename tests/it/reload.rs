@@ -86,6 +86,7 @@ async fn a_broken_edit_changes_nothing_and_says_what_is_wrong_and_where() {
     assert_eq!(generation(&metrics), before);
     assert_eq!(get(proxy.web(), "t", "/said").await.text(), "good");
     let place = format!("portcullis.yaml:{line}:{column}");
+    proxy.logs(&place).await;
     for (source, text) in
         [("log", proxy.stderr()), ("admin API", proxy.admin("/api/status").await.text())]
     {
@@ -253,11 +254,7 @@ async fn a_listener_whose_port_is_taken_does_not_stop_the_others() {
         get(proxy.web(), "t", "/said").await.text() == "y"
     })
     .await;
-<<<<<<< ours
-    eventually(STEP, "the log names the address", async || {
-        proxy.stderr().contains(&address.to_string())
-    })
-    .await;
+    proxy.logs(&address.to_string()).await;
     assert_eq!(proxy.admin("/readyz").await.status, 200, "the others serve on");
     drop(taken);
     eventually(
@@ -279,12 +276,8 @@ async fn a_second_process_at_the_same_address_is_warned_of() {
                   hosts: { \"*\": { routes: [ { respond: { body: x } } ] } }\n";
     let first = Proxy::start(config, &[]).await;
     let second = Setup::new(config).with("web", first.web()).start().await;
-    let warned = |proxy: &Proxy| {
-        let lines = proxy.stderr();
-        lines.lines().any(|line| line.contains("another process listens"))
-    };
-    assert!(warned(&second), "{}", second.stderr());
-    assert!(!warned(&first), "{}", first.stderr());
+    second.logs("another process listens").await;
+    assert!(!first.stderr().contains("another process listens"), "{}", first.stderr());
 }
 
 #[tokio::test]
@@ -331,10 +324,6 @@ hosts: { "*": { routes: [ { path: /said, respond: { body: here } } ] } }
     assert_eq!(get(address, "t", "/said").await.text(), "here");
     assert_eq!(listener("late").await["open"], true);
     assert_eq!(up(&proxy.metrics().await, "late"), 1.0);
-=======
-    let told = async || proxy.stderr().contains(&address.to_string());
-    eventually(STEP, "the log tells of the other", told).await;
->>>>>>> theirs
 }
 
 #[tokio::test]

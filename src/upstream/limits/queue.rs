@@ -109,7 +109,7 @@ struct Waiter {
 
 impl Queue {
     fn new(turnstile: Arc<Turnstile>, worker: WorkerId) -> Self {
-        Self { turnstile, worker, waiters: Turns::new(), driven: Cell::new(false) }
+        Self { turnstile, worker, waiters: Turns::default(), driven: Cell::new(false) }
     }
 
     /// Gives the places that were granted to those whose turn it is.

@@ -22,12 +22,14 @@ pub struct Turns<T> {
     busy_since: Cell<Moment>,
 }
 
-impl<T> Turns<T> {
+impl<T> Default for Turns<T> {
     /// Nobody waits.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { waiting: RefCell::default(), busy_since: Cell::default() }
     }
+}
 
+impl<T> Turns<T> {
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiting.borrow().len()

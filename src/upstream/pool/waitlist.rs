@@ -52,7 +52,7 @@ enum Offer {
 impl Waitlist {
     /// Nobody waits on `worker`. `keeper` is told when idle connections have to go.
     pub fn new(worker: WorkerId, keeper: Arc<Notify>) -> Self {
-        Self { worker, keeper, turns: Turns::new(), called: Cell::new(0) }
+        Self { worker, keeper, turns: Turns::default(), called: Cell::new(0) }
     }
 
     /// Whether a connection made at `created` that has `place` is to be closed: others need the

@@ -228,6 +228,20 @@ upstreams: { app: { endpoints: ["@app@"] } }
         self.stderr.lines().join("\n")
     }
 
+    /// Waits until `text` stands on standard error, which another thread reads.
+    #[track_caller]
+    pub fn logs(&self, text: &str) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let deadline = tokio::time::Instant::now() + super::STEP;
+            while !self.stderr().contains(text) {
+                let in_time = tokio::time::Instant::now() < deadline;
+                assert!(in_time, "no {text:?} in the log ({caller}): {}", self.stderr());
+                super::pass(std::time::Duration::from_millis(5)).await;
+            }
+        }
+    }
+
     /// Waits for a line on standard output that satisfies `wanted`.
     pub async fn stdout_line(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let mut found = None;
