@@ -67,13 +67,13 @@ async fn taken_of(proxy: &Proxy, upstream: &str, count: usize) {
     .await;
 }
 
-/// Two clients of one worker and one or two of the other ask without a pause until each of them has got
-/// so many answers, where there is one connection for all and `made` counts how many there were.
-async fn all_get_their_share(proxy: &Proxy, made: &AtomicUsize, each: usize) {
+/// Up to `most` clients of each worker ask without a pause until each of them has got so many
+/// answers, where there is one connection for all and `made` counts how many there were.
+async fn all_get_their_share(proxy: &Proxy, made: &AtomicUsize, most: usize, each: usize) {
     let mut workers = [Vec::new(), Vec::new()];
     let (mut worker, mut before) = (0, 0);
     while workers.iter().map(Vec::len).min() < Some(1)
-        || workers.iter().map(Vec::len).max() < Some(2)
+        || workers.iter().map(Vec::len).max() < Some(most)
     {
         let mut client = Client::connect(proxy.web()).await;
         assert_eq!(client.request("GET", "t", "/").await.text(), "ok");
@@ -82,7 +82,7 @@ async fn all_get_their_share(proxy: &Proxy, made: &AtomicUsize, each: usize) {
         if std::mem::replace(&mut before, now) != now {
             worker = 1 - worker;
         }
-        if workers[worker].len() < 2 {
+        if workers[worker].len() < most {
             workers[worker].push(client);
         }
     }
@@ -243,7 +243,8 @@ async fn a_busy_connection_goes_when_another_worker_waits_for_its_place() {
     let app = crowd.member().await;
     let upstream = "limits: { connections: 1, pending_timeout: 60s }";
     let proxy = Proxy::start(&config(2, r#""@app@""#, upstream), &[("app", &app)]).await;
-    all_get_their_share(&proxy, &crowd.ever, 20).await;
+    // Two: of more that wait, the last to come would be the first.
+    all_get_their_share(&proxy, &crowd.ever, 2, 20).await;
     assert_eq!(crowd.most.load(Ordering::SeqCst), 1);
 }
 
@@ -403,7 +404,9 @@ async fn places_come_back_however_a_connection_ends() {
         }
     })
     .await;
-    let config = config(2, r#""@app@""#, "limits: { connections: 1, pending_timeout: 20s }");
+    // That it is idle for too long is not why one goes.
+    let upstream = "pool: { idle_timeout: 60s }, limits: { connections: 1, pending_timeout: 20s }";
+    let config = config(2, r#""@app@""#, upstream);
     let proxy = Proxy::start(&config, &[("app", &closing.address())]).await;
     for target in ["/close", "/reset", "/short", "/later"] {
         for _ in 0..3 {

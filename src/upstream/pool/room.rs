@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::{Connection, EndpointPool, Pools};
 use crate::upstream::h1::H1Conn;
+use crate::upstream::h2::H2Conn;
 use crate::upstream::limits::{Place, Turnstile};
 
 impl Pools {
@@ -91,7 +92,10 @@ impl EndpointPool {
         // They stand in the order in which they became idle.
         let h1 = self.h1.iter().enumerate().find(|(_, conn)| conn.place.is_some());
         let h1 = h1.map(|(index, conn)| Oldest { since: conn.idle_since, h2: false, index });
-        let h2 = self.h2.iter().enumerate().filter(|(_, conn)| conn.is_idle() && conn.has_place());
+        // One that somebody was told of is as good as in use.
+        let idle =
+            |conn: &H2Conn| conn.is_idle() && conn.has_place() && !self.waitlist.has_called();
+        let h2 = self.h2.iter().enumerate().filter(|(_, conn)| idle(conn));
         let h2 = h2.map(|(index, conn)| Oldest { since: conn.idle_since(), h2: true, index });
         h2.chain(h1).min_by_key(|oldest| oldest.since)
     }

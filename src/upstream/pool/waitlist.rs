@@ -90,6 +90,11 @@ impl Waitlist {
         }
     }
 
+    /// Whether somebody was called and has not looked yet.
+    pub(super) fn has_called(&self) -> bool {
+        self.called.get() > 0
+    }
+
     fn offer(&self, seat: &Seat, offer: Offer) {
         self.called.set(self.called.get() + 1);
         seat.offer.replace(Some(offer));
@@ -98,11 +103,9 @@ impl Waitlist {
         }
     }
 
-    /// What was offered to `seat`.
-    fn take_offer(&self, seat: &Seat) -> Option<Offer> {
-        let offer = seat.offer.take()?;
+    /// Somebody who was called has looked, or gave up.
+    fn looked(&self) {
         self.called.set(self.called.get().saturating_sub(1));
-        Some(offer)
     }
 }
 
@@ -116,8 +119,8 @@ impl std::fmt::Debug for Offer {
 }
 
 impl Pools {
-    /// Waits for a connection to `endpoint` that comes free on this worker; for ever where the
-    /// wish is for one that nobody has used.
+    /// Waits for a connection to `endpoint` that comes free on this worker. It was in use until then,
+    /// so it is as good as a fresh one.
     pub fn hope(
         self: &Rc<Self>,
         endpoint: &Arc<Endpoint>,
@@ -128,9 +131,8 @@ impl Pools {
         let waitlist = self.with_pool(endpoint, transport, |pool| pool.waitlist.clone());
         let (shares, server_name) = (!wish.h1_only, server_name.cloned());
         let seat = Rc::new(Seat { shares, server_name, ..Seat::default() });
-        if !wish.fresh {
-            waitlist.turns.push(seat.clone(), Moment::now());
-        }
+        waitlist.turns.push(seat.clone(), Moment::now());
+        let wish = Wish { fresh: false, ..wish };
         Hope { pools: self.clone(), endpoint: endpoint.clone(), wish, waitlist, seat }
     }
 }
@@ -162,7 +164,9 @@ impl Future for Hope {
     type Output = Connection;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Connection> {
-        if let Some(offer) = self.waitlist.take_offer(&self.seat) {
+        let offer = self.seat.offer.take();
+        if let Some(offer) = offer {
+            self.waitlist.looked();
             if let Some(connection) = self.accept(offer) {
                 return Poll::Ready(connection);
             }
@@ -176,12 +180,17 @@ impl Future for Hope {
 impl Drop for Hope {
     fn drop(&mut self) {
         self.waitlist.turns.leave(&self.seat);
-        match self.waitlist.take_offer(&self.seat) {
-            Some(Offer::Connection(conn)) => self.pools.give_back(conn),
-            Some(Offer::Look) => {
-                self.waitlist.call_one(self.seat.server_name.as_ref());
+        let Some(offer) = self.seat.offer.take() else { return };
+        match offer {
+            Offer::Connection(conn) => self.pools.give_back(conn),
+            Offer::Look => {
+                let passed_on = self.waitlist.call_one(self.seat.server_name.as_ref());
+                if !passed_on && let Some(turnstile) = self.endpoint.common.connections.limited() {
+                    self.waitlist.note_idle(turnstile);
+                }
             }
-            None => {}
         }
+        // Not before: until now this one counts as waiting.
+        self.waitlist.looked();
     }
 }
