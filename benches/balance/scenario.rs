@@ -12,7 +12,16 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    vec![mixed(), slow(), fail_fast(), rolling_restart(), scale_up(), antagonists()]
+    vec![
+        mixed(),
+        slow(),
+        fail_fast(),
+        rolling_restart(),
+        scale_up(),
+        antagonists(),
+        pauses(),
+        errors(),
+    ]
 }
 
 /// Twenty servers of four speeds at about 60 % of what they can do.
@@ -125,6 +134,45 @@ pub fn antagonists() -> Scenario {
     }
 }
 
+/// Now and then a server stops for a moment, as with a garbage collector, at 70 % load.
+pub fn pauses() -> Scenario {
+    let mut random = Random::new(11);
+    let mut changes = Vec::new();
+    for server in 0..20 {
+        let mut at = Duration::from_secs_f64(20.0 * random.unit());
+        while at < SECOND * 60 {
+            changes.push((at, Change::Behave(server, Behaviour::Pause)));
+            at += Duration::from_secs_f64(0.2 + 0.3 * random.unit());
+            changes.push((at, Change::Behave(server, Behaviour::Serve)));
+            at += Duration::from_secs_f64(10.0 + 20.0 * random.unit());
+        }
+    }
+    Scenario {
+        name: "pauses",
+        about: "20 servers of 20 ms at 70 %; each stops for 0.2 to 0.5 s every 10 to 30 s",
+        rate: 5600.0,
+        changes,
+        length: SECOND * 60,
+        window: (SECOND * 5, SECOND * 60),
+        spread: (0..20).collect(),
+        ..base(vec![(MS * 20, 8); 20])
+    }
+}
+
+/// A request now and then fails for reasons of its own.
+pub fn errors() -> Scenario {
+    Scenario {
+        name: "errors",
+        about: "20 servers of 20 ms at 70 %; one request in a thousand is answered 500 wherever it goes",
+        rate: 5600.0,
+        errors: 0.001,
+        length: SECOND * 60,
+        window: (SECOND * 5, SECOND * 60),
+        spread: (0..20).collect(),
+        ..base(vec![(MS * 20, 8); 20])
+    }
+}
+
 fn base(servers: Vec<(Duration, usize)>) -> Scenario {
     Scenario {
         name: "",
@@ -136,6 +184,7 @@ fn base(servers: Vec<(Duration, usize)>) -> Scenario {
         length: SECOND * 30,
         patience: SECOND,
         changes: Vec::new(),
+        errors: 0.0,
         window: (SECOND * 5, SECOND * 30),
     }
 }

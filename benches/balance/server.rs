@@ -11,6 +11,8 @@ use portcullis::util::random::Random;
 pub enum Behaviour {
     /// Answers 503 after so long, whatever the load.
     FailFast(Duration),
+    /// Takes requests in and begins none, as while a garbage collector stops the world.
+    Pause,
     /// Refuses connections.
     Refuse,
     /// Works.

@@ -64,6 +64,8 @@ pub struct Scenario {
     pub changes: Vec<(Duration, Change)>,
     /// Only requests that begin in this span count.
     pub window: (Duration, Duration),
+    /// The share of requests that any server answers 500, for reasons of the request's own.
+    pub errors: f64,
     /// Only these servers count for the spread of requests in flight.
     pub spread: Vec<usize>,
 }
@@ -298,9 +300,12 @@ impl<'a> Sim<'a> {
             Behaviour::Serve if server.busy < server.slots => {
                 server.occupy(server.busy + 1, self.now);
                 let work = server.work(&mut self.random);
+                if self.random.unit() < self.scenario.errors {
+                    attempt.verdict = Verdict::Responded(500);
+                }
                 self.schedule(work, Event::Finish { attempt: id });
             }
-            Behaviour::Serve => server.queue.push_back(id),
+            Behaviour::Serve | Behaviour::Pause => server.queue.push_back(id),
         }
     }
 
@@ -310,17 +315,26 @@ impl<'a> Sim<'a> {
             return;
         };
         self.schedule(NETWORK, Event::Answer { attempt: id });
-        while let Some(next) = self.servers[server_index].queue.pop_front() {
-            let waited_for = self.attempts.get(&next).is_some_and(|next| next.in_flight.is_some());
-            if waited_for {
-                let work = self.servers[server_index].work(&mut self.random);
-                self.schedule(work, Event::Finish { attempt: next });
-                return;
-            }
-            self.attempts.remove(&next);
-        }
         let server = &mut self.servers[server_index];
         server.occupy(server.busy - 1, self.now);
+        self.begin_queued(server_index);
+    }
+
+    /// A server with free slots begins what has waited, as far as somebody still waits for it.
+    fn begin_queued(&mut self, index: usize) {
+        let server = &mut self.servers[index];
+        while server.behaviour != Behaviour::Pause && server.busy < server.slots {
+            let Some(next) = server.queue.pop_front() else { return };
+            if self.attempts.get(&next).is_some_and(|next| next.in_flight.is_some()) {
+                server.occupy(server.busy + 1, self.now);
+                let work = server.work(&mut self.random);
+                self.sequence += 1;
+                let event = Event::Finish { attempt: next };
+                self.agenda.push(Reverse((self.now.after(work), self.sequence, event)));
+            } else {
+                self.attempts.remove(&next);
+            }
+        }
     }
 
     /// An answer reaches the proxy.
@@ -397,6 +411,7 @@ impl<'a> Sim<'a> {
         match self.scenario.changes[index].1.clone() {
             Change::Behave(server, behaviour) => {
                 self.servers[server].behaviour = behaviour;
+                self.begin_queued(server);
             }
             Change::Members(from, to) => {
                 self.registry.update_endpoints(&name(), &targets(from..to), self.now);

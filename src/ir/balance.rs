@@ -127,8 +127,8 @@ pub struct PeakEwma {
     /// The latency assumed of an endpoint nothing is known of. Default 30 ms.
     #[serde(serialize_with = "dump::span")]
     pub default_latency: Duration,
-    /// The latency a failure counts as: a fast error must not look like a fast endpoint.
-    /// Default 5 s.
+    /// What an endpoint is taken to be slower by when all its attempts fail, and a share of that
+    /// when some do: a fast error must not look like a fast endpoint. Default 5 s.
     #[serde(serialize_with = "dump::span")]
     pub failure_penalty: Duration,
 }

@@ -1,9 +1,19 @@
 //! How long an endpoint takes to answer: an average that jumps to every peak and comes down
-//! slowly.
+//! slowly, and the share of attempts that failed.
 //!
-//! `expected = sample` where the sample is above it, else `expected × d + sample × (1 − d)` with
-//! `d = exp(−age / decay)` (Finagle's Peak EWMA). All workers write the same word: losing the
-//! race to another sample costs another turn, never a wait.
+//! `average = sample` where the sample is above it, else `average × d + sample × (1 − d)` with
+//! `d = exp(−age / decay)` (Finagle's Peak EWMA). One thing differs: a sample counts for a 32nd
+//! at least. An endpoint that was slow once and has answered in time since then is not held to
+//! it for as long as one that was not asked since.
+//!
+//! A failure is no peak. Requests fail for reasons of their own, and an endpoint that was
+//! avoided after each of those would leave its share to the others. It counts as slow in the
+//! share of the time in which attempts failed: `expected = average + failing × penalty`. So an
+//! endpoint that goes on failing is expensive within a tenth of a second, and one of whose
+//! requests one in a thousand fails is about as good as any.
+//!
+//! All workers write the same words: losing the race to another sample costs another turn, never
+//! a wait.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,10 +22,21 @@ use crate::ir::PeakEwma;
 use crate::upstream::{Observation, Verdict};
 use crate::util::moment::Moment;
 
-/// The latency of one endpoint, in one word: the average in nanoseconds as `f32` above, the
-/// millisecond of the last sample below. An average of 0 says that nothing is known.
-#[derive(Debug)]
-pub struct Latency(AtomicU64);
+/// The latency of one endpoint.
+#[derive(Debug, Default)]
+pub struct Latency {
+    /// The average in nanoseconds and when the last sample came; an average of 0 says that
+    /// nothing is known.
+    average: Stamped,
+    /// The share of failures and when the last one came.
+    failing: Stamped,
+}
+
+/// A sample below the average has this weight at least.
+const LEAST_WEIGHT: f32 = 1.0 / 32.0;
+
+/// A share of failures below this is none.
+const NEGLIGIBLE: f32 = 1e-6;
 
 /// What samples count for.
 #[derive(Clone, Copy, Debug)]
@@ -55,82 +76,125 @@ impl LatencyRule {
 impl Latency {
     /// Nothing known.
     pub fn new() -> Self {
-        Self(AtomicU64::new(0))
+        Self::default()
     }
 
     /// Forgets everything where the last sample is from before `then`.
     pub fn forget_before(&self, then: Moment) {
-        self.update(|before| {
-            let (average, stamp) = unpack(before);
-            (average > 0.0 && age(stamp, then) > 0).then_some(0)
-        });
+        let known = |(number, stamp)| (number > 0.0).then(|| age(stamp, then) > 0);
+        // Where it has failed since then, what was expected before still is the least.
+        if known(self.failing.get()) != Some(false) {
+            for word in [&self.failing, &self.average] {
+                word.update(|before| (known(before) == Some(true)).then_some((0.0, 0)));
+            }
+        }
     }
 
-    /// The latency to expect now, in nanoseconds: the average, which fades towards 0 while there
-    /// are no samples, so that an endpoint that was slow once is looked at again. `None` where
-    /// nothing is known.
+    /// The latency to expect now, in nanoseconds. It fades towards 0 while there are no samples,
+    /// so that an endpoint that was slow once is looked at again. `None` where nothing is known.
     #[inline]
     pub fn expected(&self, rule: &LatencyRule, now: Moment) -> Option<f32> {
-        let (average, stamp) = unpack(self.0.load(Ordering::Relaxed));
-        (average > 0.0).then(|| average * rule.faded(age(stamp, now)))
+        let (average, stamp) = self.average.get();
+        if average <= 0.0 {
+            return None;
+        }
+        let average = average * rule.faded(age(stamp, now));
+        let (share, failed) = self.failing.get();
+        if share <= 0.0 {
+            return Some(average);
+        }
+        Some(average + rule.penalty * share * rule.faded(age(failed, now)))
     }
 
     /// The average as of the last sample; `None` where nothing is known. For status pages.
     pub fn average(&self) -> Option<Duration> {
-        let (average, _) = unpack(self.0.load(Ordering::Relaxed));
+        let (average, _) = self.average.get();
         (average > 0.0).then(|| Duration::from_nanos(average as u64))
     }
 
-    /// Takes in how an attempt went. A failure counts as slow, or a fast error would look like
-    /// a fast endpoint. An attempt nobody waited for to the end took at least that long.
+    /// Takes in how an attempt went. An attempt that failed, or that nobody waited for to the
+    /// end, would have taken at least that long.
     #[inline]
     pub fn observe(&self, rule: &LatencyRule, observation: Observation, now: Moment) {
         let took = nanoseconds(observation.latency).max(1.0);
         match observation.verdict {
             Verdict::Abandoned => self.raise(rule, took, now),
-            verdict if verdict.is_success() => self.sample(rule, took, now),
-            _ => self.sample(rule, took.max(rule.penalty), now),
+            verdict if verdict.is_success() => self.success(rule, took, now),
+            _ => self.failure(rule, took, now),
         }
     }
 
+    #[inline]
+    fn success(&self, rule: &LatencyRule, took: f32, now: Moment) {
+        self.sample(rule, took, now);
+        if self.failing.get().0 > 0.0 {
+            // It fades by itself. What is left of it goes before its stamp comes round again.
+            self.failing.update(|(share, stamp)| {
+                (share * rule.faded(age(stamp, now)) < NEGLIGIBLE).then_some((0.0, 0))
+            });
+        }
+    }
+
+    #[inline]
     fn sample(&self, rule: &LatencyRule, sample: f32, now: Moment) {
-        self.update(|before| {
-            let (average, stamp) = unpack(before);
+        self.average.update(|(average, stamp)| {
             if sample >= average {
-                return Some(pack(sample, now));
+                return Some((sample, milliseconds(now)));
             }
             // Within the same millisecond nothing fades, and most writes are saved.
             let age = age(stamp, now);
-            let faded = rule.faded(age);
-            (age > 0).then(|| pack(average * faded + sample * (1.0 - faded), now))
+            let weight = (1.0 - rule.faded(age)).max(LEAST_WEIGHT);
+            (age > 0).then(|| (average + (sample - average) * weight, milliseconds(now)))
         });
     }
 
     fn raise(&self, rule: &LatencyRule, at_least: f32, now: Moment) {
-        self.update(|before| {
-            let (average, stamp) = unpack(before);
+        self.average.update(|(average, stamp)| {
             // What has faded is what is expected: a peak that comes again counts again.
             let faded = average * rule.faded(age(stamp, now));
             let known = if average > 0.0 { faded } else { rule.default };
-            (at_least > known).then(|| pack(at_least, now))
+            (at_least > known).then(|| (at_least, milliseconds(now)))
         });
     }
 
+    #[inline(never)]
+    fn failure(&self, rule: &LatencyRule, took: f32, now: Moment) {
+        let (average, stamp) = self.average.get();
+        if average <= 0.0 {
+            // All that is known is that it fails.
+            return self.sample(rule, took.max(rule.penalty), now);
+        }
+        self.raise(rule, took, now);
+        let answered = age(stamp, now);
+        self.failing.update(|(share, stamp)| {
+            let failed = age(stamp, now);
+            // It stands for the time since the sample before it, whichever kind that was.
+            let since = if share > 0.0 { failed.min(answered) } else { answered };
+            let share = share * rule.faded(failed) + 1.0 - rule.faded(since);
+            (since > 0).then(|| (share, milliseconds(now)))
+        });
+    }
+}
+
+/// A number as `f32` and the millisecond it is from, in one word.
+#[derive(Debug, Default)]
+struct Stamped(AtomicU64);
+
+impl Stamped {
     #[inline]
-    fn update(&self, change: impl FnMut(u64) -> Option<u64>) {
+    fn get(&self) -> (f32, u32) {
+        unpack(self.0.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn update(&self, change: impl Fn((f32, u32)) -> Option<(f32, u32)>) {
+        let change = |word| {
+            let (number, stamp) = change(unpack(word))?;
+            Some(u64::from(number.to_bits()) << 32 | u64::from(stamp))
+        };
         // An error is a change that was not wanted.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
-}
-
-impl Default for Latency {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-fn pack(average: f32, now: Moment) -> u64 {
-    u64::from(average.to_bits()) << 32 | u64::from(milliseconds(now))
 }
 
 fn unpack(word: u64) -> (f32, u32) {
@@ -153,131 +217,4 @@ fn nanoseconds(duration: Duration) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn at(milliseconds: u64) -> Moment {
-        Moment(milliseconds * 1_000_000)
-    }
-
-    fn rule() -> LatencyRule {
-        LatencyRule::new(&PeakEwma::default())
-    }
-
-    fn answered(latency: &Latency, took: Duration, now: Moment) {
-        let verdict = Verdict::Responded(200);
-        latency.observe(&rule(), Observation { in_flight: 0, latency: took, verdict }, now);
-    }
-
-    fn expected(latency: &Latency, now: Moment) -> f64 {
-        latency.expected(&rule(), now).map_or(0.0, |nanos| f64::from(nanos) / 1e6)
-    }
-
-    #[test]
-    fn a_peak_is_believed_at_once_and_forgotten_slowly() {
-        let latency = Latency::new();
-        assert_eq!(latency.expected(&rule(), at(1000)), None);
-        answered(&latency, MS * 10, at(1000));
-        answered(&latency, MS * 500, at(1001));
-        assert_eq!(expected(&latency, at(1001)).round(), 500.0);
-        answered(&latency, MS * 10, at(11_001));
-        let after = 500.0 * (-1f64).exp() + 10.0 * (1.0 - (-1f64).exp());
-        assert!((expected(&latency, at(11_001)) - after).abs() < 1.0);
-    }
-
-    #[test]
-    fn what_is_not_asked_fades() {
-        let latency = Latency::new();
-        answered(&latency, MS * 1000, at(1000));
-        assert!((expected(&latency, at(11_000)) - 1000.0 * (-1f64).exp()).abs() < 2.0);
-        assert_eq!(expected(&latency, at(1_001_000)), 0.0);
-        assert!(latency.expected(&rule(), at(1_001_000)).is_some());
-        assert_eq!(latency.average(), Some(Duration::from_secs(1)));
-    }
-
-    #[test]
-    fn a_clock_a_little_behind_makes_nothing_old() {
-        let latency = Latency::new();
-        answered(&latency, MS * 10, at(1000));
-        assert_eq!(expected(&latency, at(990)).round(), 10.0);
-        answered(&latency, MS * 5, at(990));
-        assert_eq!(expected(&latency, at(1000)).round(), 10.0);
-    }
-
-    #[test]
-    fn failures_count_as_slow_however_fast_they_are() {
-        for verdict in [
-            Verdict::Responded(503),
-            Verdict::Responded(429),
-            Verdict::Failed(crate::telemetry::Reason::ConnectFailed),
-        ] {
-            let latency = Latency::new();
-            latency.observe(&rule(), Observation { in_flight: 0, latency: MS, verdict }, at(1000));
-            assert_eq!(latency.average(), Some(Duration::from_secs(5)), "{verdict:?}");
-        }
-    }
-
-    #[test]
-    fn an_abandoned_attempt_says_only_that_it_took_longer() {
-        let abandoned = |latency: &Latency, took| {
-            let observation =
-                Observation { in_flight: 0, latency: took, verdict: Verdict::Abandoned };
-            latency.observe(&rule(), observation, at(1000));
-        };
-        let latency = Latency::new();
-        abandoned(&latency, MS * 5);
-        assert_eq!(latency.average(), None, "less than is assumed");
-        abandoned(&latency, MS * 700);
-        assert_eq!(expected(&latency, at(1000)).round(), 700.0);
-        abandoned(&latency, MS * 5);
-        assert_eq!(expected(&latency, at(1000)).round(), 700.0);
-    }
-
-    #[test]
-    fn what_was_before_a_recovery_is_forgotten_and_what_came_after_is_not() {
-        let latency = Latency::new();
-        answered(&latency, MS * 10, at(1000));
-        latency.forget_before(at(1000));
-        assert!(latency.average().is_some());
-        latency.forget_before(at(1001));
-        assert!(latency.average().is_none());
-    }
-
-    #[test]
-    fn fading_is_exponential() {
-        for milliseconds in (0..46_000).step_by(100) {
-            let exact = (-f64::from(milliseconds) / 10_000.0).exp();
-            let got = f64::from(rule().faded(milliseconds));
-            assert!((got / exact - 1.0).abs() < 0.04, "{milliseconds}: {got} for {exact}");
-        }
-        assert_eq!(rule().faded(u32::MAX), 0.0);
-    }
-
-    proptest! {
-        /// Finagle's formula in double precision as the oracle.
-        #[test]
-        fn samples_make_the_average_of_the_formula(
-            samples in prop::collection::vec((1u64..2000, 1u32..2000), 1..50)
-        ) {
-            let latency = Latency::new();
-            let (mut now, mut average, mut before) = (1000, 0.0, 1000);
-            for (wait, took) in samples {
-                now += wait;
-                answered(&latency, MS * took, at(now));
-                let sample = f64::from(took);
-                let faded = (-((now - before) as f64) / 10_000.0).exp();
-                average = if sample >= average {
-                    sample
-                } else {
-                    average * faded + sample * (1.0 - faded)
-                };
-                before = now;
-                let got = expected(&latency, at(now));
-                prop_assert!((got - average).abs() <= 0.001 * average, "{got} for {average}");
-            }
-        }
-    }
-}
+mod tests;

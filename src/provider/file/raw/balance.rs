@@ -78,7 +78,7 @@ pub(in crate::provider::file) struct PeakEwma {
     pub decay: Field<Text<Period>>,
     /// The latency assumed of an endpoint nothing is known of. Default: `30ms`.
     pub default_latency: Field<Text<Period>>,
-    /// The latency a failure counts as. Default: `5s`.
+    /// What an endpoint is taken to be slower by when all its attempts fail. Default: `5s`.
     pub failure_penalty: Field<Text<Period>>,
 }
 

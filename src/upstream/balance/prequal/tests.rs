@@ -3,10 +3,12 @@
 use proptest::prelude::*;
 
 use super::super::test_support::members;
+use super::seen::{REMEMBERED, Seen};
 use super::*;
 use crate::ir::Permille;
 use crate::telemetry::WorkerId;
 use crate::upstream::{EndpointId, InFlight, Observation, Verdict};
+use crate::util::moment::Moment;
 
 const NOW: Moment = Moment(1_000_000_000);
 const MS: Duration = Duration::from_millis(1);
@@ -82,11 +84,33 @@ fn where_all_are_hot_the_one_with_the_fewest_requests_is_picked() {
     answered(&members[0], 200, MS, 8);
     let pool = &prequal.pools[0];
     pool.seen.hot_above.set(1);
-    for (index, requests) in [8, 6, 2, 4].into_iter().enumerate() {
-        pool.put(index, requests, 20, 9, NOW);
+    (0..4).for_each(|index| put(pool, &members, index, 20, 9, NOW));
+    assert_eq!(next(pool, &members), Some(2));
+    let other = |member: &Member| member.endpoint.id != members[2].endpoint.id;
+    assert_eq!(pool.best(&members, other).map(|place| pool.use_up(place)), Some(3));
+}
+
+/// Puts in a probe of an endpoint as it is now.
+fn put(pool: &Pool, members: &[Member], index: usize, latency: u32, uses: u32, now: Moment) {
+    let in_flight = members[index].endpoint.in_flight();
+    pool.put(index, Probe { in_flight, latency, failing: false }, in_flight, uses, now);
+}
+
+fn next(pool: &Pool, members: &[Member]) -> Option<usize> {
+    pool.best(members, |_| true).map(|place| pool.use_up(place))
+}
+
+#[test]
+fn of_those_about_as_fast_as_the_fastest_the_one_with_the_fewest_requests_is_picked() {
+    let members = members(&[1; 4]);
+    let _flying: Vec<_> =
+        members.iter().zip([3, 2, 1, 0]).flat_map(|(member, n)| busy(member, n)).collect();
+    let pool = Pool::new(4);
+    pool.seen.hot_above.set(5);
+    for (index, latency) in [100, 150, 151, 900].into_iter().enumerate() {
+        put(&pool, &members, index, latency, 9, NOW);
     }
-    assert_eq!(pool.best(|_| true).map(|place| pool.use_up(place)), Some(2));
-    assert_eq!(pool.best(|index| index != 2).map(|place| pool.use_up(place)), Some(3));
+    assert_eq!(next(&pool, &members), Some(1));
 }
 
 #[test]
@@ -101,36 +125,57 @@ fn endpoints_that_fail_fast_or_do_not_answer_are_not_picked() {
 }
 
 #[test]
-fn each_dispatch_counts_in_the_probe_at_once() {
+fn what_was_sent_and_came_back_since_a_probe_counts_in_it_at_once() {
+    let members = members(&[1; 2]);
     let pool = Pool::new(4);
     pool.seen.hot_above.set(1);
-    pool.put(0, 0, 10, 9, NOW);
-    pool.put(1, 0, 20, 9, NOW);
-    let next = || pool.best(|_| true).map(|place| pool.use_up(place));
+    put(&pool, &members, 0, 10, 9, NOW);
+    put(&pool, &members, 1, 20, 9, NOW);
+    let mut flying = Vec::new();
+    let mut send = || {
+        let picked = next(&pool, &members);
+        flying.extend(picked.map(|index| busy(&members[index], 1)));
+        (picked, flying.len())
+    };
     // The faster one until it is hot, then the other one, then whichever has fewer.
-    assert_eq!([next(), next(), next(), next()], [Some(0), Some(0), Some(1), Some(1)]);
+    let sent: Vec<_> = (0..5).map(|_| send().0).collect();
+    assert_eq!(sent, [Some(0), Some(0), Some(1), Some(1), Some(0)]);
+    flying.clear();
+    assert_eq!(next(&pool, &members), Some(0));
+}
+
+#[test]
+fn what_the_endpoint_told_counts_with_what_was_sent_since() {
+    let members = members(&[1; 2]);
+    let pool = Pool::new(4);
+    pool.seen.hot_above.set(9);
+    for (index, in_flight) in [(0, 4), (1, 5)] {
+        pool.put(index, Probe { in_flight, latency: 10, failing: false }, 0, 9, NOW);
+    }
+    assert_eq!(next(&pool, &members), Some(0));
+    let _two = busy(&members[0], 2);
+    assert_eq!(next(&pool, &members), Some(1));
 }
 
 #[test]
 fn probes_age_are_used_up_and_go_the_oldest_and_the_worst_in_turn() {
+    let members = members(&[1; 4]);
+    let _flying: Vec<_> =
+        members.iter().zip([1, 9, 2, 7]).flat_map(|(member, n)| busy(member, n)).collect();
     let pool = Pool::new(4);
     pool.seen.hot_above.set(5);
-    for (index, in_flight) in [(0, 1), (1, 9), (2, 2), (3, 7)] {
-        pool.put(index, in_flight, 10, 2, Moment(NOW.0 + index as u64));
-    }
+    (0..4).for_each(|n| put(&pool, &members, n, 10, 2, Moment(NOW.0 + n as u64)));
     let kept = || {
         let mut kept: Vec<_> = pool.entries().map(|(_, entry)| entry.index.get()).collect();
         kept.sort_unstable();
         kept
     };
-    pool.remove_one();
+    pool.remove_one(&members);
     assert_eq!(kept(), [1, 2, 3], "the oldest");
-    pool.remove_one();
+    pool.remove_one(&members);
     assert_eq!(kept(), [2, 3], "the hottest");
-    let place = pool.best(|_| true).expect("a probe");
-    assert_eq!((pool.use_up(place), kept()), (2, vec![2, 3]));
-    let place = pool.best(|_| true).expect("a probe");
-    assert_eq!((pool.use_up(place), kept()), (2, vec![3]), "used up");
+    assert_eq!((next(&pool, &members), kept()), (Some(2), vec![2, 3]));
+    assert_eq!((next(&pool, &members), kept()), (Some(2), vec![3]), "used up");
     pool.expire(Duration::from_secs(1), NOW.after(Duration::from_secs(2)));
     assert!(kept().is_empty());
 }
@@ -153,17 +198,15 @@ proptest! {
         kept in 2usize..8,
         steps in prop::collection::vec((0usize..12, 0u32..20, 1u32..4, 0u8..4), 1..200),
     ) {
+        let members = members(&[1; 12]);
         let pool = Pool::new(kept);
-        for (step, (index, in_flight, uses, what)) in steps.into_iter().enumerate() {
+        for (step, (index, latency, uses, what)) in steps.into_iter().enumerate() {
             match what {
-                0 | 1 => pool.put(index, in_flight, in_flight, uses, Moment(NOW.0 + step as u64)),
-                2 => pool.remove_one(),
+                0 | 1 => put(&pool, &members, index, latency, uses, Moment(NOW.0 + step as u64)),
+                2 => pool.remove_one(&members),
                 _ => {
-                    let best = pool.best(|_| true);
-                    prop_assert_eq!(best.is_none(), pool.len() == 0);
-                    if let Some(place) = best {
-                        pool.use_up(place);
-                    }
+                    let empty = pool.len() == 0;
+                    prop_assert_eq!(next(&pool, &members).is_none(), empty);
                 }
             }
             let mut indices: Vec<_> = pool.entries().map(|(_, e)| e.index.get()).collect();
