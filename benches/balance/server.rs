@@ -85,6 +85,12 @@ impl Server {
         }
     }
 
+    /// Whether it begins another of the requests it has taken in: one that refuses or fails new
+    /// ones still does.
+    pub fn has_room(&self) -> bool {
+        self.behaviour != Behaviour::Pause && self.busy < self.slots
+    }
+
     /// Takes or frees slots at `now`.
     pub fn occupy(&mut self, busy: usize, now: Moment) {
         self.meter.pass(self.busy as f64 / self.slots as f64, now);

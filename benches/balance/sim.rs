@@ -322,18 +322,16 @@ impl<'a> Sim<'a> {
 
     /// A server with free slots begins what has waited, as far as somebody still waits for it.
     fn begin_queued(&mut self, index: usize) {
-        let server = &mut self.servers[index];
-        while server.behaviour != Behaviour::Pause && server.busy < server.slots {
-            let Some(next) = server.queue.pop_front() else { return };
-            if self.attempts.get(&next).is_some_and(|next| next.in_flight.is_some()) {
-                server.occupy(server.busy + 1, self.now);
-                let work = server.work(&mut self.random);
-                self.sequence += 1;
-                let event = Event::Finish { attempt: next };
-                self.agenda.push(Reverse((self.now.after(work), self.sequence, event)));
-            } else {
+        while self.servers[index].has_room() {
+            let Some(next) = self.servers[index].queue.pop_front() else { return };
+            if self.attempts.get(&next).is_none_or(|next| next.in_flight.is_none()) {
                 self.attempts.remove(&next);
+                continue;
             }
+            let server = &mut self.servers[index];
+            server.occupy(server.busy + 1, self.now);
+            let work = server.work(&mut self.random);
+            self.schedule(work, Event::Finish { attempt: next });
         }
     }
 

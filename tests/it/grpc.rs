@@ -290,8 +290,6 @@ async fn a_stream_is_judged_at_its_end_and_its_latency_is_the_time_to_its_head()
     permits.add_permits(1);
     assert_eq!(end_of(&mut stream).await, "14");
     proxy.metrics_until("its endpoint is ejected", |metrics| ejected(metrics) == 1.0).await;
-    let slow = latencies().await.iter().flatten().filter(|latency| **latency >= 5000.0).count();
-    assert_eq!(slow, 1, "a failure counts as slow");
 }
 
 /// Reads a stream to its end and returns the code it ended with.

@@ -4,9 +4,9 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ir::{self, Name, Origin, Outlier, Permille};
+use crate::ir::{self, Name, Origin, Outlier, PeakEwma, Permille};
 use crate::telemetry::Metrics;
-use crate::upstream::{Environment, Registry, Target, Transport};
+use crate::upstream::{Environment, LatencyRule, Registry, Target, Transport};
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -161,7 +161,10 @@ fn the_latency_is_the_time_to_the_head_however_long_a_stream_lasts() {
     let mut watch = world.call(&[GRPC]);
     watch.trailers(&fields(&[("grpc-status", "14")]), world.started + HOUR);
     watch.ended(world.started + HOUR);
-    assert_eq!(world.latency(), Duration::from_secs(5), "what a failure counts as");
+    assert_eq!(world.latency(), MS * 10, "a failure is no latency");
+    let rule = LatencyRule::new(&PeakEwma::default());
+    let expected = world.endpoint.latency.expected(&rule, Moment::of(world.started + HOUR));
+    assert!(expected.is_some_and(|nanos| nanos > 4e9), "and counts as slow: {expected:?}");
 }
 
 #[test]
