@@ -13,7 +13,7 @@ const PACE: usize = 32 * 1024;
 /// What the library may count for small DATA frames that wait on one connection, bytes: it counts
 /// a frame of n bytes, n < 256, as 256 - n, about the memory that it takes.
 ///
-/// A frame waits for two rounds at most. In that time come twice [`PACE`] bytes and twice what one
+/// A frame waits for two rounds at most. In that time come twice `PACE` bytes and twice what one
 /// read may bring beyond (64 KiB), in frames of at least 10 bytes: fewer than 20,000, counted less
 /// than 5 MB. So whatever a peer sends, this is not reached as long as rounds are made; where it
 /// is, the library ends the connection (ENHANCE_YOUR_CALM).
@@ -21,7 +21,7 @@ pub const DATA_FRAME_BUDGET: usize = 8 * 1024 * 1024;
 
 /// The bodies that arrive on one connection, and how much it has read.
 ///
-/// Its task calls [`Intake::catch_up`] before it polls the connection. Every [`PACE`] bytes that
+/// Its task calls [`Intake::catch_up`] before it polls the connection. Every `PACE` bytes that
 /// makes a round: what has arrived of bodies that nobody takes now goes into one buffer each. A
 /// window is given back only as a body is taken, so a buffer has no more bytes than a window, and
 /// those of a connection no more than its window (twice that with what a growing buffer has in
