@@ -117,17 +117,19 @@ impl H2Conn {
             intake: intake.clone(),
         });
         let weak = Rc::downgrade(&shared);
+        let running = Running { connection, open };
         let task = tokio::task::spawn_local(async move {
+            let mut running = running;
             let ended = std::future::poll_fn(|cx| {
                 intake.catch_up();
-                std::pin::Pin::new(&mut connection).poll(cx)
+                std::pin::Pin::new(&mut running.connection).poll(cx)
             })
             .await;
             if let Some(shared) = weak.upgrade() {
                 shared.closed.set(true);
             }
             if let Err(error) = ended {
-                let endpoint = open.endpoint.address;
+                let endpoint = running.open.endpoint.address;
                 tracing::debug!(%endpoint, %error, "upstream connection ended");
             }
         });
@@ -297,6 +299,13 @@ impl Shared {
             false => Replay::Unwritten,
         }
     }
+}
+
+/// What a connection's task owns. In this order: the place is free after the socket is closed,
+/// however the task ends.
+struct Running<C> {
+    connection: C,
+    open: Open,
 }
 
 /// Counts a connection as open, and keeps its place, for as long as its task lives.

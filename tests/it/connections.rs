@@ -310,6 +310,29 @@ async fn a_request_that_waits_for_too_long_for_a_connection_is_turned_away() {
 }
 
 #[tokio::test]
+async fn a_slow_request_is_not_sent_twice_while_others_wait_for_connections() {
+    let go = Arc::new(Semaphore::new(0));
+    let (one, other) = (held(&go).await, held(&go).await);
+    let upstream = "limits: { connections: 1, pending_timeout: 60s }";
+    let config = config(1, r#""@one@", "@other@""#, upstream)
+        .replace("upstream: app }", "upstream: app, hedge: { after: 50ms, budget: 100% } }");
+    let values: [(&str, &dyn std::fmt::Display); 2] =
+        [("one", &one.address()), ("other", &other.address())];
+    let proxy = Proxy::start(&config, &values).await;
+    let mut clients = [send(&proxy, "/1").await, send(&proxy, "/2").await];
+    let refused = |metrics: &Metrics| {
+        let labels = [("upstream", "app"), ("reason", "limit")];
+        metrics.sum("portcullis_upstream_hedges_refused_total", &labels)
+    };
+    proxy.metrics_until("it is not sent", |metrics| refused(metrics) >= 1.0).await;
+    go.add_permits(10);
+    for client in &mut clients {
+        assert_eq!(client.response().await.text(), "ok");
+    }
+    taken(&proxy, 1).await;
+}
+
+#[tokio::test]
 async fn clients_that_leave_the_queue_leave_nothing_behind() {
     let go = Arc::new(Semaphore::new(0));
     let app = held(&go).await;
