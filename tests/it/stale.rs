@@ -38,9 +38,6 @@ struct Score {
     faults: Mutex<Vec<String>>,
 }
 
-/// A POST failed although its connection had ended before it was sent.
-const ENDED_BEFORE: &str = "its connection had ended before it";
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_hundred_thousand_requests_that_meet_the_end_of_their_connection() {
     let mut random = Random::seeded();
@@ -74,16 +71,7 @@ async fn a_hundred_thousand_requests_that_meet_the_end_of_their_connection() {
     );
     let faults = score.faults.lock().expect("no holder panics");
     let some = &faults[..faults.len().min(20)];
-    // Whether an end came before a POST is told by counters of several threads, which a loaded machine
-    // can let lie apart: it happened once in 50,000. Every other fault is one.
-    let late = |fault: &&String| fault.ends_with(ENDED_BEFORE);
-    let told_late = faults.iter().filter(late).count();
-    assert!(
-        told_late <= 3 && told_late == faults.len(),
-        "{} faults, of them\n{}",
-        faults.len(),
-        some.join("\n")
-    );
+    assert!(some.is_empty(), "{} faults, of them\n{}", faults.len(), some.join("\n"));
     let told = metrics.sum("portcullis_requests_total", &[("code", "5xx")]);
     assert_eq!(told, failed as f64, "the proxy counts the same failures as its clients");
     assert!(count(&score.after_end) > 3_000, "closed connections were met");
@@ -154,7 +142,7 @@ impl Caller<'_> {
         let fault = match answer.status {
             200 if answer.body == id.to_string() && read == 1 => return,
             _ if failed && raced && read <= 1 => return,
-            _ if failed && read <= 1 => ENDED_BEFORE,
+            _ if failed && read <= 1 => "its connection had ended before it",
             _ => "",
         };
         self.fault(format!("POST {id}, read {read} times: {answer:?} {fault}"));
