@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -227,6 +227,7 @@ impl Served {
         if way == 0 {
             // Only its own direction: what comes late is read, and is not answered.
             let _ = self.stream.shutdown(Shutdown::Write);
+            delivered();
             self.lane.ended.fetch_add(1, Ordering::SeqCst);
             while self.request().is_ok() {}
             return;
@@ -236,8 +237,19 @@ impl Served {
         }
         let Self { lane, stream, .. } = self;
         drop(stream);
+        delivered();
         lane.ended.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+/// Waits until the peer's kernel has what this thread sent last. A busy kernel puts the delivery
+/// over loopback off, in order: a datagram sent now arrives behind it.
+fn delivered() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = socket.local_addr().expect("bound");
+    socket.set_read_timeout(Some(STEP)).expect("a socket");
+    socket.send_to(&[0], address).expect("sent");
+    socket.recv(&mut [0]).expect("loopback loses nothing");
 }
 
 impl Head {
