@@ -78,14 +78,15 @@ impl EndpointSet {
     pub fn build(policy: &BalancePolicy, members: Vec<Member>, around: Circumstances<'_>) -> Self {
         let mut groups = Vec::new();
         let mut refresh: Option<Duration> = Balancer::lifetime(&policy.algorithm);
-        let (mut sum, all) = (0.0, 2f64.powi(64));
+        let (mut sum, all, among) = (0.0, 2f64.powi(64), members.len());
         for mut level in levels::levels(policy, &members) {
             let usable = std::mem::take(&mut level.members);
             let chosen = subset::subset(policy.subset, usable, around.seed);
             for (part, members) in zones::zones(policy, &level, chosen, around.zone) {
                 let slow = slow_start::weights(&policy.slow_start, &members, around.now);
                 refresh = refresh.into_iter().chain(slow.refresh).min();
-                let balancer = Balancer::new(&policy.algorithm, &members, &slow.weights, around);
+                let balancer =
+                    Balancer::new(&policy.algorithm, &members, &slow.weights, among, around);
                 let algorithm = &policy.algorithm;
                 let weights = Balancer::computed(algorithm, &members, &slow.weights, around.now)
                     .unwrap_or_else(|| slow.unscaled());

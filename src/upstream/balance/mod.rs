@@ -78,12 +78,13 @@ pub enum Balancer {
 }
 
 impl Balancer {
-    /// Prepares `balance` for `members`. `weights` are theirs of this moment, slow start
-    /// included; they may be scaled.
+    /// Prepares `balance` for `members`, which are those of `among` endpoints that may be picked.
+    /// `weights` are theirs of this moment, slow start included; they may be scaled.
     pub fn new(
         balance: &Balance,
         members: &[Member],
         weights: &[u32],
+        among: usize,
         around: Circumstances<'_>,
     ) -> Self {
         debug_assert_eq!(members.len(), weights.len());
@@ -104,7 +105,9 @@ impl Balancer {
                 Self::RoundRobin(Stride::new(weights, around.workers, around.seed ^ around.now.0))
             }
             // A key's place does not depend on what changes by itself: no slow start here.
-            Balance::Hash(policy) => Self::Hash(ConsistentHash::new(policy, members), fallback()),
+            Balance::Hash(policy) => {
+                Self::Hash(ConsistentHash::new(policy, members, among), fallback())
+            }
             Balance::WeightedByLoad(policy) => {
                 let weights = by_load::weights(policy, members, weights, around.now);
                 Self::RoundRobin(Stride::new(&weights, around.workers, around.seed ^ around.now.0))

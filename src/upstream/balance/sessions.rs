@@ -44,7 +44,7 @@ impl Sessions {
             |member: &&Member| !member.draining && member.endpoint.availability.is_available();
         let open: Box<[Member]> = members.iter().filter(takes_new).cloned().collect();
         let policy = HashPolicy { on: vec![], table: HashTable::default(), bounded_load: None };
-        let table = ConsistentHash::new(&policy, &open);
+        let table = ConsistentHash::new(&policy, &open, members.len());
         let by_token = (0..).zip(members).map(|(n, member)| (member.endpoint.token, n)).collect();
         Self { mode, members: members.into(), by_token, open, table }
     }

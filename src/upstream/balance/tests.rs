@@ -12,7 +12,7 @@ const MS: Duration = Duration::from_millis(1);
 fn balancer(algorithm: &Balance, members: &[Member]) -> Balancer {
     let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
     let around = Circumstances { workers: 1, zone: None, seed: 1, now: NOW };
-    Balancer::new(algorithm, members, &weights, around)
+    Balancer::new(algorithm, members, &weights, members.len(), around)
 }
 
 fn pick(tried: &[EndpointId], seed: u64) -> Pick<'_> {

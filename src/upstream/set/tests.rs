@@ -362,3 +362,27 @@ proptest! {
         prop_assert_eq!(found.is_empty(), all.is_empty());
     }
 }
+
+#[test]
+fn keys_stay_where_they_are_when_an_endpoint_breaks_down_or_comes_back() {
+    use crate::ir::{HashInput, HashPolicy, HashTable};
+    // 33 is the least number of endpoints for the second size of table.
+    let members = members(33);
+    let on = vec![HashInput::ClientIp];
+    let hash = HashPolicy { on, table: HashTable::default(), bounded_load: None };
+    let policy = policy(Balance::Hash(hash));
+    let owners = || {
+        let set = EndpointSet::build(&policy, members.clone(), around(None, BIRTH));
+        let owner = |key| {
+            let key = Some(stable(key, 1));
+            set.pick(&mut Pick { key, ..pick(&[], 1) }).map(|endpoint| endpoint.id)
+        };
+        (0..10_000).map(owner).collect::<Vec<_>>()
+    };
+    let before = owners();
+    break_down(&members[7]);
+    let moved = before.iter().zip(owners()).filter(|(was, is)| *was != is).count();
+    assert!(moved * 33 <= 2 * before.len(), "{moved} keys moved");
+    recover(&members[7], BIRTH);
+    assert_eq!(before, owners());
+}

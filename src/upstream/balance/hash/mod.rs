@@ -76,12 +76,12 @@ enum Table {
 }
 
 impl ConsistentHash {
-    /// Lays out the table for `members`.
-    pub fn new(policy: &HashPolicy, members: &[Member]) -> Self {
+    /// Lays out the table for `members`, which are those of `among` endpoints that may be picked.
+    pub fn new(policy: &HashPolicy, members: &[Member], among: usize) -> Self {
         let placed: Vec<(u64, u32)> =
             members.iter().map(|member| (member.endpoint.token, member.weight)).collect();
         let table = match policy.table {
-            HashTable::Maglev(size) => Table::Maglev(Maglev::new(&placed, size)),
+            HashTable::Maglev(size) => Table::Maglev(Maglev::new(&placed, among, size)),
             HashTable::Ring(points) => Table::Ring(Ring::new(&placed, points)),
         };
         let sum: u64 = placed.iter().map(|(_, weight)| u64::from(*weight)).sum();

@@ -24,7 +24,7 @@ fn tables() -> impl Strategy<Value = HashTable> {
 #[test]
 fn a_request_without_a_key_is_left_to_another_algorithm() {
     let members = members(&[1, 1]);
-    let hash = ConsistentHash::new(&policy(HashTable::default(), None), &members);
+    let hash = ConsistentHash::new(&policy(HashTable::default(), None), &members, members.len());
     assert_eq!(hash.pick(&members, &pick(None, &[])), None);
 }
 
@@ -34,7 +34,8 @@ fn the_same_key_meets_the_same_endpoint_after_a_restart() {
     let again = members(&[1; 7]);
     for table in [HashTable::default(), HashTable::Ring(160)] {
         let policy = policy(table, None);
-        let (a, b) = (ConsistentHash::new(&policy, &first), ConsistentHash::new(&policy, &again));
+        let (a, b) =
+            (ConsistentHash::new(&policy, &first, 7), ConsistentHash::new(&policy, &again, 7));
         for key in (0..1000).map(|key| stable(key, 5)) {
             assert_eq!(
                 a.pick(&first, &pick(Some(key), &[])),
@@ -53,7 +54,7 @@ proptest! {
         table in tables(),
     ) {
         let members = members(&weights);
-        let hash = ConsistentHash::new(&policy(table, None), &members);
+        let hash = ConsistentHash::new(&policy(table, None), &members, members.len());
         let been: Vec<EndpointId> = members.iter().zip(&tried)
             .filter_map(|(member, tried)| tried.then_some(member.endpoint.id)).collect();
         let picked = hash.pick(&members, &pick(Some(key), &been));
@@ -71,7 +72,7 @@ proptest! {
         table in tables(),
     ) {
         let members = members(&weights);
-        let hash = ConsistentHash::new(&policy(table, Some(Permille(factor))), &members);
+        let hash = ConsistentHash::new(&policy(table, Some(Permille(factor))), &members, members.len());
         let sum: u32 = weights.iter().sum();
         let mut in_flight: Vec<InFlight> = Vec::new();
         for (key, leave) in keys {
