@@ -181,6 +181,7 @@ fn spec(algorithm: Balance) -> ir::Upstream {
     ir::Upstream {
         origin: Origin::default(),
         endpoints: Vec::new(),
+        discovered: false,
         balance: BalancePolicy { algorithm, ..BalancePolicy::default() },
         health: None,
         outlier: Some(Outlier::default()),

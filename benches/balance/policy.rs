@@ -49,6 +49,7 @@ fn policy(name: &'static str, algorithm: Balance, outlier: Option<Outlier>) -> P
     let spec = Upstream {
         origin: Origin::default(),
         endpoints: Vec::new(),
+        discovered: false,
         balance: BalancePolicy { algorithm, ..BalancePolicy::default() },
         health: None,
         outlier,

@@ -16,6 +16,10 @@ pub struct Upstream {
     pub origin: Origin,
     /// Its endpoints as declared; names are resolved by `control`.
     pub endpoints: Vec<EndpointSpec>,
+    /// Whether its endpoints are no part of the configuration: the provider tells them apart, as
+    /// they come and go, and `endpoints` is empty.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub discovered: bool,
     /// How an endpoint is picked.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub balance: BalancePolicy,
@@ -47,9 +51,20 @@ impl Upstream {
     /// files.
     pub fn asks_the_same(&self, other: &Self) -> bool {
         // Taken apart so that a new setting cannot be forgotten here.
-        let Self { origin, endpoints, balance, health, outlier, limits, protocol, tls, pool } =
-            self;
+        let Self {
+            origin,
+            endpoints,
+            discovered,
+            balance,
+            health,
+            outlier,
+            limits,
+            protocol,
+            tls,
+            pool,
+        } = self;
         origin.is_same_object(&other.origin)
+            && *discovered == other.discovered
             && (endpoints, balance, health) == (&other.endpoints, &other.balance, &other.health)
             && (outlier, limits) == (&other.outlier, &other.limits)
             && (protocol, tls, pool) == (&other.protocol, &other.tls, &other.pool)

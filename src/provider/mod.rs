@@ -3,3 +3,4 @@
 //! A provider knows `ir` and `telemetry` and nothing of what becomes of its fragments.
 
 pub mod file;
+pub mod kubernetes;

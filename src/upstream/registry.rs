@@ -306,6 +306,7 @@ mod tests {
         ir::Upstream {
             origin: Origin { location: Some(location), ..Origin::default() },
             endpoints: Vec::new(),
+            discovered: false,
             balance: ir::BalancePolicy::default(),
             health: None,
             outlier: None,

@@ -121,6 +121,7 @@ fn upstream(service: &Service) -> Upstream {
     Upstream {
         origin: origin("upstream", service.name),
         endpoints: endpoints.collect(),
+        discovered: false,
         balance: BalancePolicy::default(),
         health: None,
         outlier: Some(Outlier::default()),

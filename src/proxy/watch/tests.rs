@@ -25,6 +25,7 @@ impl World {
         let spec = ir::Upstream {
             origin: Origin::default(),
             endpoints: Vec::new(),
+            discovered: false,
             balance: ir::BalancePolicy { panic_threshold: Permille(0), ..Default::default() },
             health: None,
             outlier: Some(Outlier::default()),

@@ -318,6 +318,7 @@ fn upstream(registry: &Registry, outlier: Option<Outlier>, ports: &[u16]) -> Arc
     let spec = ir::Upstream {
         origin: Origin::default(),
         endpoints: Vec::new(),
+        discovered: false,
         balance: ir::BalancePolicy { panic_threshold: Permille(0), ..Default::default() },
         health: None,
         outlier,

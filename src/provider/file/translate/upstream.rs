@@ -40,6 +40,7 @@ fn upstream(context: &mut Context<'_>, name: &At<String>, raw: &raw::Upstream) -
     Upstream {
         origin: context.origin("upstream", &name.value, name.place),
         endpoints: endpoints.into_iter().map(|endpoint| endpoint.spec).collect(),
+        discovered: false,
         balance: balance::policy(context, raw),
         health: resilience::health(context, &raw.health),
         outlier: resilience::outlier(context, &raw.outlier),

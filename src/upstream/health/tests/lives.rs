@@ -49,6 +49,7 @@ impl World {
         let spec = ir::Upstream {
             origin: Origin::default(),
             endpoints: Vec::new(),
+            discovered: false,
             balance,
             health,
             outlier: None,
