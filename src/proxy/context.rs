@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -20,6 +20,7 @@ use crate::telemetry::{Exchange, GrpcCode, HedgeOutcome, Reason, Record, RouteMe
 use crate::tls::{PeerCertificate, PolicyId};
 use crate::upstream::limits::Place;
 use crate::upstream::{Endpoint, Upstream};
+use crate::util::moment::Moment;
 
 /// The protocol of a client connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +127,7 @@ pub struct Context {
     /// Its client.
     pub link: Rc<dyn ClientLink>,
     /// When its head was complete.
-    pub started: Instant,
+    pub started: Moment,
     /// The snapshot it is served by, until it outlasts it. Nobody else borrows it for change.
     snapshot: RefCell<Option<WorkerSnapshot>>,
     /// What stays where the snapshot is gone.
@@ -152,7 +153,7 @@ pub struct Context {
     /// The time from the last attempt's start to its response head.
     pub response_time: Cell<Option<Duration>>,
     /// When the final response head came.
-    pub response_at: Cell<Option<Instant>>,
+    pub response_at: Cell<Option<Moment>>,
     /// The upstream and endpoint of the last attempt.
     pub upstream: RefCell<Option<Attempted>>,
     /// Body bytes from the client.
@@ -180,7 +181,7 @@ impl Context {
             conn,
             worker,
             link,
-            started: Instant::now(),
+            started: Moment::now(),
             snapshot: RefCell::new(Some(snapshot)),
             account: OnceCell::new(),
             request_id: OnceCell::new(),
