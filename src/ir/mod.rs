@@ -9,6 +9,7 @@ mod backend;
 mod balance;
 mod dump;
 mod filter;
+mod guard;
 mod host;
 mod listener;
 mod origin;
@@ -29,6 +30,7 @@ pub use balance::{
 };
 pub use dump::Span;
 pub use filter::{Filter, HeaderEdit, HeaderText};
+pub use guard::{AccessList, ConnectionLimit, Guard, RateKey, RateLimit};
 pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, Http2Options, Listener, ListenerProtocols,

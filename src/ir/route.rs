@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
-use super::{Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump};
+use super::{Filter, Guard, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump};
 
 /// A rule of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,6 +17,9 @@ pub struct Route {
     pub origin: Origin,
     /// What it matches.
     pub matches: RouteMatch,
+    /// Who may use it, and how much.
+    #[serde(skip_serializing_if = "dump::is_default")]
+    pub guard: Guard,
     /// Changes to request and response, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
@@ -189,7 +192,10 @@ pub struct Respond {
     pub body: Text,
 }
 
-fn status_code<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn status_code<S: Serializer>(
+    status: &StatusCode,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
 }
 

@@ -16,6 +16,7 @@ mod flapping;
 mod forwarding;
 mod gate;
 mod grpc;
+mod guard;
 mod harness;
 mod health;
 mod hedge;

@@ -140,6 +140,9 @@ fn facts(endpoint: &EndpointView, algorithm: &str) -> String {
 
 impl Display for Policies {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for line in &self.guard {
+            writeln!(f, "  guard    {line}")?;
+        }
         for filter in &self.filters {
             writeln!(f, "  filter   {filter}")?;
         }

@@ -8,6 +8,7 @@
 mod access_log;
 mod answer;
 mod filters;
+mod guard;
 mod hedge;
 mod limits;
 mod lookup;
@@ -18,6 +19,7 @@ mod timeout;
 pub use access_log::access_log;
 pub use answer::answer;
 pub use filters::filters;
+pub use guard::guard;
 pub use limits::limits;
 pub use lookup::lookup;
 pub use normalize::normalize;

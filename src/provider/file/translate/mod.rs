@@ -4,6 +4,7 @@ mod action;
 mod affinity;
 mod balance;
 mod context;
+mod guard;
 mod header;
 mod host;
 mod listener;
