@@ -145,6 +145,7 @@ impl ProxyError {
             | Reason::UpstreamReset
             | Reason::UpstreamTls => StatusCode::BAD_GATEWAY,
             Reason::ConfigError
+            | Reason::CorsPreflight
             | Reason::Internal
             | Reason::None
             | Reason::Redirect

@@ -152,6 +152,7 @@ mod tests {
                 query: Vec::new(),
             },
             guard: Default::default(),
+            cors: None,
             filters: Vec::new(),
             action: Action::Forward(Vec::new()),
             timeouts: Default::default(),

@@ -5,6 +5,7 @@
 
 mod access;
 mod connection_limit;
+mod cors;
 mod guard;
 mod headers;
 mod networks;
@@ -16,6 +17,7 @@ mod target;
 
 pub use access::AccessList;
 pub use connection_limit::ConnectionLimit;
+pub use cors::Cors;
 pub use guard::{Guard, Refusal};
 pub use headers::HeaderEdits;
 pub use networks::Networks;

@@ -7,6 +7,7 @@
 
 mod backend;
 mod balance;
+mod cors;
 mod dump;
 mod filter;
 mod guard;
@@ -28,6 +29,7 @@ pub use balance::{
     HashPolicy, HashTable, LeastRequest, OrcaPolicy, PeakEwma, Permille, PrequalPolicy, SameSite,
     SlowStart, WeightedByLoad,
 };
+pub use cors::{Cors, OriginPattern};
 pub use dump::Span;
 pub use filter::{Filter, HeaderEdit, HeaderText};
 pub use guard::{AccessList, ConnectionLimit, Guard, RateKey, RateLimit};

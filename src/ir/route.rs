@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
-use super::{Filter, Guard, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump};
+use super::{Cors, Filter, Guard, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump};
 
 /// A rule of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,6 +20,9 @@ pub struct Route {
     /// Who may use it, and how much.
     #[serde(skip_serializing_if = "dump::is_default")]
     pub guard: Guard,
+    /// Which pages of other origins may use it; `None` leaves that to the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     /// Changes to request and response, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,

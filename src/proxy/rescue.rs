@@ -118,8 +118,10 @@ fn message(reason: Reason) -> &'static str {
         Reason::UpstreamProtocol => "The service sent an answer that is not valid HTTP.",
         Reason::UpstreamReset => "The service closed the connection.",
         Reason::UpstreamTls => "The service could not be verified.",
-        Reason::Internal | Reason::None | Reason::Redirect | Reason::Respond => {
-            "Something went wrong in this server."
-        }
+        Reason::CorsPreflight
+        | Reason::Internal
+        | Reason::None
+        | Reason::Redirect
+        | Reason::Respond => "Something went wrong in this server.",
     }
 }

@@ -14,7 +14,7 @@ use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, FixedResponse, Targets};
 use super::upstreams::Upstreams;
 use super::{HostIndex, HostTable, RouteId, Snapshot};
-use crate::filter::{FilterChain, Guard, RedirectPlan, Tallies};
+use crate::filter::{Cors, FilterChain, Guard, RedirectPlan, Tallies};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::Metrics;
 use crate::tls::{ServerTls, TlsShared};
@@ -185,6 +185,7 @@ impl Compiler {
             host: host.pattern.clone(),
             matches: route.matches.clone(),
             guard: Guard::new(&route.guard, &route.name, &self.tallies),
+            cors: route.cors.as_ref().map(|cors| Box::new(Cors::new(cors))),
             action,
             filters,
             timeouts: route.timeouts.clone(),

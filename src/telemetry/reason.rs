@@ -30,6 +30,8 @@ pub enum Reason {
     ConnectTimeout,
     /// The client has as many requests in progress as it may have.
     ConnectionLimited,
+    /// The proxy answered a preflight of a page of another origin.
+    CorsPreflight,
     /// The process is shutting down.
     Draining,
     /// The proxy failed; a bug.
@@ -77,7 +79,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order of its discriminant.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::None,
         Self::AccessDenied,
         Self::BadRequest,
@@ -89,6 +91,7 @@ impl Reason {
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::ConnectionLimited,
+        Self::CorsPreflight,
         Self::Draining,
         Self::Internal,
         Self::Loop,
@@ -126,6 +129,7 @@ impl Reason {
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectionLimited => "connection_limited",
+            Self::CorsPreflight => "cors_preflight",
             Self::Draining => "draining",
             Self::Internal => "internal",
             Self::Loop => "loop",

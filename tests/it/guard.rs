@@ -284,10 +284,10 @@ async fn an_explanation_tells_what_guards_a_route() {
     };
     assert_eq!(
         told("/a").await,
-        r#"["1 requests in 1h and 4 more for each client in scope s, else 503"]"#
+        r#"["rate 1 in 1h, burst 4, for each client in scope s, else 503"]"#
     );
     assert_eq!(
         told("/in").await,
-        r#"["allows only 10.0.0.0/8","3 requests at once for each client, else 429"]"#
+        r#"["allows only 10.0.0.0/8","3 at once for each client, else 429"]"#
     );
 }

@@ -7,6 +7,7 @@ mod attack_stream;
 mod cli;
 mod commands;
 mod connections;
+mod cors;
 mod dns;
 mod drain;
 mod environment;

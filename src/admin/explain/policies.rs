@@ -17,6 +17,9 @@ pub struct Policies {
     /// What guards it, in words: client addresses, rates, requests at once.
     #[serde(default)]
     pub guard: Vec<String>,
+    /// Which pages of other origins may use it, in words; `None` leaves that to the upstream.
+    #[serde(default)]
+    pub cors: Option<String>,
     /// From the request's head to the last byte of the response.
     pub timeout_ms: Option<u64>,
     /// One connection attempt.
@@ -49,6 +52,7 @@ impl Policies {
         Self {
             filters: route.filters.iter().flat_map(filter).collect(),
             guard: view::policy::guard(&route.guard),
+            cors: route.cors.as_ref().map(view::policy::cors),
             timeout_ms: ms(timeouts.request),
             connect_timeout_ms: ms(timeouts.connect),
             response_timeout_ms: ms(timeouts.response),

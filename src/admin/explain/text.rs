@@ -143,6 +143,7 @@ impl Display for Policies {
         for line in &self.guard {
             writeln!(f, "  guard    {line}")?;
         }
+        self.cors.iter().try_for_each(|cors| writeln!(f, "  cors     {cors}"))?;
         for filter in &self.filters {
             writeln!(f, "  filter   {filter}")?;
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::ir::{
-    Affinity, AffinityKey, AffinityMode, Balance, BalancePolicy, ConnectionLimit, Guard, HashInput,
-    HashPolicy, HashTable, HealthCheck, HedgeAfter, OrcaPolicy, Outlier, Probe, RateKey, RateLimit,
-    Retry, Route, SlowStart, Span, UpstreamLimits,
+    Affinity, AffinityKey, AffinityMode, Balance, BalancePolicy, ConnectionLimit, Cors, Guard,
+    HashInput, HashPolicy, HashTable, HealthCheck, HedgeAfter, OrcaPolicy, Outlier, Probe, RateKey,
+    RateLimit, Retry, Route, SlowStart, Span, UpstreamLimits,
 };
 
 /// The name of the algorithm, as the configuration has it.
@@ -186,14 +186,20 @@ fn rate_limit(limit: &RateLimit) -> String {
         RateKey::Header(name) => format!("value of {name}"),
     };
     let RateLimit { requests, burst, status, .. } = limit;
-    let text =
-        format!("{requests} requests in {} and {burst} more for each {key}", Span(limit.per));
+    let text = format!("rate {requests} in {}, burst {burst}, for each {key}", Span(limit.per));
     format!("{text}{}, else {}", aside(&limit.scope, &limit.exempt), status.as_u16())
 }
 
 fn connection_limit(limit: &ConnectionLimit) -> String {
-    let text = format!("{} requests at once for each client", limit.per_client);
+    let text = format!("{} at once for each client", limit.per_client);
     format!("{text}{}, else {}", aside(&limit.scope, &limit.exempt), limit.status.as_u16())
+}
+
+/// Which pages of other origins may use a route.
+pub fn cors(cors: &Cors) -> String {
+    let origins: Vec<_> = cors.origins.iter().map(ToString::to_string).collect();
+    let credentials = if cors.credentials { ", with credentials" } else { "" };
+    format!("allows {}{credentials}", origins.join(", "))
 }
 
 /// Who counts together, and who does not count.

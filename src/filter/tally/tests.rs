@@ -75,8 +75,8 @@ proptest! {
                 drop(seat);
                 *counts.get_mut(&key).unwrap() -= 1;
             }
-            prop_assert_eq!(seats.taken(), held.len() as u64);
         }
+        prop_assert_eq!(seats.taken(), held.len() as u64);
     }
 }
 

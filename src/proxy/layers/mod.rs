@@ -7,6 +7,7 @@
 
 mod access_log;
 mod answer;
+mod cors;
 mod filters;
 mod guard;
 mod hedge;
@@ -18,6 +19,7 @@ mod timeout;
 
 pub use access_log::access_log;
 pub use answer::answer;
+pub use cors::cors;
 pub use filters::filters;
 pub use guard::guard;
 pub use limits::limits;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Access, ConnectionLimit, Hedge, RateLimit, Retry};
+use super::{Access, ConnectionLimit, Cors, Hedge, RateLimit, Retry};
 use crate::provider::file::field::{Any, Field, List, Named, OneOf, OneOrMany, Text};
 use crate::provider::file::scalar::{
     Deadline, FieldName, HedgeWord, Off, Pattern, RedirectStatus, SizeLimit, Status, Switch, Verb,
@@ -32,6 +32,9 @@ pub(in crate::provider::file) struct Route {
     /// How many requests of one client may be in progress at once: a mapping, or `off`. Default:
     /// `off`.
     pub connection_limit: Field<OneOf<Text<Off>, ConnectionLimit>>,
+    /// Which pages of other origins may use it from a browser: a mapping, or `off`, which leaves
+    /// that to the upstream. Default: `off`.
+    pub cors: Field<OneOf<Text<Off>, Cors>>,
     /// Header conditions by name; all must hold.
     pub headers: Field<Named<OneOf<String, Condition>>>,
     /// Sends a second request where the first is slow: `on`, `off`, a time, a quantile as `p95`, or
@@ -201,6 +204,9 @@ pub(in crate::provider::file) struct Defaults {
     /// How many requests of one client may be in progress at once: a mapping, or `off`. Default:
     /// `off`.
     pub connection_limit: Field<OneOf<Text<Off>, ConnectionLimit>>,
+    /// Which pages of other origins may use a route from a browser: a mapping, or `off`, which leaves
+    /// that to the upstream. Default: `off`.
+    pub cors: Field<OneOf<Text<Off>, Cors>>,
     /// Sends a second request where the first is slow: `on`, `off`, a time, a quantile as `p95`, or
     /// a mapping. Default: `off`.
     pub hedge: Field<OneOf<Text<HedgeWord>, Hedge>>,

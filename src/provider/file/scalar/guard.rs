@@ -1,12 +1,16 @@
-//! Small values of what guards a route.
+//! Small values of what guards a route and of CORS.
 
 use http::StatusCode;
 use schemars::{Schema, json_schema};
 
+use crate::ir::OriginPattern;
 use crate::provider::file::field::Scalar;
 
 /// No such policy, whatever the defaults say.
 pub(in crate::provider::file) struct Off;
+
+/// Origins of pages.
+pub(in crate::provider::file) struct CorsOrigin(pub OriginPattern);
 
 /// The status of a refusal.
 pub(in crate::provider::file) struct RefusalStatus(pub StatusCode);
@@ -21,6 +25,20 @@ impl Scalar for Off {
 
     fn schema() -> Schema {
         json_schema!({ "enum": ["off", false] })
+    }
+}
+
+impl Scalar for CorsOrigin {
+    fn parse(text: &str) -> Result<Self, String> {
+        OriginPattern::parse(text).map(Self)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+)$",
+            "examples": ["https://app.example.com", "https://*.example.com", "*"],
+        })
     }
 }
 

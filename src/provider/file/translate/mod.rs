@@ -4,6 +4,7 @@ mod action;
 mod affinity;
 mod balance;
 mod context;
+mod cors;
 mod guard;
 mod header;
 mod host;

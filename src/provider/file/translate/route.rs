@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use ir::{
-    Action, Filter, Guard, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite, Retry, Route,
-    RouteMatch, Timeouts,
+    Action, Cors, Filter, Guard, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite, Retry,
+    Route, RouteMatch, Timeouts,
 };
 
 use super::context::{Context, shown};
 use super::host::Names;
-use super::{action, guard, header, or, resilience};
+use super::{action, cors, guard, header, or, resilience};
 use crate::ir;
 use crate::provider::file::field::{At, Field, Text};
 use crate::provider::file::raw::{self, MatchKind};
@@ -22,6 +22,7 @@ pub(super) struct Defaults {
     body_limit: Option<u64>,
     filters: Vec<Filter>,
     guard: Guard,
+    cors: Option<Cors>,
     hedge: Option<Hedge>,
     retry: Retry,
     timeouts: Timeouts,
@@ -36,6 +37,7 @@ impl Defaults {
         let none = Guard::default();
         let (access, rates) = (&raw.access, &raw.rate_limit);
         defaults.guard = guard::guard(context, access, rates, &raw.connection_limit, &none);
+        defaults.cors = cors::cors(context, &raw.cors, &None);
         defaults.retry = resilience::retry(context, &raw.retry, &Retry::default());
         defaults.hedge = resilience::hedge(context, &raw.hedge, &None);
         defaults.timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &Timeouts::default());
@@ -50,6 +52,7 @@ impl Defaults {
 pub(super) struct Parts {
     pub matches: RouteMatch,
     guard: Guard,
+    cors: Option<Cors>,
     filters: Vec<Filter>,
     action: Action,
     timeouts: Timeouts,
@@ -66,6 +69,7 @@ impl Parts {
             origin,
             matches: self.matches,
             guard: self.guard,
+            cors: self.cors,
             filters: self.filters,
             action: self.action,
             timeouts: self.timeouts,
@@ -94,12 +98,14 @@ pub(super) fn route(
     let query = header::query(context, &raw.query);
     let (access, rates) = (&raw.access, &raw.rate_limit);
     let guard = guard::guard(context, access, rates, &raw.connection_limit, &defaults.guard);
+    let cors = cors::cors(context, &raw.cors, &defaults.cors);
     let filters = filters(context, raw, defaults);
     let action = action::action(context, at, names);
     let timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &defaults.timeouts);
     Some(Parts {
         matches: RouteMatch { path: path?, methods, headers, query },
         guard,
+        cors,
         filters,
         action: action?,
         timeouts,
