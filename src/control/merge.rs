@@ -151,6 +151,8 @@ mod tests {
                 headers: Vec::new(),
                 query: Vec::new(),
             },
+            guard: Default::default(),
+            cors: None,
             filters: Vec::new(),
             action: Action::Forward(Vec::new()),
             timeouts: Default::default(),

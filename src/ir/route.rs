@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
-use super::{Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump};
+use super::{Cors, Filter, Guard, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump};
 
 /// A rule of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,6 +17,12 @@ pub struct Route {
     pub origin: Origin,
     /// What it matches.
     pub matches: RouteMatch,
+    /// Who may use it, and how much.
+    #[serde(skip_serializing_if = "dump::is_default")]
+    pub guard: Guard,
+    /// Which pages of other origins may use it; `None` leaves that to the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     /// Changes to request and response, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
@@ -189,7 +195,10 @@ pub struct Respond {
     pub body: Text,
 }
 
-fn status_code<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn status_code<S: Serializer>(
+    status: &StatusCode,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
 }
 

@@ -14,6 +14,7 @@ use super::Worker;
 use super::tunnel::Tunnel;
 use super::worker::WorkerSnapshot;
 use crate::error::ProxyError;
+use crate::filter::Seat;
 use crate::ir::{Name, Settings};
 use crate::snapshot::{CompiledListener, CompiledRoute, ListenerId, RouteId, Snapshot};
 use crate::telemetry::{Exchange, GrpcCode, HedgeOutcome, Reason, Record, RouteMetrics};
@@ -140,6 +141,8 @@ pub struct Context {
     pub prefers_json: Cell<bool>,
     /// Whether it is a gRPC call, whose errors travel in trailers.
     pub is_grpc: Cell<bool>,
+    /// Its seat among the requests its client has in progress, until the last byte of the response.
+    pub seat: RefCell<Option<Seat>>,
     /// Its place among those its upstream bears.
     pub place: RefCell<Option<Place>>,
     /// How long it waited for that.
@@ -188,6 +191,7 @@ impl Context {
             client,
             prefers_json: Cell::new(false),
             is_grpc: Cell::new(false),
+            seat: RefCell::new(None),
             place: RefCell::new(None),
             queued: Cell::new(None),
             hedge: Cell::new(None),
@@ -335,6 +339,7 @@ impl Context {
             return;
         }
         self.leave();
+        drop(self.seat.take());
         let duration = self.started.elapsed();
         let exchange = Exchange {
             status: self.status.get(),

@@ -14,6 +14,12 @@ use crate::snapshot::CompiledRoute;
 pub struct Policies {
     /// Changes to request and response, in order, in words. Secrets are left out.
     pub filters: Vec<String>,
+    /// What guards it, in words: client addresses, rates, requests at once.
+    #[serde(default)]
+    pub guard: Vec<String>,
+    /// Which pages of other origins may use it, in words; `None` leaves that to the upstream.
+    #[serde(default)]
+    pub cors: Option<String>,
     /// From the request's head to the last byte of the response.
     pub timeout_ms: Option<u64>,
     /// One connection attempt.
@@ -45,6 +51,8 @@ impl Policies {
         let timeouts = &route.timeouts;
         Self {
             filters: route.filters.iter().flat_map(filter).collect(),
+            guard: view::policy::guard(&route.guard),
+            cors: route.cors.as_ref().map(view::policy::cors),
             timeout_ms: ms(timeouts.request),
             connect_timeout_ms: ms(timeouts.connect),
             response_timeout_ms: ms(timeouts.response),

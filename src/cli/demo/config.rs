@@ -204,6 +204,8 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
         name: name.into(),
         origin: origin("route", name),
         matches: RouteMatch { path, methods: Vec::new(), headers: Vec::new(), query: Vec::new() },
+        guard: Default::default(),
+        cors: None,
         filters: Vec::new(),
         action,
         timeouts: Timeouts::default(),

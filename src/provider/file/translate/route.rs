@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use ir::{
-    Action, Filter, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite, Retry, Route,
-    RouteMatch, Timeouts,
+    Action, Cors, Filter, Guard, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite, Retry,
+    Route, RouteMatch, Timeouts,
 };
 
 use super::context::{Context, shown};
 use super::host::Names;
-use super::{action, header, or, resilience};
+use super::{action, cors, guard, header, or, resilience};
 use crate::ir;
 use crate::provider::file::field::{At, Field, Text};
 use crate::provider::file::raw::{self, MatchKind};
@@ -21,6 +21,8 @@ pub(super) struct Defaults {
     access_log: bool,
     body_limit: Option<u64>,
     filters: Vec<Filter>,
+    guard: Guard,
+    cors: Option<Cors>,
     hedge: Option<Hedge>,
     retry: Retry,
     timeouts: Timeouts,
@@ -32,6 +34,10 @@ impl Defaults {
         let Some(raw) = raw else { return defaults };
         defaults.access_log = or(&raw.access_log, true);
         defaults.body_limit = raw.body_limit.get().and_then(|text| text.0.0);
+        let none = Guard::default();
+        let (access, rates) = (&raw.access, &raw.rate_limit);
+        defaults.guard = guard::guard(context, access, rates, &raw.connection_limit, &none);
+        defaults.cors = cors::cors(context, &raw.cors, &None);
         defaults.retry = resilience::retry(context, &raw.retry, &Retry::default());
         defaults.hedge = resilience::hedge(context, &raw.hedge, &None);
         defaults.timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &Timeouts::default());
@@ -45,6 +51,8 @@ impl Defaults {
 /// A route that has no name yet.
 pub(super) struct Parts {
     pub matches: RouteMatch,
+    guard: Guard,
+    cors: Option<Cors>,
     filters: Vec<Filter>,
     action: Action,
     timeouts: Timeouts,
@@ -60,6 +68,8 @@ impl Parts {
             name,
             origin,
             matches: self.matches,
+            guard: self.guard,
+            cors: self.cors,
             filters: self.filters,
             action: self.action,
             timeouts: self.timeouts,
@@ -86,11 +96,16 @@ pub(super) fn route(
         .unwrap_or_default();
     let headers = header::conditions(context, &raw.headers);
     let query = header::query(context, &raw.query);
+    let (access, rates) = (&raw.access, &raw.rate_limit);
+    let guard = guard::guard(context, access, rates, &raw.connection_limit, &defaults.guard);
+    let cors = cors::cors(context, &raw.cors, &defaults.cors);
     let filters = filters(context, raw, defaults);
     let action = action::action(context, at, names);
     let timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &defaults.timeouts);
     Some(Parts {
         matches: RouteMatch { path: path?, methods, headers, query },
+        guard,
+        cors,
         filters,
         action: action?,
         timeouts,
