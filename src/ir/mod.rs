@@ -41,8 +41,8 @@ pub use resilience::{
     Probe, Retry, RetryBudget, RetryOn, SuccessRate, UpstreamLimits,
 };
 pub use route::{
-    Action, BackendRef, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect, Respond, Route,
-    RouteMatch, Timeouts, ValueMatch,
+    Action, BackendRef, CookieMatch, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect,
+    Respond, Route, RouteMatch, Timeouts, ValueMatch,
 };
 pub use secret::{SecretBytes, Text};
 pub use settings::{

@@ -49,9 +49,31 @@ pub struct RouteMatch {
     /// All of these header conditions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<HeaderMatch>,
+    /// All of these conditions on cookies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cookies: Vec<CookieMatch>,
     /// All of these query conditions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub query: Vec<QueryMatch>,
+    /// The turn among routes with the same path condition: lower ones are tried first, whatever
+    /// their other conditions are. Of equal turns the more specific route comes first, so 0
+    /// everywhere is the usual precedence; see `snapshot`.
+    #[serde(skip_serializing_if = "dump::is_default")]
+    pub order: i32,
+}
+
+impl RouteMatch {
+    /// Every request whose path satisfies `path`.
+    pub fn of(path: PathMatch) -> Self {
+        Self {
+            path,
+            methods: Vec::new(),
+            headers: Vec::new(),
+            cookies: Vec::new(),
+            query: Vec::new(),
+            order: 0,
+        }
+    }
 }
 
 fn methods<S: Serializer>(methods: &[Method], serializer: S) -> Result<S::Ok, S::Error> {
@@ -69,6 +91,20 @@ pub enum PathMatch {
     Prefix(Arc<str>),
     /// A regular expression (RE2 syntax, linear time) that must match the whole path.
     Regex(Arc<str>),
+    /// Whatever begins with this, byte for byte: `/cart` matches `/cartoon`, `/cart/` does not
+    /// match `/cart`. Starts with `/`.
+    StartsWith(Arc<str>),
+}
+
+impl PathMatch {
+    /// The path or expression.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Exact(text) | Self::Prefix(text) | Self::Regex(text) | Self::StartsWith(text) => {
+                text
+            }
+        }
+    }
 }
 
 /// A condition on one header. Several fields of that name count as one, joined with `, `
@@ -87,6 +123,16 @@ pub(super) fn header_name<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(name.as_str())
+}
+
+/// A condition on one cookie: the first of that name in the request's `Cookie` fields, as it was
+/// sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CookieMatch {
+    /// The cookie's name; case matters.
+    pub name: Arc<str>,
+    /// What its value must be.
+    pub value: ValueMatch,
 }
 
 /// A condition on one query parameter: its first occurrence, percent-decoded.

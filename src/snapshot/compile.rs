@@ -164,7 +164,7 @@ impl Compiler {
     ) -> CompiledRoute {
         let prefix = match &route.matches.path {
             PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
-            PathMatch::Regex(_) => "/",
+            PathMatch::Regex(_) | PathMatch::StartsWith(_) => "/",
         };
         let compiled = self
             .action(route, prefix, upstreams)

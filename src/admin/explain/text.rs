@@ -54,6 +54,9 @@ impl Display for Winner {
         for condition in &route.headers {
             writeln!(f, "             header {condition}")?;
         }
+        for condition in &route.cookies {
+            writeln!(f, "             cookie {condition}")?;
+        }
         for condition in &route.query {
             writeln!(f, "             query {condition}")?;
         }

@@ -203,7 +203,7 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
     Route {
         name: name.into(),
         origin: origin("route", name),
-        matches: RouteMatch { path, methods: Vec::new(), headers: Vec::new(), query: Vec::new() },
+        matches: RouteMatch::of(path),
         filters: Vec::new(),
         action,
         timeouts: Timeouts::default(),

@@ -16,6 +16,10 @@ pub(super) fn hint(structure: &str, word: &str) -> Option<&'static str> {
         ("HashPart", "client_ip" | "host" | "path" | "uri") => {
             "write it without braces, as in `hash: path` or `hash: [path, { header: x-user }]`"
         }
+        ("Route", "cookie" | "canary_by_cookie") => "did you mean `cookies`?",
+        ("MatchKind", "string" | "path_prefix" | "begins_with" | "implementation_specific") => {
+            "`prefix` is by whole segments, `starts_with` by bytes"
+        }
         ("Upstream", word) => upstream(word)?,
         ("HealthCheck", "expect_status" | "expected_status" | "statuses") => {
             "did you mean `status`?"

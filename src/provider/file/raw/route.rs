@@ -27,12 +27,14 @@ pub(in crate::provider::file) struct Route {
     pub access_log: Field<bool>,
     /// The largest request body, or `off`. Default: `off`.
     pub body_limit: Field<Text<SizeLimit>>,
+    /// Conditions on cookies by name; all must hold.
+    pub cookies: Field<Named<OneOf<String, Condition>>>,
     /// Header conditions by name; all must hold.
     pub headers: Field<Named<OneOf<String, Condition>>>,
     /// Sends a second request where the first is slow: `on`, `off`, a time, a quantile as `p95`, or
     /// a mapping. Default: `off`.
     pub hedge: Field<OneOf<Text<HedgeWord>, Hedge>>,
-    /// How `path` is compared. Default: `prefix`, by whole segments.
+    /// How `path` is compared. Default: `prefix`, by whole segments; `starts_with` is by bytes.
     #[serde(rename = "match")]
     pub kind: Field<MatchKind>,
     /// The methods; none given means any.
@@ -74,6 +76,7 @@ pub(in crate::provider::file) enum MatchKind {
     Exact,
     Prefix,
     Regex,
+    StartsWith,
 }
 
 /// A condition on a value: one of the keys.

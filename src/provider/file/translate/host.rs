@@ -138,9 +138,11 @@ fn canonical(matches: &RouteMatch) -> String {
     methods.dedup();
     let mut headers: Vec<_> = matches.headers.iter().map(|m| format!("{m:?}")).collect();
     headers.sort_unstable();
+    let mut cookies: Vec<_> = matches.cookies.iter().map(|m| format!("{m:?}")).collect();
+    cookies.sort_unstable();
     let mut query: Vec<_> = matches.query.iter().map(|m| format!("{m:?}")).collect();
     query.sort_unstable();
-    format!("{:?} {methods:?} {headers:?} {query:?}", matches.path)
+    format!("{:?} {methods:?} {headers:?} {cookies:?} {query:?}", matches.path)
 }
 
 /// The routes' names, which are unique within the configuration.
@@ -178,9 +180,7 @@ impl Labels {
         if let Some(name) = given.get() {
             return Name::from(&**name);
         }
-        let (ir::PathMatch::Exact(path) | ir::PathMatch::Prefix(path) | ir::PathMatch::Regex(path)) =
-            &matches.path;
-        let base = format!("{host}{path}");
+        let base = format!("{host}{}", matches.path.text());
         loop {
             let count = self.made.entry(base.clone()).or_insert(0);
             *count += 1;

@@ -85,12 +85,13 @@ pub(super) fn route(
         .map(|list| list.0.iter().map(|method| method.value.0.0.clone()).collect())
         .unwrap_or_default();
     let headers = header::conditions(context, &raw.headers);
+    let cookies = header::cookies(context, &raw.cookies);
     let query = header::query(context, &raw.query);
     let filters = filters(context, raw, defaults);
     let action = action::action(context, at, names);
     let timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &defaults.timeouts);
     Some(Parts {
-        matches: RouteMatch { path: path?, methods, headers, query },
+        matches: RouteMatch { path: path?, methods, headers, cookies, query, order: 0 },
         filters,
         action: action?,
         timeouts,
@@ -117,6 +118,7 @@ fn path(context: &mut Context<'_>, raw: &raw::Route) -> Option<PathMatch> {
             let path = Arc::from("/");
             return Some(match kind {
                 MatchKind::Exact => PathMatch::Exact(path),
+                MatchKind::StartsWith => PathMatch::StartsWith(path),
                 MatchKind::Prefix | MatchKind::Regex => PathMatch::Prefix(path),
             });
         }
@@ -137,6 +139,7 @@ fn path(context: &mut Context<'_>, raw: &raw::Route) -> Option<PathMatch> {
     let path = plain_path(context, at)?;
     Some(match kind {
         MatchKind::Exact => PathMatch::Exact(path.into()),
+        MatchKind::StartsWith => PathMatch::StartsWith(path.into()),
         MatchKind::Prefix | MatchKind::Regex => match path.strip_suffix('/') {
             Some(shorter) if !shorter.is_empty() => PathMatch::Prefix(shorter.into()),
             _ => PathMatch::Prefix(path.into()),
