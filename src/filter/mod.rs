@@ -5,11 +5,13 @@
 mod headers;
 mod redirect;
 mod rewrite;
+mod substitute;
 mod target;
 
 pub use headers::HeaderEdits;
 pub use redirect::{Location, RedirectPlan};
 pub use rewrite::PathPlan;
+pub use substitute::Substitution;
 pub use target::{RequestTarget, TargetError};
 
 use http::HeaderValue;

@@ -42,7 +42,7 @@ pub use resilience::{
 };
 pub use route::{
     Action, BackendRef, CookieMatch, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect,
-    Respond, Route, RouteMatch, Timeouts, ValueMatch,
+    RegexRewrite, Respond, Route, RouteMatch, Timeouts, ValueMatch,
 };
 pub use secret::{SecretBytes, Text};
 pub use settings::{

@@ -212,7 +212,7 @@ pub struct Redirect {
     pub status: StatusCode,
 }
 
-/// A change of the path; the query is kept.
+/// A change of the path; the query is kept, but where [`RegexRewrite`] says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathRewrite {
@@ -220,6 +220,34 @@ pub enum PathRewrite {
     Full(Text),
     /// The route's matched prefix becomes this (Gateway API `ReplacePrefixMatch`).
     Prefix(Text),
+    /// The whole path becomes something made of parts of it, where an expression is found in it.
+    Regex(RegexRewrite),
+}
+
+impl PathRewrite {
+    /// What is put in.
+    pub fn replacement(&self) -> &Text {
+        match self {
+            Self::Full(text) | Self::Prefix(text) => text,
+            Self::Regex(rewrite) => &rewrite.replacement,
+        }
+    }
+}
+
+/// A change of the path by regular expression. Where the expression is found anywhere in the path,
+/// the whole path becomes the replacement; where it is not, nothing changes.
+///
+/// The expression sees the normalised path as the upstream would get it: unreserved characters as
+/// such and everything else percent-encoded. A result without a leading slash gets one; one that
+/// is no path, or in which parts of the request made a dot segment, is answered 400.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RegexRewrite {
+    /// A regular expression (RE2 syntax), not anchored; flags stand in it, as in `(?i)/api`.
+    pub pattern: Arc<str>,
+    /// The path, with `$1` to `$9` (or `${1}`) for what the groups matched; a group that does not
+    /// exist or took no part is empty. What stands behind a `?` is a query that goes before the
+    /// client's own, joined with `&`; a `?` at the very end drops the client's own.
+    pub replacement: Text,
 }
 
 /// A fixed response.

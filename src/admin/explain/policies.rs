@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::view;
 use crate::filter::{RequestFilter, RequestTarget};
-use crate::ir::{Filter, HeaderText, PathRewrite, Route};
+use crate::ir::{Filter, HeaderText, PathRewrite, RegexRewrite, Route};
 use crate::snapshot::CompiledRoute;
 
 /// The policies of a route. Times are in milliseconds; `None` is no limit.
@@ -67,7 +67,7 @@ pub(super) fn rewritten(
     target: &RequestTarget,
 ) -> Option<String> {
     let secret = |filter: &Filter| match filter {
-        Filter::RewritePath(PathRewrite::Full(to) | PathRewrite::Prefix(to)) => to.is_secret(),
+        Filter::RewritePath(rewrite) => rewrite.replacement().is_secret(),
         _ => false,
     };
     if spec.filters.iter().any(secret) {
@@ -92,6 +92,10 @@ fn filter(filter: &Filter) -> Vec<String> {
         }
         Filter::RewritePath(PathRewrite::Prefix(prefix)) => {
             return vec![format!("the matched prefix of the path becomes {prefix}")];
+        }
+        Filter::RewritePath(PathRewrite::Regex(rewrite)) => {
+            let RegexRewrite { pattern, replacement } = rewrite;
+            return vec![format!("path becomes {replacement} where \"{pattern}\" is found in it")];
         }
     };
     let removed = edit.remove.iter().map(|name| format!("{side} header {name} removed"));

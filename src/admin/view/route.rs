@@ -202,6 +202,7 @@ fn redirect(spec: &Redirect) -> String {
         Some(PathRewrite::Prefix(prefix)) => {
             format!("{}{{rest of path}}", prefix.to_string().trim_end_matches('/'))
         }
+        Some(PathRewrite::Regex(rewrite)) => rewrite.replacement.to_string(),
     };
     format!("{}://{}{port}{path}", part(&spec.scheme, "{scheme}"), part(&spec.host, "{host}"))
 }

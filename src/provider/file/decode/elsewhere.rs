@@ -20,6 +20,10 @@ pub(super) fn hint(structure: &str, word: &str) -> Option<&'static str> {
         ("MatchKind", "string" | "path_prefix" | "begins_with" | "implementation_specific") => {
             "`prefix` is by whole segments, `starts_with` by bytes"
         }
+        ("Rewrite" | "Redirect", "pattern") => "did you mean `regex`?",
+        ("Rewrite" | "Redirect", "replacement" | "substitution" | "target") => {
+            "did you mean `path`? with `regex`, `$1` in it is what the first group matched"
+        }
         ("Upstream", word) => upstream(word)?,
         ("HealthCheck", "expect_status" | "expected_status" | "statuses") => {
             "did you mean `status`?"

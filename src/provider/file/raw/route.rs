@@ -106,7 +106,7 @@ pub(in crate::provider::file) struct Backend {
 pub(in crate::provider::file) struct Redirect {
     /// The host.
     pub host: Field<String>,
-    /// The whole path.
+    /// The whole path; with `regex`, `$1` to `$9` are what its groups matched.
     pub path: Field<String>,
     /// The port. Default: with `scheme`, the scheme's own.
     pub port: Field<u16>,
@@ -123,6 +123,8 @@ pub(in crate::provider::file) struct Redirect {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub(in crate::provider::file) enum Scheme {
+    /// Where this is found in the path, the whole of it becomes `path`; else it stays.
+    pub regex: Field<Text<Pattern>>,
     Http,
     Https,
 }
@@ -149,7 +151,7 @@ pub(in crate::provider::file) struct Respond {
 pub(in crate::provider::file) struct Rewrite {
     /// The `Host`.
     pub host: Field<String>,
-    /// The whole path.
+    /// The whole path; with `regex`, `$1` to `$9` are what its groups matched.
     pub path: Field<String>,
     /// What the matched prefix becomes.
     pub prefix: Field<String>,
@@ -164,6 +166,8 @@ pub(in crate::provider::file) struct HeaderEdit {
     /// Names whose fields go.
     pub remove: Field<List<Text<FieldName>>>,
     /// Fields that replace all others of their name.
+    /// Where this is found in the path, the whole of it becomes `path`; else it stays.
+    pub regex: Field<Text<Pattern>>,
     pub set: Field<Named<String>>,
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ir::{
-    Action, Filter, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite, Retry, Route,
-    RouteMatch, Timeouts,
+    Action, Filter, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite, RegexRewrite, Retry,
+    Route, RouteMatch, Timeouts,
 };
 
 use super::context::{Context, shown};
@@ -195,7 +195,9 @@ fn filters(context: &mut Context<'_>, raw: &raw::Route, defaults: &Defaults) -> 
         if let Some(host) = rewrite.host.given().and_then(|at| host_name(context, at, true)) {
             filters.push(Filter::RewriteHost(host));
         }
-        if let Some(path) = path_rewrite(context, raw, &rewrite.path, &rewrite.prefix) {
+        if let Some(path) =
+            path_rewrite(context, raw, &rewrite.path, &rewrite.prefix, &rewrite.regex)
+        {
             filters.push(Filter::RewritePath(path));
         }
         if raw.upstream.is_absent() && raw.upstreams.is_absent() {
@@ -238,7 +240,11 @@ pub(super) fn path_rewrite(
     route: &raw::Route,
     path: &Field<String>,
     prefix: &Field<String>,
+    regex: &Field<Text<Pattern>>,
 ) -> Option<PathRewrite> {
+    if let Some(regex) = regex.given() {
+        return regex_rewrite(context, regex, path, prefix).map(PathRewrite::Regex);
+    }
     let at = match (path.given(), prefix.given()) {
         (None, None) => return None,
         (Some(_), Some(at)) => {
@@ -265,6 +271,54 @@ pub(super) fn path_rewrite(
     }
     let text = ir::Text::new(&at.value, at.substituted);
     Some(if path.given().is_some() { PathRewrite::Full(text) } else { PathRewrite::Prefix(text) })
+}
+
+fn regex_rewrite(
+    context: &mut Context<'_>,
+    regex: &At<Text<Pattern>>,
+    path: &Field<String>,
+    prefix: &Field<String>,
+) -> Option<RegexRewrite> {
+    if let Some(place) = prefix.place() {
+        let hint = "with `regex` the whole path becomes `path`";
+        context.error(place, "both `regex` and `prefix`", Some(hint));
+        return None;
+    }
+    let Some(at) = path.given() else {
+        if path.is_absent() {
+            let hint = "for example `{ regex: \"^/api/(.*)\", path: /$1 }`";
+            context.error(regex.place, "`regex` without a `path`", Some(hint));
+        }
+        return None;
+    };
+    let pattern = regex.value.0.0.clone();
+    let replacement = ir::Text::new(&at.value, at.substituted);
+    // Patterns were parsed before, so there is one.
+    let groups = regex::Regex::new(&pattern).map_or(0, |regex| regex.captures_len() - 1);
+    let clean = at.value.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if !(at.value.starts_with('/') || at.value.starts_with('$')) || !clean {
+        let hint = "it starts with `/` or a group, is percent-encoded, and may have a query";
+        context.error(at.place, format!("{} is no path", shown(at)), Some(hint));
+        return None;
+    }
+    for after in at.value.split('$').skip(1) {
+        let digit = after.strip_prefix('{').unwrap_or(after).chars().next();
+        let number = digit.and_then(|digit| digit.to_digit(10)).unwrap_or(0) as usize;
+        if number == 0 || number > groups {
+            let message = match number {
+                0 => format!("{} has a `$` without the number of a group", shown(at)),
+                _ => format!("{} asks for a group ${number} that is not there", shown(at)),
+            };
+            let hint = match groups {
+                0 => "the expression has no groups; write `(…)` around what is kept".to_owned(),
+                1 => "the only group is $1; a dollar sign is `%24`".to_owned(),
+                _ => format!("groups are $1 to ${}; a dollar sign is `%24`", groups.min(9)),
+            };
+            context.error(at.place, message, Some(&hint));
+            return None;
+        }
+    }
+    Some(RegexRewrite { pattern, replacement })
 }
 
 fn timeouts(
