@@ -2,8 +2,8 @@
 //!
 //! # How a request finds its route
 //!
-//! [`HostIndex`] picks the virtual host: an exact name, else the longest wildcard suffix, else the
-//! default. That choice is final: a host whose routes do not match is a miss, never a reason to
+//! [`HostIndex`] picks the virtual host: an exact name, else a wildcard of one label, else the
+//! longest wildcard suffix, else the default. That choice is final: a host whose routes do not match is a miss, never a reason to
 //! try the wildcard host.
 //!
 //! Inside the host, [`HostTable`] picks the route of the highest rank all of whose conditions hold:

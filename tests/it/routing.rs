@@ -33,6 +33,8 @@ hosts:
       - { path: /search, query: { page: { regex: "[0-9]+" } }, respond: { body: page } }
   "*.example.com": { routes: [ { path: /, respond: { body: wildcard } } ] }
   "*.api.example.com": { routes: [ { path: /, respond: { body: deeper-wildcard } } ] }
+  "*.one.example.com": { wildcard: one_label, routes: [ { path: /w, respond: { body: one-label } } ] }
+  x.one.example.com: { routes: [ { path: /s, respond: { body: beside } } ] }
   "[::1]": { routes: [ { path: /, respond: { body: v6 } } ] }
   only.example.org: { routes: [ { path: /here, respond: { body: here } } ] }
   "*": { routes: [ { path: /default, respond: { body: default } } ] }
@@ -94,6 +96,11 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("GET /", "a.b.example.com", "", "wildcard"),
     ("GET /", "x.api.example.com", "", "deeper-wildcard"),
     ("GET /", "api.example.com", "", "wildcard"),
+    ("GET /w", "a.one.example.com", "", "one-label"),
+    ("GET /w", "b.a.one.example.com", "", "wildcard"),
+    ("GET /", "a.one.example.com", "", "-"),
+    ("GET /s", "x.one.example.com", "", "beside"),
+    ("GET /w", "x.one.example.com", "", "-"),
     ("GET /default", "example.com", "", "default"),
     ("GET /default", "10.1.2.3:80", "", "default"),
     ("GET /", "[::1]:8080", "", "v6"),

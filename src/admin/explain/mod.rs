@@ -78,7 +78,7 @@ pub struct OnListener {
     pub tls: bool,
     /// The pattern of the virtual host that answers; `None` where there is none.
     pub host: Option<String>,
-    /// How it matched: `exact`, `wildcard` or `default`.
+    /// How it matched: `exact`, `wildcard`, `wildcard of one label` or `default`.
     pub host_match: Option<String>,
     /// The route that serves it; `None` is answered 404.
     pub won: Option<Winner>,
@@ -221,6 +221,7 @@ fn how(pattern: &HostPattern) -> &'static str {
     match pattern {
         HostPattern::Any => "default",
         HostPattern::Exact(_) => "exact",
+        HostPattern::OneLabel(_) => "wildcard of one label",
         HostPattern::Wildcard(_) => "wildcard",
     }
 }

@@ -17,6 +17,17 @@ pub(in crate::provider::file) struct Host {
     pub listeners: Field<List<String>>,
     /// The routes; the most specific match wins, whatever the order.
     pub routes: Field<List<Route>>,
+    /// What the star of `*.example.com` stands for. Default: `any_depth`, one label or more.
+    pub wildcard: Field<WildcardDepth>,
+}
+
+/// What the star of a host stands for.
+#[derive(Clone, Copy, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::provider::file) enum WildcardDepth {
+    AnyDepth,
+    OneLabel,
 }
 
 /// What a request must look like, and one of `upstream`, `upstreams`, `redirect` and `respond`.
@@ -112,6 +123,8 @@ pub(in crate::provider::file) struct Redirect {
     pub port: Field<u16>,
     /// What the matched prefix becomes.
     pub prefix: Field<String>,
+    /// Where this is found in the path, the whole of it becomes `path`; else it stays.
+    pub regex: Field<Text<Pattern>>,
     /// The scheme.
     pub scheme: Field<Scheme>,
     /// 301, 302, 303, 307 or 308. Default: 302.
@@ -123,8 +136,6 @@ pub(in crate::provider::file) struct Redirect {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub(in crate::provider::file) enum Scheme {
-    /// Where this is found in the path, the whole of it becomes `path`; else it stays.
-    pub regex: Field<Text<Pattern>>,
     Http,
     Https,
 }
@@ -155,6 +166,8 @@ pub(in crate::provider::file) struct Rewrite {
     pub path: Field<String>,
     /// What the matched prefix becomes.
     pub prefix: Field<String>,
+    /// Where this is found in the path, the whole of it becomes `path`; else it stays.
+    pub regex: Field<Text<Pattern>>,
 }
 
 /// An edit of header fields: removed first, then set, then added.
@@ -166,8 +179,6 @@ pub(in crate::provider::file) struct HeaderEdit {
     /// Names whose fields go.
     pub remove: Field<List<Text<FieldName>>>,
     /// Fields that replace all others of their name.
-    /// Where this is found in the path, the whole of it becomes `path`; else it stays.
-    pub regex: Field<Text<Pattern>>,
     pub set: Field<Named<String>>,
 }
 
