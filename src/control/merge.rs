@@ -151,6 +151,8 @@ mod tests {
             timeouts: Default::default(),
             retry: Default::default(),
             hedge: None,
+            https_redirect: None,
+            hsts: None,
             body_limit: None,
             access_log: true,
         };

@@ -3,12 +3,14 @@
 //! Pure functions over heads: no I/O, no knowledge of connections, routers or upstreams.
 
 mod headers;
+mod https;
 mod redirect;
 mod rewrite;
 mod substitute;
 mod target;
 
 pub use headers::HeaderEdits;
+pub use https::{HttpsPlan, hsts};
 pub use redirect::{Location, RedirectPlan};
 pub use rewrite::PathPlan;
 pub use substitute::Substitution;

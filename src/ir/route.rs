@@ -6,7 +6,9 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
-use super::{Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump};
+use super::{
+    Filter, HeaderText, Hedge, Hsts, HttpsRedirect, Name, Origin, Retry, SecretBytes, Text, dump,
+};
 
 /// A rule of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +24,12 @@ pub struct Route {
     pub filters: Vec<Filter>,
     /// What becomes of a matching request.
     pub action: Action,
+    /// Whether requests without TLS are redirected to https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https_redirect: Option<HttpsRedirect>,
+    /// Whether browsers are told to stay on https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hsts: Option<Hsts>,
     /// Deadlines of the exchange.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub timeouts: Timeouts,
@@ -263,7 +271,10 @@ pub struct Respond {
     pub body: Text,
 }
 
-fn status_code<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn status_code<S: Serializer>(
+    status: &StatusCode,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
 }
 

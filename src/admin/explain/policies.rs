@@ -14,6 +14,10 @@ use crate::snapshot::CompiledRoute;
 pub struct Policies {
     /// Changes to request and response, in order, in words. Secrets are left out.
     pub filters: Vec<String>,
+    /// How requests without TLS are redirected, in words; `None` where they are not.
+    pub https_redirect: Option<String>,
+    /// The value of `Strict-Transport-Security` on answers over TLS.
+    pub hsts: Option<String>,
     /// From the request's head to the last byte of the response.
     pub timeout_ms: Option<u64>,
     /// One connection attempt.
@@ -45,6 +49,8 @@ impl Policies {
         let timeouts = &route.timeouts;
         Self {
             filters: route.filters.iter().flat_map(filter).collect(),
+            https_redirect: route.https_redirect.as_ref().map(view::policy::https_redirect),
+            hsts: route.hsts.as_ref().map(view::policy::hsts),
             timeout_ms: ms(timeouts.request),
             connect_timeout_ms: ms(timeouts.connect),
             response_timeout_ms: ms(timeouts.response),

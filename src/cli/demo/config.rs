@@ -209,6 +209,8 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
         timeouts: Timeouts::default(),
         retry: Retry::default(),
         hedge: None,
+        https_redirect: None,
+        hsts: None,
         body_limit: Some(BODY_LIMIT),
         access_log: true,
     }

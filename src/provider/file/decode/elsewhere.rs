@@ -20,6 +20,14 @@ pub(super) fn hint(structure: &str, word: &str) -> Option<&'static str> {
         ("MatchKind", "string" | "path_prefix" | "begins_with" | "implementation_specific") => {
             "`prefix` is by whole segments, `starts_with` by bytes"
         }
+        (
+            "Route" | "Defaults",
+            "force_https" | "force_ssl_redirect" | "ssl_redirect" | "tls_redirect",
+        ) => "did you mean `https_redirect`?",
+        ("Route" | "Defaults", "strict_transport_security") => "did you mean `hsts`?",
+        ("Hsts", "subdomains" | "includeSubDomains" | "includeSubdomains") => {
+            "did you mean `include_subdomains`?"
+        }
         ("Rewrite" | "Redirect", "pattern") => "did you mean `regex`?",
         ("Rewrite" | "Redirect", "replacement" | "substitution" | "target") => {
             "did you mean `path`? with `regex`, `$1` in it is what the first group matched"

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Hedge, Retry};
+use super::{Hedge, Hsts, HttpsRedirect, Retry};
 use crate::provider::file::field::{Any, Field, List, Named, OneOf, Text};
 use crate::provider::file::scalar::{
     Deadline, FieldName, HedgeWord, Pattern, RedirectStatus, SizeLimit, Status, Switch, Verb,
@@ -45,6 +45,10 @@ pub(in crate::provider::file) struct Route {
     /// Sends a second request where the first is slow: `on`, `off`, a time, a quantile as `p95`, or
     /// a mapping. Default: `off`.
     pub hedge: Field<OneOf<Text<HedgeWord>, Hedge>>,
+    /// `Strict-Transport-Security` on answers over TLS: `on`, `off` or a mapping. Default: `off`.
+    pub hsts: Field<OneOf<Text<Switch>, Hsts>>,
+    /// Redirects requests that did not come over TLS: `on`, `off` or a mapping. Default: `off`.
+    pub https_redirect: Field<OneOf<Text<Switch>, HttpsRedirect>>,
     /// How `path` is compared. Default: `prefix`, by whole segments; `starts_with` is by bytes.
     #[serde(rename = "match")]
     pub kind: Field<MatchKind>,
@@ -209,6 +213,10 @@ pub(in crate::provider::file) struct Defaults {
     /// Sends a second request where the first is slow: `on`, `off`, a time, a quantile as `p95`, or
     /// a mapping. Default: `off`.
     pub hedge: Field<OneOf<Text<HedgeWord>, Hedge>>,
+    /// `Strict-Transport-Security` on answers over TLS: `on`, `off` or a mapping. Default: `off`.
+    pub hsts: Field<OneOf<Text<Switch>, Hsts>>,
+    /// Redirects requests that did not come over TLS: `on`, `off` or a mapping. Default: `off`.
+    pub https_redirect: Field<OneOf<Text<Switch>, HttpsRedirect>>,
     /// Changes to every request's headers, before those of the route.
     pub request_headers: Field<HeaderEdit>,
     /// Changes to every response's headers, before those of the route.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use ir::{
-    Action, Filter, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite, RegexRewrite, Retry,
-    Route, RouteMatch, Timeouts,
+    Action, Filter, Hedge, HostPattern, Hsts, HttpsRedirect, Name, Origin, PathMatch, PathRewrite,
+    RegexRewrite, Retry, Route, RouteMatch, Timeouts,
 };
 
 use super::context::{Context, shown};
 use super::host::Names;
-use super::{action, header, or, resilience};
+use super::{action, header, https, or, resilience};
 use crate::ir;
 use crate::provider::file::field::{At, Field, Text};
 use crate::provider::file::raw::{self, MatchKind};
@@ -22,6 +22,8 @@ pub(super) struct Defaults {
     body_limit: Option<u64>,
     filters: Vec<Filter>,
     hedge: Option<Hedge>,
+    hsts: Option<Hsts>,
+    https_redirect: Option<HttpsRedirect>,
     retry: Retry,
     timeouts: Timeouts,
 }
@@ -33,6 +35,8 @@ impl Defaults {
         defaults.access_log = or(&raw.access_log, true);
         defaults.body_limit = raw.body_limit.get().and_then(|text| text.0.0);
         defaults.retry = resilience::retry(context, &raw.retry, &Retry::default());
+        defaults.hsts = https::hsts(context, &raw.hsts, &None);
+        defaults.https_redirect = https::redirect(context, &raw.https_redirect, &None);
         defaults.hedge = resilience::hedge(context, &raw.hedge, &None);
         defaults.timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &Timeouts::default());
         let request = header::edit(context, &raw.request_headers).map(Filter::RequestHeaders);
@@ -50,6 +54,8 @@ pub(super) struct Parts {
     timeouts: Timeouts,
     retry: Retry,
     hedge: Option<Hedge>,
+    hsts: Option<Hsts>,
+    https_redirect: Option<HttpsRedirect>,
     body_limit: Option<u64>,
     access_log: bool,
 }
@@ -65,6 +71,8 @@ impl Parts {
             timeouts: self.timeouts,
             retry: self.retry,
             hedge: self.hedge,
+            hsts: self.hsts,
+            https_redirect: self.https_redirect,
             body_limit: self.body_limit,
             access_log: self.access_log,
         }
@@ -97,6 +105,8 @@ pub(super) fn route(
         timeouts,
         retry: resilience::retry(context, &raw.retry, &defaults.retry),
         hedge: resilience::hedge(context, &raw.hedge, &defaults.hedge),
+        hsts: https::hsts(context, &raw.hsts, &defaults.hsts),
+        https_redirect: https::redirect(context, &raw.https_redirect, &defaults.https_redirect),
         body_limit: raw.body_limit.get().map_or(defaults.body_limit, |text| text.0.0),
         access_log: or(&raw.access_log, defaults.access_log),
     })
@@ -149,7 +159,7 @@ fn path(context: &mut Context<'_>, raw: &raw::Route) -> Option<PathMatch> {
 
 /// A path in its normal form: what can never be part of a request's normalised path is an error,
 /// and characters that only travel percent-encoded are encoded.
-fn plain_path(context: &mut Context<'_>, at: &At<String>) -> Option<String> {
+pub(super) fn plain_path(context: &mut Context<'_>, at: &At<String>) -> Option<String> {
     let wrong = |context: &mut Context<'_>, what: &str, hint: &str| {
         context.error(at.place, format!("path: {} {what}", shown(at)), Some(hint));
         None
