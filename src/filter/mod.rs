@@ -8,10 +8,12 @@ mod connection_limit;
 mod cors;
 mod guard;
 mod headers;
+mod https;
 mod networks;
 mod rate_limit;
 mod redirect;
 mod rewrite;
+mod substitute;
 mod tally;
 mod target;
 
@@ -20,10 +22,12 @@ pub use connection_limit::ConnectionLimit;
 pub use cors::Cors;
 pub use guard::{Guard, Refusal};
 pub use headers::HeaderEdits;
+pub use https::{HttpsPlan, hsts};
 pub use networks::Networks;
 pub use rate_limit::RateLimit;
 pub use redirect::{Location, RedirectPlan};
 pub use rewrite::PathPlan;
+pub use substitute::Substitution;
 pub use tally::{Seat, Tallies};
 pub use target::{RequestTarget, TargetError};
 

@@ -12,6 +12,7 @@ mod dump;
 mod filter;
 mod guard;
 mod host;
+mod https;
 mod listener;
 mod origin;
 mod problem;
@@ -34,6 +35,7 @@ pub use dump::Span;
 pub use filter::{Filter, HeaderEdit, HeaderText};
 pub use guard::{AccessList, ConnectionLimit, Guard, RateKey, RateLimit};
 pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
+pub use https::{Hsts, HttpsRedirect};
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, Http2Options, Listener, ListenerProtocols,
     ListenerTls, TlsVersion,
@@ -45,8 +47,8 @@ pub use resilience::{
     Probe, Retry, RetryBudget, RetryOn, SuccessRate, UpstreamLimits,
 };
 pub use route::{
-    Action, BackendRef, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect, Respond, Route,
-    RouteMatch, Timeouts, ValueMatch,
+    Action, BackendRef, CookieMatch, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect,
+    RegexRewrite, Respond, Route, RouteMatch, Timeouts, ValueMatch,
 };
 pub use secret::{SecretBytes, Text};
 pub use settings::{

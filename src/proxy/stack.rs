@@ -28,6 +28,7 @@ pub fn stack() -> impl Stack {
         .layer_fn(layers::normalize) // one host, one path form, hop-by-hop fields gone
         .layer_fn(layers::lookup) // host and path -> route
         .layer_fn(layers::cors) // pages of other origins: preflights end here
+        .layer_fn(layers::https) // away from plain http, where the route says so
         .layer_fn(layers::guard) // who may use the route, and how much of it
         .layer_fn(layers::limits) // what the route allows a request to be
         .layer_fn(layers::filters) // forwarding headers, then the route's edits, both ways

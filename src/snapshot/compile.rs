@@ -14,7 +14,7 @@ use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, FixedResponse, Targets};
 use super::upstreams::Upstreams;
 use super::{HostIndex, HostTable, RouteId, Snapshot};
-use crate::filter::{Cors, FilterChain, Guard, RedirectPlan, Tallies};
+use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Tallies};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::Metrics;
 use crate::tls::{ServerTls, TlsShared};
@@ -167,7 +167,7 @@ impl Compiler {
     ) -> CompiledRoute {
         let prefix = match &route.matches.path {
             PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
-            PathMatch::Regex(_) => "/",
+            PathMatch::Regex(_) | PathMatch::StartsWith(_) => "/",
         };
         let compiled = self
             .action(route, prefix, upstreams)
@@ -188,6 +188,8 @@ impl Compiler {
             cors: route.cors.as_ref().map(|cors| Box::new(Cors::new(cors))),
             action,
             filters,
+            https_redirect: route.https_redirect.as_ref().map(HttpsPlan::new),
+            hsts: route.hsts.as_ref().and_then(filter::hsts),
             timeouts: route.timeouts.clone(),
             retry: route.retry.clone(),
             hedge: route.hedge.as_ref().map(|hedge| self.hedging(&route.name, hedge)),

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use crate::ir::{
     Affinity, AffinityKey, AffinityMode, Balance, BalancePolicy, ConnectionLimit, Cors, Guard,
-    HashInput, HashPolicy, HashTable, HealthCheck, HedgeAfter, OrcaPolicy, Outlier, Probe, RateKey,
-    RateLimit, Retry, Route, SlowStart, Span, UpstreamLimits,
+    HashInput, HashPolicy, HashTable, HealthCheck, HedgeAfter, Hsts, HttpsRedirect, OrcaPolicy,
+    Outlier, Probe, RateKey, RateLimit, Retry, Route, SlowStart, Span, UpstreamLimits,
 };
 
 /// The name of the algorithm, as the configuration has it.
@@ -219,4 +219,22 @@ fn networks(networks: &[IpNet]) -> String {
         Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),
         _ => shown.join(", "),
     }
+}
+
+/// When and how requests without TLS are redirected.
+pub fn https_redirect(policy: &HttpsRedirect) -> String {
+    let port = policy.port.map(|port| format!(", port {port}")).unwrap_or_default();
+    let exempt = match policy.exempt.is_empty() {
+        true => String::new(),
+        false => format!(", but for paths that start with {}", policy.exempt.join(" or ")),
+    };
+    let strip = if policy.strip_trailing_slash { ", without a slash at the end" } else { "" };
+    format!("redirect {} where it is not{port}{strip}{exempt}", policy.status.as_u16())
+}
+
+/// What browsers are told about https.
+pub fn hsts(policy: &Hsts) -> String {
+    let value = crate::filter::hsts(policy);
+    let value = value.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    format!("strict-transport-security: {value}")
 }

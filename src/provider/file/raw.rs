@@ -4,6 +4,7 @@
 mod balance;
 mod cors;
 mod guard;
+mod https;
 mod resilience;
 mod route;
 mod settings;
@@ -17,6 +18,7 @@ use super::scalar::{Bind, Network, Size};
 pub(super) use balance::*;
 pub(super) use cors::*;
 pub(super) use guard::*;
+pub(super) use https::*;
 pub(super) use resilience::*;
 pub(super) use route::*;
 pub(super) use settings::*;

@@ -30,7 +30,7 @@ fn enter(request: &Request) -> Result<(), ProxyError> {
         .route()
         .and_then(|route| Ref::filter_map(route, |route| route.guard.as_deref()).ok());
     let Some(guard) = guard else { return Ok(()) };
-    let now = Moment::of(context.started);
+    let now = context.started;
     match guard.enter(context.client.get(), &request.headers, now) {
         Ok(seat) => {
             context.seat.replace(seat);

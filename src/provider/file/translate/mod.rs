@@ -8,6 +8,7 @@ mod cors;
 mod guard;
 mod header;
 mod host;
+mod https;
 mod listener;
 mod range;
 mod resilience;
