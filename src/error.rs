@@ -102,7 +102,8 @@ impl ProxyError {
             Reason::ClientClosed | Reason::ClientWriteTimeout => {
                 StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
             }
-            Reason::ConnectFailed
+            Reason::AuthUnavailable
+            | Reason::ConnectFailed
             | Reason::Draining
             | Reason::NoEndpoint
             | Reason::Overloaded
@@ -116,6 +117,7 @@ impl ProxyError {
             Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Reason::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Reason::NoRoute => StatusCode::NOT_FOUND,
+            Reason::Unauthorized => StatusCode::UNAUTHORIZED,
             // RFC 9220 §3: not even an endpoint is asked.
             Reason::UpgradeUnsupported if self.side == Side::Client => StatusCode::NOT_IMPLEMENTED,
             Reason::UpgradeUnsupported

@@ -151,6 +151,7 @@ mod tests {
                 headers: Vec::new(),
                 query: Vec::new(),
             },
+            auth: None,
             filters: Vec::new(),
             action: Action::Forward(Vec::new()),
             timeouts: Default::default(),

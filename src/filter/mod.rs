@@ -2,12 +2,16 @@
 //!
 //! Pure functions over heads: no I/O, no knowledge of connections, routers or upstreams.
 
+mod basic_auth;
 mod headers;
+mod htpasswd;
 mod redirect;
 mod rewrite;
 mod target;
 
+pub use basic_auth::{BasicAuth, Login};
 pub use headers::HeaderEdits;
+pub use htpasswd::{Fault, Htpasswd, StoredHash};
 pub use redirect::{Location, RedirectPlan};
 pub use rewrite::PathPlan;
 pub use target::{RequestTarget, TargetError};

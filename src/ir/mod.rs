@@ -5,6 +5,7 @@
 //! configuration is not published again) and `Serialize` (dumps and golden files), and whatever
 //! is secret redacts itself in both `Debug` and `Serialize`.
 
+mod auth;
 mod backend;
 mod balance;
 mod dump;
@@ -18,6 +19,7 @@ mod route;
 mod secret;
 mod settings;
 
+pub use auth::{Auth, BasicAuth, Credentials};
 pub use backend::{
     ClientCertificate, EndpointAddress, EndpointSpec, PoolOptions, TrustAnchors, Upstream,
     UpstreamProtocol, UpstreamTls,

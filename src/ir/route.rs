@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
-use super::{Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump};
+use super::{Auth, Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump};
 
 /// A rule of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,6 +17,9 @@ pub struct Route {
     pub origin: Origin,
     /// What it matches.
     pub matches: RouteMatch,
+    /// Who may use it; `None` is anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// Changes to request and response, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,

@@ -155,6 +155,8 @@ pub struct Context {
     pub response_at: Cell<Option<Instant>>,
     /// The upstream and endpoint of the last attempt.
     pub upstream: RefCell<Option<Attempted>>,
+    /// Who it is from, where that was asked for and shown.
+    pub user: RefCell<Option<Name>>,
     /// Body bytes from the client.
     pub request_bytes: Cell<u64>,
     /// Body bytes to the client.
@@ -195,6 +197,7 @@ impl Context {
             response_time: Cell::new(None),
             response_at: Cell::new(None),
             upstream: RefCell::new(None),
+            user: RefCell::new(None),
             request_bytes: Cell::new(0),
             response_bytes: Cell::new(0),
             route: Cell::new(None),
@@ -394,6 +397,7 @@ impl Context {
         record.response_bytes = exchange.response_bytes;
         record.duration = exchange.duration;
         record.route = route;
+        record.user = self.user.take();
         record.attempts = self.attempts.get();
         record.hedge = self.hedge.get();
         record.queued = self.queued.get().and_then(|waited| {

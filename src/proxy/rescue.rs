@@ -86,6 +86,7 @@ fn grpc(error: &ProxyError, context: &Context) -> Response<Body> {
 
 fn message(reason: Reason) -> &'static str {
     match reason {
+        Reason::AuthUnavailable => "Who may use this route cannot be checked right now.",
         Reason::BadRequest => "The request is malformed.",
         Reason::BodyTooLarge => "The request body is larger than this route allows.",
         Reason::ClientBodyTimeout => "The request body stopped arriving.",
@@ -105,6 +106,7 @@ fn message(reason: Reason) -> &'static str {
         Reason::RequestTimeout => "The request took longer than this route allows.",
         Reason::ResponseTimeout => "The service did not answer in time.",
         Reason::TunnelIdle => "The connection was idle for too long.",
+        Reason::Unauthorized => "This route asks for a user name and a password.",
         Reason::UpgradeUnsupported => "The service takes no such switch of protocols.",
         Reason::UpstreamIdleTimeout => "The service stopped in the middle of its answer.",
         Reason::UpstreamIncomplete => "The service broke off its answer.",

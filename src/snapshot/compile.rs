@@ -13,7 +13,7 @@ use http::StatusCode;
 use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, FixedResponse, Targets};
 use super::upstreams::Upstreams;
-use super::{HostIndex, HostTable, RouteId, Snapshot};
+use super::{Guard, HostIndex, HostTable, RouteId, Snapshot};
 use crate::filter::{FilterChain, RedirectPlan};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::Metrics;
@@ -175,6 +175,12 @@ impl Compiler {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             (Action::Fail { status, reason }, FilterChain::default())
         });
+        let guard = route.auth.as_ref().map(|auth| {
+            let mut found = Vec::new();
+            let guard = Guard::new(auth, &route.name, &mut found);
+            problems.extend(found.into_iter().map(|problem| problem.about(&route.origin)));
+            Box::new(guard)
+        });
         CompiledRoute {
             id,
             name: route.name.clone(),
@@ -182,6 +188,7 @@ impl Compiler {
             host: host.pattern.clone(),
             matches: route.matches.clone(),
             action,
+            guard,
             filters,
             timeouts: route.timeouts.clone(),
             retry: route.retry.clone(),

@@ -22,6 +22,7 @@
 
 mod compile;
 mod explain;
+mod guard;
 mod host;
 mod listener;
 mod matcher;
@@ -39,6 +40,7 @@ mod upstreams;
 
 pub use compile::Compiler;
 pub use explain::{Outcome, Trial};
+pub use guard::Guard;
 pub use host::HostIndex;
 pub use listener::{CompiledListener, ListenerId};
 pub use path::below;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::RouteId;
+use super::{Guard, RouteId};
 use crate::filter::{FilterChain, RedirectPlan};
 use crate::ir::{self, HostPattern, Name, Origin};
 use crate::telemetry::WorkerId;
@@ -27,6 +27,8 @@ pub struct CompiledRoute {
     pub matches: ir::RouteMatch,
     /// What becomes of a request.
     pub action: Action,
+    /// Whom it lets in; `None` is anybody.
+    pub guard: Option<Box<Guard>>,
     /// Its changes to heads.
     pub filters: FilterChain,
     /// Its deadlines.

@@ -10,6 +10,8 @@ pub enum Reason {
     /// Nothing out of the ordinary.
     #[default]
     None,
+    /// What a client has to show cannot be checked: the route stays closed.
+    AuthUnavailable,
     /// The request broke a rule of the protocol.
     BadRequest,
     /// The request body exceeds the route's limit.
@@ -54,6 +56,8 @@ pub enum Reason {
     ResponseTimeout,
     /// The upgraded connection was idle for too long.
     TunnelIdle,
+    /// The client did not show what the route asks for.
+    Unauthorized,
     /// The upstream speaks a protocol in which this upgrade does not exist, or the proxy never
     /// grants it.
     UpgradeUnsupported,
@@ -71,8 +75,9 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order of its discriminant.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::None,
+        Self::AuthUnavailable,
         Self::BadRequest,
         Self::BodyTooLarge,
         Self::ClientBodyTimeout,
@@ -95,6 +100,7 @@ impl Reason {
         Self::Respond,
         Self::ResponseTimeout,
         Self::TunnelIdle,
+        Self::Unauthorized,
         Self::UpgradeUnsupported,
         Self::UpstreamIdleTimeout,
         Self::UpstreamIncomplete,
@@ -107,6 +113,7 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "-",
+            Self::AuthUnavailable => "auth_unavailable",
             Self::BadRequest => "bad_request",
             Self::BodyTooLarge => "body_too_large",
             Self::ClientBodyTimeout => "client_body_timeout",
@@ -129,6 +136,7 @@ impl Reason {
             Self::Respond => "respond",
             Self::ResponseTimeout => "response_timeout",
             Self::TunnelIdle => "tunnel_idle",
+            Self::Unauthorized => "unauthorized",
             Self::UpgradeUnsupported => "upgrade_unsupported",
             Self::UpstreamIdleTimeout => "upstream_idle_timeout",
             Self::UpstreamIncomplete => "upstream_incomplete",

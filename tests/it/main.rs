@@ -4,6 +4,7 @@
 mod affinity;
 mod attack;
 mod attack_stream;
+mod auth;
 mod cli;
 mod commands;
 mod connections;

@@ -12,6 +12,8 @@ use crate::snapshot::CompiledRoute;
 /// The policies of a route. Times are in milliseconds; `None` is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policies {
+    /// Who may use it, in words; `None` is anybody.
+    pub auth: Option<String>,
     /// Changes to request and response, in order, in words. Secrets are left out.
     pub filters: Vec<String>,
     /// From the request's head to the last byte of the response.
@@ -44,6 +46,7 @@ impl Policies {
         };
         let timeouts = &route.timeouts;
         Self {
+            auth: view::policy::auth(route),
             filters: route.filters.iter().flat_map(filter).collect(),
             timeout_ms: ms(timeouts.request),
             connect_timeout_ms: ms(timeouts.connect),

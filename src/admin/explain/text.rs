@@ -140,6 +140,7 @@ fn facts(endpoint: &EndpointView, algorithm: &str) -> String {
 
 impl Display for Policies {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.auth.iter().try_for_each(|auth| writeln!(f, "  auth     {auth}"))?;
         for filter in &self.filters {
             writeln!(f, "  filter   {filter}")?;
         }

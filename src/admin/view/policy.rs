@@ -1,9 +1,9 @@
 //! Balancing and resilience in a few words: what is in force, not what was written.
 
 use crate::ir::{
-    Affinity, AffinityKey, AffinityMode, Balance, BalancePolicy, HashInput, HashPolicy, HashTable,
-    HealthCheck, HedgeAfter, OrcaPolicy, Outlier, Probe, Retry, Route, SlowStart, Span,
-    UpstreamLimits,
+    Affinity, AffinityKey, AffinityMode, Balance, BalancePolicy, Credentials, HashInput,
+    HashPolicy, HashTable, HealthCheck, HedgeAfter, OrcaPolicy, Outlier, Probe, Retry, Route,
+    SlowStart, Span, UpstreamLimits,
 };
 
 /// The name of the algorithm, as the configuration has it.
@@ -158,4 +158,13 @@ pub fn hedge(route: &Route) -> Option<String> {
         HedgeAfter::Quantile(quantile) => format!("what {quantile} of the requests take"),
     };
     Some(format!("after {after}, {} of the requests at most", hedge.budget))
+}
+
+/// Who may use a route; `None` where anybody may.
+pub fn auth(route: &Route) -> Option<String> {
+    let basic = route.auth.as_ref()?.basic.as_ref()?;
+    Some(match &basic.users {
+        Credentials::Htpasswd(_) => format!("password, for \"{}\"", basic.realm),
+        Credentials::Missing(why) => format!("nobody, 503: {why}"),
+    })
 }

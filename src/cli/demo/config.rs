@@ -204,6 +204,7 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
         name: name.into(),
         origin: origin("route", name),
         matches: RouteMatch { path, methods: Vec::new(), headers: Vec::new(), query: Vec::new() },
+        auth: None,
         filters: Vec::new(),
         action,
         timeouts: Timeouts::default(),

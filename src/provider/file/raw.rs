@@ -1,6 +1,7 @@
 //! The configuration language as it is written. Doc comments here are the descriptions in the
 //! JSON Schema, so they speak to the one who writes a configuration.
 
+mod auth;
 mod balance;
 mod resilience;
 mod route;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 
 use super::field::{Field, List, Named, OneOf, Text};
 use super::scalar::{Bind, Network, Size};
+pub(super) use auth::*;
 pub(super) use balance::*;
 pub(super) use resilience::*;
 pub(super) use route::*;

@@ -7,6 +7,7 @@
 
 mod access_log;
 mod answer;
+mod auth;
 mod filters;
 mod hedge;
 mod limits;
@@ -17,6 +18,7 @@ mod timeout;
 
 pub use access_log::access_log;
 pub use answer::answer;
+pub use auth::auth;
 pub use filters::filters;
 pub use limits::limits;
 pub use lookup::lookup;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Hedge, Retry};
+use super::{Auth, Hedge, Retry};
 use crate::provider::file::field::{Any, Field, List, Named, OneOf, Text};
 use crate::provider::file::scalar::{
     Deadline, FieldName, HedgeWord, Pattern, RedirectStatus, SizeLimit, Status, Switch, Verb,
@@ -25,6 +25,8 @@ pub(in crate::provider::file) struct Host {
 pub(in crate::provider::file) struct Route {
     /// Whether requests of this route are written to the access log. Default: `true`.
     pub access_log: Field<bool>,
+    /// Who may use this route. Default: anybody.
+    pub auth: Field<Auth>,
     /// The largest request body, or `off`. Default: `off`.
     pub body_limit: Field<Text<SizeLimit>>,
     /// Header conditions by name; all must hold.

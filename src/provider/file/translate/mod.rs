@@ -2,6 +2,7 @@
 
 mod action;
 mod affinity;
+mod auth;
 mod balance;
 mod context;
 mod header;

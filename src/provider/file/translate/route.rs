@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use ir::{
-    Action, Filter, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite, Retry, Route,
+    Action, Auth, Filter, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite, Retry, Route,
     RouteMatch, Timeouts,
 };
 
 use super::context::{Context, shown};
 use super::host::Names;
-use super::{action, header, or, resilience};
+use super::{action, auth, header, or, resilience};
 use crate::ir;
 use crate::provider::file::field::{At, Field, Text};
 use crate::provider::file::raw::{self, MatchKind};
@@ -45,6 +45,7 @@ impl Defaults {
 /// A route that has no name yet.
 pub(super) struct Parts {
     pub matches: RouteMatch,
+    auth: Option<Auth>,
     filters: Vec<Filter>,
     action: Action,
     timeouts: Timeouts,
@@ -60,6 +61,7 @@ impl Parts {
             name,
             origin,
             matches: self.matches,
+            auth: self.auth,
             filters: self.filters,
             action: self.action,
             timeouts: self.timeouts,
@@ -91,6 +93,7 @@ pub(super) fn route(
     let timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &defaults.timeouts);
     Some(Parts {
         matches: RouteMatch { path: path?, methods, headers, query },
+        auth: auth::auth(context, &raw.auth),
         filters,
         action: action?,
         timeouts,
