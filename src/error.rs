@@ -113,6 +113,7 @@ impl ProxyError {
             | Reason::ResponseTimeout
             | Reason::TunnelIdle
             | Reason::UpstreamIdleTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Reason::Forbidden => StatusCode::FORBIDDEN,
             Reason::Loop => StatusCode::LOOP_DETECTED,
             Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Reason::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -125,7 +126,8 @@ impl ProxyError {
             | Reason::UpstreamProtocol
             | Reason::UpstreamReset
             | Reason::UpstreamTls => StatusCode::BAD_GATEWAY,
-            Reason::ConfigError
+            Reason::AuthFailed
+            | Reason::ConfigError
             | Reason::Internal
             | Reason::None
             | Reason::Redirect

@@ -8,6 +8,7 @@ mod htpasswd;
 mod redirect;
 mod rewrite;
 mod target;
+mod template;
 
 pub use basic_auth::{BasicAuth, Login};
 pub use headers::HeaderEdits;
@@ -15,6 +16,7 @@ pub use htpasswd::{Fault, Htpasswd, StoredHash};
 pub use redirect::{Location, RedirectPlan};
 pub use rewrite::PathPlan;
 pub use target::{RequestTarget, TargetError};
+pub use template::{Facts, Place, render, render_value};
 
 use http::HeaderValue;
 

@@ -18,8 +18,12 @@ mod resilience;
 mod route;
 mod secret;
 mod settings;
+mod template;
 
-pub use auth::{Auth, BasicAuth, Credentials};
+pub use auth::{
+    Auth, AuthService, BasicAuth, Credentials, ExternalAuth, Satisfy, ServicePlace, ServiceUrl,
+    signin_url,
+};
 pub use backend::{
     ClientCertificate, EndpointAddress, EndpointSpec, PoolOptions, TrustAnchors, Upstream,
     UpstreamProtocol, UpstreamTls,
@@ -51,6 +55,7 @@ pub use settings::{
     AccessLog, AccessLogFormat, AccessLogTarget, AddressFamily, Admin, Drain, ErrorFormat,
     Forwarding, Limits, ResolverOptions, Settings,
 };
+pub use template::{Piece, Template, TemplateError, Variable};
 
 use std::collections::BTreeMap;
 

@@ -107,6 +107,21 @@ pub trait ClientLink {
     fn is_rejected(&self) -> bool;
 }
 
+/// The client of a request of our own: the same, but it hears nothing of it.
+struct Aside(Rc<dyn ClientLink>);
+
+impl ClientLink for Aside {
+    fn poll_closed(&self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.0.poll_closed(cx)
+    }
+
+    fn send_interim(&self, _: StatusCode, _: &HeaderMap) {}
+
+    fn is_rejected(&self) -> bool {
+        self.0.is_rejected()
+    }
+}
+
 /// What the end of a request's story needs of the snapshot.
 struct Account {
     metrics: Arc<RouteMetrics>,
@@ -207,6 +222,19 @@ impl Context {
             record: RefCell::new(None),
             finished: Cell::new(false),
         }))
+    }
+
+    /// The story of a request of our own on behalf of this one, over the inner or other route
+    /// `route`. It is not counted or logged: what it leads to is part of this one's.
+    pub fn aside(&self, route: RouteId) -> Option<Rc<Self>> {
+        let link = Rc::new(Aside(self.link.clone()));
+        let aside = Self::new(self.conn.clone(), self.worker.clone(), link)?;
+        aside.snapshot.replace(self.snapshot());
+        let _ = aside.request_id.set(self.request_id().clone());
+        aside.client.set(self.client.get());
+        aside.route.set(Some(route));
+        aside.finished.set(true);
+        Some(aside)
     }
 
     /// The snapshot itself, for what holds it across an await.

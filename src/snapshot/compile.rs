@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use http::StatusCode;
 
+use super::inner::InnerRoutes;
 use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, FixedResponse, Targets};
 use super::upstreams::Upstreams;
@@ -94,6 +95,7 @@ impl Compiler {
             }
             hosts.push((host, first..routes.len()));
         }
+        let inner = self.guards(&config, &mut routes, &upstreams, &mut problems);
         let mut tables = Tables { routes: &routes, built: HashMap::new(), problems: Vec::new() };
         let mut listeners: Vec<Option<Arc<CompiledListener>>> = Vec::new();
         for (name, spec) in &config.listeners {
@@ -124,6 +126,7 @@ impl Compiler {
             config,
             listeners: listeners.into(),
             routes: routes.into(),
+            inner,
             upstreams: upstreams.usable,
             problems,
         }
@@ -175,12 +178,6 @@ impl Compiler {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             (Action::Fail { status, reason }, FilterChain::default())
         });
-        let guard = route.auth.as_ref().map(|auth| {
-            let mut found = Vec::new();
-            let guard = Guard::new(auth, &route.name, &mut found);
-            problems.extend(found.into_iter().map(|problem| problem.about(&route.origin)));
-            Box::new(guard)
-        });
         CompiledRoute {
             id,
             name: route.name.clone(),
@@ -188,7 +185,7 @@ impl Compiler {
             host: host.pattern.clone(),
             matches: route.matches.clone(),
             action,
-            guard,
+            guard: None,
             filters,
             timeouts: route.timeouts.clone(),
             retry: route.retry.clone(),
@@ -196,6 +193,35 @@ impl Compiler {
             body_limit: route.body_limit,
             access_log: route.access_log,
         }
+    }
+
+    /// Puts its guard before each route that has one; what comes back are the routes of the
+    /// questions that guards ask.
+    fn guards(
+        &mut self,
+        config: &Config,
+        routes: &mut [CompiledRoute],
+        upstreams: &Upstreams,
+        problems: &mut Vec<Problem>,
+    ) -> Box<[CompiledRoute]> {
+        let mut inner = InnerRoutes::after(routes.len());
+        let declared = config.hosts.iter().flat_map(|host| &host.routes);
+        for (compiled, route) in routes.iter_mut().zip(declared) {
+            let Some(auth) = &route.auth else { continue };
+            let mut found = Vec::new();
+            let mut make = |name: &Name, external: &ir::ExternalAuth| {
+                inner.question(name, external.timeout, |name| {
+                    let backends = [BackendRef { upstream: name.clone(), weight: 1 }];
+                    let turns = self.turns(name, &backends);
+                    let upstream = upstreams.usable.get(name).map(|upstream| (upstream.clone(), 1));
+                    Targets::new(upstream.into_iter().collect(), turns)
+                })
+            };
+            let guard = Guard::new(auth, &route.name, upstreams, &mut make, &mut found);
+            problems.extend(found.into_iter().map(|problem| problem.about(&route.origin)));
+            compiled.guard = Some(Box::new(guard));
+        }
+        inner.finish()
     }
 
     /// What a route has learned stays for as long as it wants the same.
@@ -235,13 +261,7 @@ impl Compiler {
             ir::Action::Forward(backends) => {
                 let mut targets = Vec::with_capacity(backends.len());
                 for backend in backends {
-                    let name = &backend.upstream;
-                    let upstream = upstreams.usable.get(name).ok_or_else(|| {
-                        match upstreams.unusable.get(name) {
-                            Some(why) => format!("no usable upstream '{name}': {why}"),
-                            None => format!("no usable upstream '{name}'"),
-                        }
-                    })?;
+                    let upstream = upstreams.find(&backend.upstream)?;
                     targets.push((upstream.clone(), backend.weight));
                 }
                 Action::Forward(Targets::new(targets, self.turns(&route.name, backends)))

@@ -1,7 +1,11 @@
 //! What stands before a route: whom it lets in, ready to be asked.
 
+use http::HeaderValue;
+
+use super::RouteId;
+use super::upstreams::Upstreams;
 use crate::filter::BasicAuth;
-use crate::ir::{self, Credentials, Name, Problem};
+use crate::ir::{self, AuthService, Credentials, Name, Problem, Satisfy};
 
 /// Who may use a route.
 #[derive(Debug)]
@@ -10,18 +14,53 @@ pub enum Guard {
     Closed(String),
     /// Whoever shows this.
     Asks {
+        /// Whether one of these will do.
+        satisfy: Satisfy,
         /// A user name and a password.
         basic: Option<BasicAuth>,
+        /// A service's word.
+        external: Option<Box<External>>,
     },
 }
+
+/// A service that is asked.
+#[derive(Debug)]
+pub struct External {
+    /// What is asked, and what becomes of the answer.
+    pub spec: ir::ExternalAuth,
+    /// The way of the question.
+    pub way: Way,
+}
+
+/// The way of a question.
+#[derive(Debug)]
+pub enum Way {
+    /// Whatever route the request's own host has for it.
+    OwnHost,
+    /// A route of its own, with the `Host` the service gets; `None` is the request's.
+    Route(RouteId, Option<HeaderValue>),
+}
+
+/// Makes the route of questions to an upstream.
+pub(super) type MakeWay<'a> = dyn FnMut(&Name, &ir::ExternalAuth) -> RouteId + 'a;
 
 impl Guard {
     /// The guard of the route `name`. Cannot fail: what cannot be set up lets nobody in, and both
     /// that and users who never come in are reported.
-    pub fn new(auth: &ir::Auth, name: &Name, problems: &mut Vec<Problem>) -> Self {
+    pub(super) fn new(
+        auth: &ir::Auth,
+        name: &Name,
+        upstreams: &Upstreams,
+        make: &mut MakeWay<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
         let basic = auth.basic.as_ref().map(|basic| self::basic(basic, name, problems));
-        match basic.transpose() {
-            Ok(basic) => Self::Asks { basic },
+        let external =
+            auth.external.as_ref().map(|external| self::external(external, upstreams, make));
+        match basic.transpose().and_then(|basic| Ok((basic, external.transpose()?))) {
+            Ok((basic, external)) => {
+                Self::Asks { satisfy: auth.satisfy, basic, external: external.map(Box::new) }
+            }
             Err(reason) => {
                 let message = format!("route '{name}': {reason}");
                 let hint = "its requests are answered 503 until it is mended";
@@ -52,4 +91,22 @@ fn basic(
         problems.push(Problem::error(message).hint("add a line of the form user:hash"));
     }
     Ok(auth)
+}
+
+fn external(
+    external: &ir::ExternalAuth,
+    upstreams: &Upstreams,
+    make: &mut MakeWay<'_>,
+) -> Result<External, String> {
+    let way = match &external.service {
+        AuthService::Missing(why) => return Err(format!("there is nobody to be asked: {why}")),
+        AuthService::OwnHost => Way::OwnHost,
+        AuthService::Upstream { name, host } => {
+            upstreams.find(name)?;
+            let host = host.as_ref().map(|host| HeaderValue::from_str(host)).transpose();
+            let host = host.map_err(|_| "the service's host cannot be a Host".to_owned())?;
+            Way::Route(make(name, external), host)
+        }
+    };
+    Ok(External { spec: external.clone(), way })
 }

@@ -24,6 +24,7 @@ mod compile;
 mod explain;
 mod guard;
 mod host;
+mod inner;
 mod listener;
 mod matcher;
 #[cfg(test)]
@@ -40,7 +41,7 @@ mod upstreams;
 
 pub use compile::Compiler;
 pub use explain::{Outcome, Trial};
-pub use guard::Guard;
+pub use guard::{External, Guard, Way};
 pub use host::HostIndex;
 pub use listener::{CompiledListener, ListenerId};
 pub use path::below;
@@ -65,6 +66,8 @@ pub struct Snapshot {
     listeners: Box<[Option<Arc<CompiledListener>>]>,
     /// All routes, by their number.
     pub routes: Box<[CompiledRoute]>,
+    /// The routes of requests of our own, numbered after all others; no client gets to them.
+    inner: Box<[CompiledRoute]>,
     /// All upstreams, by name.
     pub upstreams: BTreeMap<Name, Arc<Upstream>>,
     /// What was found wrong while compiling.
@@ -97,7 +100,11 @@ impl Snapshot {
 
     /// The route of that number.
     pub fn route(&self, id: RouteId) -> Option<&CompiledRoute> {
-        self.routes.get(id.0 as usize)
+        let index = id.0 as usize;
+        match self.routes.get(index) {
+            None => self.inner.get(index.checked_sub(self.routes.len())?),
+            route => route,
+        }
     }
 }
 

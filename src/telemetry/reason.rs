@@ -10,6 +10,8 @@ pub enum Reason {
     /// Nothing out of the ordinary.
     #[default]
     None,
+    /// The service that is asked who may use the route did not answer as it should.
+    AuthFailed,
     /// What a client has to show cannot be checked: the route stays closed.
     AuthUnavailable,
     /// The request broke a rule of the protocol.
@@ -30,6 +32,8 @@ pub enum Reason {
     ConnectTimeout,
     /// The process is shutting down.
     Draining,
+    /// The client may not use the route.
+    Forbidden,
     /// The proxy failed; a bug.
     Internal,
     /// The request went through this proxy before.
@@ -75,8 +79,9 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order of its discriminant.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::None,
+        Self::AuthFailed,
         Self::AuthUnavailable,
         Self::BadRequest,
         Self::BodyTooLarge,
@@ -87,6 +92,7 @@ impl Reason {
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::Draining,
+        Self::Forbidden,
         Self::Internal,
         Self::Loop,
         Self::MethodNotAllowed,
@@ -113,6 +119,7 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "-",
+            Self::AuthFailed => "auth_failed",
             Self::AuthUnavailable => "auth_unavailable",
             Self::BadRequest => "bad_request",
             Self::BodyTooLarge => "body_too_large",
@@ -123,6 +130,7 @@ impl Reason {
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::Draining => "draining",
+            Self::Forbidden => "forbidden",
             Self::Internal => "internal",
             Self::Loop => "loop",
             Self::MethodNotAllowed => "method_not_allowed",

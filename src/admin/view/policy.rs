@@ -1,9 +1,9 @@
 //! Balancing and resilience in a few words: what is in force, not what was written.
 
 use crate::ir::{
-    Affinity, AffinityKey, AffinityMode, Balance, BalancePolicy, Credentials, HashInput,
-    HashPolicy, HashTable, HealthCheck, HedgeAfter, OrcaPolicy, Outlier, Probe, Retry, Route,
-    SlowStart, Span, UpstreamLimits,
+    Affinity, AffinityKey, AffinityMode, AuthService, Balance, BalancePolicy, Credentials,
+    HashInput, HashPolicy, HashTable, HealthCheck, HedgeAfter, OrcaPolicy, Outlier, Probe, Retry,
+    Route, Satisfy, SlowStart, Span, UpstreamLimits,
 };
 
 /// The name of the algorithm, as the configuration has it.
@@ -162,9 +162,25 @@ pub fn hedge(route: &Route) -> Option<String> {
 
 /// Who may use a route; `None` where anybody may.
 pub fn auth(route: &Route) -> Option<String> {
-    let basic = route.auth.as_ref()?.basic.as_ref()?;
-    Some(match &basic.users {
+    let auth = route.auth.as_ref()?;
+    let basic = auth.basic.as_ref().map(|basic| match &basic.users {
         Credentials::Htpasswd(_) => format!("password, for \"{}\"", basic.realm),
         Credentials::Missing(why) => format!("nobody, 503: {why}"),
-    })
+    });
+    let external = auth.external.as_ref().map(|external| {
+        let (method, path) = (&external.method, &external.path);
+        let asked = match &external.service {
+            AuthService::Missing(why) => return format!("nobody, 503: {why}"),
+            AuthService::OwnHost => format!("{method} {path} of the same host is asked"),
+            AuthService::Upstream { name, .. } => format!("{method} {path} of {name} is asked"),
+        };
+        let signin =
+            external.signin.as_ref().map(|url| format!(", who is not known goes to {url}"));
+        asked + &signin.unwrap_or_default()
+    });
+    let all: Vec<_> = basic.into_iter().chain(external).collect();
+    Some(all.join(match auth.satisfy {
+        Satisfy::All => "; and ",
+        Satisfy::Any => "; or ",
+    }))
 }

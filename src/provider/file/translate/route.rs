@@ -93,7 +93,7 @@ pub(super) fn route(
     let timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &defaults.timeouts);
     Some(Parts {
         matches: RouteMatch { path: path?, methods, headers, query },
-        auth: auth::auth(context, &raw.auth),
+        auth: auth::auth(context, &raw.auth, names),
         filters,
         action: action?,
         timeouts,

@@ -1,0 +1,77 @@
+//! Routes that no client gets to: those of requests of the proxy's own, which go the same way
+//! through balancing, pools, retries and deadlines as everything else.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::RouteId;
+use super::route::{Action, CompiledRoute, Targets};
+use crate::filter::FilterChain;
+use crate::ir::{
+    Filter, HeaderEdit, HostPattern, Name, Origin, PathMatch, Retry, RouteMatch, Timeouts,
+};
+
+/// What is collected of them while a snapshot is compiled.
+pub(super) struct InnerRoutes {
+    /// How many routes there are before them.
+    before: usize,
+    routes: Vec<CompiledRoute>,
+    /// Those of questions, by upstream and time limit: requests of many routes share one.
+    questions: HashMap<(Name, Duration), RouteId>,
+}
+
+impl InnerRoutes {
+    /// None yet; their numbers begin after those of `before` others.
+    pub fn after(before: usize) -> Self {
+        Self { before, routes: Vec::new(), questions: HashMap::new() }
+    }
+
+    /// The route of questions to the upstream `name` that may take `timeout`.
+    pub fn question(
+        &mut self,
+        name: &Name,
+        timeout: Duration,
+        targets: impl FnOnce(&Name) -> Targets,
+    ) -> RouteId {
+        if let Some(known) = self.questions.get(&(name.clone(), timeout)) {
+            return *known;
+        }
+        let number = self.before + self.routes.len();
+        let id = RouteId(u32::try_from(number).unwrap_or(u32::MAX));
+        // The service learns the scheme from X-Original-URL; by this field some would redirect.
+        let edit = HeaderEdit {
+            remove: vec![HeaderName::from_static("x-forwarded-proto")],
+            ..HeaderEdit::default()
+        };
+        self.routes.push(CompiledRoute {
+            id,
+            name: name.clone(),
+            origin: Origin::default(),
+            host: HostPattern::Any,
+            matches: RouteMatch {
+                path: PathMatch::Prefix("/".into()),
+                methods: Vec::new(),
+                headers: Vec::new(),
+                query: Vec::new(),
+            },
+            action: Action::Forward(targets(name)),
+            guard: None,
+            // Cannot fail: there is no rewrite in it.
+            filters: FilterChain::new(&[Filter::RequestHeaders(edit)], "/").unwrap_or_default(),
+            timeouts: Timeouts { request: Some(timeout), ..Timeouts::default() },
+            retry: Retry::default(),
+            hedge: None,
+            body_limit: None,
+            access_log: false,
+        });
+        self.questions.insert((name.clone(), timeout), id);
+        id
+    }
+
+    /// All of them.
+    pub fn finish(self) -> Box<[CompiledRoute]> {
+        self.routes.into()
+    }
+}
