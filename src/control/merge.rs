@@ -152,6 +152,7 @@ mod tests {
                 query: Vec::new(),
             },
             auth: None,
+            error_pages: None,
             filters: Vec::new(),
             action: Action::Forward(Vec::new()),
             timeouts: Default::default(),

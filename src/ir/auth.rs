@@ -135,7 +135,7 @@ impl ServicePlace {
 
     /// How that upstream is spoken to: verified.
     pub fn tls(&self) -> Option<UpstreamTls> {
-        self.secure.then(|| UpstreamTls {
+        self.secure.then_some(UpstreamTls {
             server_name: None,
             verify: true,
             trust: TrustAnchors::System,
@@ -242,7 +242,7 @@ fn names<S: Serializer>(names: &[HeaderName], serializer: S) -> Result<S::Ok, S:
     serializer.collect_seq(names.iter().map(HeaderName::as_str))
 }
 
-fn fields<S: Serializer>(
+pub(super) fn fields<S: Serializer>(
     fields: &[(HeaderName, Template)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

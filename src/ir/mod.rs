@@ -9,6 +9,7 @@ mod auth;
 mod backend;
 mod balance;
 mod dump;
+mod error_pages;
 mod filter;
 mod host;
 mod listener;
@@ -34,6 +35,7 @@ pub use balance::{
     SlowStart, WeightedByLoad,
 };
 pub use dump::Span;
+pub use error_pages::ErrorPages;
 pub use filter::{Filter, HeaderEdit, HeaderText};
 pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
 pub use listener::{

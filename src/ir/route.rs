@@ -6,7 +6,9 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
-use super::{Auth, Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump};
+use super::{
+    Auth, ErrorPages, Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump,
+};
 
 /// A rule of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,6 +27,9 @@ pub struct Route {
     pub filters: Vec<Filter>,
     /// What becomes of a matching request.
     pub action: Action,
+    /// Whose answers stand in the place of errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_pages: Option<ErrorPages>,
     /// Deadlines of the exchange.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub timeouts: Timeouts,

@@ -10,9 +10,9 @@ use std::sync::{Arc, Weak};
 
 use http::StatusCode;
 
-use super::inner::InnerRoutes;
+use super::inner::{InnerRoutes, Purpose};
 use super::listener::{CompiledListener, ListenerId};
-use super::route::{Action, CompiledRoute, FixedResponse, Targets};
+use super::route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
 use super::upstreams::Upstreams;
 use super::{Guard, HostIndex, HostTable, RouteId, Snapshot};
 use crate::filter::{FilterChain, RedirectPlan};
@@ -186,6 +186,7 @@ impl Compiler {
             matches: route.matches.clone(),
             action,
             guard: None,
+            error_pages: None,
             filters,
             timeouts: route.timeouts.clone(),
             retry: route.retry.clone(),
@@ -195,8 +196,8 @@ impl Compiler {
         }
     }
 
-    /// Puts its guard before each route that has one; what comes back are the routes of the
-    /// questions that guards ask.
+    /// Puts its guard before each route that has one, and its error pages behind it; what comes
+    /// back are the routes of the requests that these make.
     fn guards(
         &mut self,
         config: &Config,
@@ -205,21 +206,39 @@ impl Compiler {
         problems: &mut Vec<Problem>,
     ) -> Box<[CompiledRoute]> {
         let mut inner = InnerRoutes::after(routes.len());
+        let mut targets = |name: &Name| {
+            let backends = [BackendRef { upstream: name.clone(), weight: 1 }];
+            let turns = self.turns(name, &backends);
+            let upstream = upstreams.usable.get(name).map(|upstream| (upstream.clone(), 1));
+            Targets::new(upstream.into_iter().collect(), turns)
+        };
         let declared = config.hosts.iter().flat_map(|host| &host.routes);
         for (compiled, route) in routes.iter_mut().zip(declared) {
-            let Some(auth) = &route.auth else { continue };
             let mut found = Vec::new();
-            let mut make = |name: &Name, external: &ir::ExternalAuth| {
-                inner.question(name, external.timeout, |name| {
-                    let backends = [BackendRef { upstream: name.clone(), weight: 1 }];
-                    let turns = self.turns(name, &backends);
-                    let upstream = upstreams.usable.get(name).map(|upstream| (upstream.clone(), 1));
-                    Targets::new(upstream.into_iter().collect(), turns)
-                })
-            };
-            let guard = Guard::new(auth, &route.name, upstreams, &mut make, &mut found);
+            if let Some(auth) = &route.auth {
+                let mut make = |name: &Name, external: &ir::ExternalAuth| {
+                    inner.obtain(Purpose::Question, name, Some(external.timeout), &mut targets)
+                };
+                let guard = Guard::new(auth, &route.name, upstreams, &mut make, &mut found);
+                compiled.guard = Some(Box::new(guard));
+            }
+            if let Some(spec) = &route.error_pages {
+                match upstreams.find(&spec.upstream) {
+                    Ok(_) => {
+                        let limit = route.timeouts.request;
+                        let route =
+                            inner.obtain(Purpose::Page, &spec.upstream, limit, &mut targets);
+                        let pages = ErrorPages { spec: spec.clone(), route };
+                        compiled.error_pages = Some(Box::new(pages));
+                    }
+                    Err(why) => {
+                        let message = format!("route '{}': its error pages: {why}", route.name);
+                        let hint = "its errors are as they are without them";
+                        found.push(Problem::error(message).hint(hint));
+                    }
+                }
+            }
             problems.extend(found.into_iter().map(|problem| problem.about(&route.origin)));
-            compiled.guard = Some(Box::new(guard));
         }
         inner.finish()
     }

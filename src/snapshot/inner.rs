@@ -18,24 +18,35 @@ pub(super) struct InnerRoutes {
     /// How many routes there are before them.
     before: usize,
     routes: Vec<CompiledRoute>,
-    /// Those of questions, by upstream and time limit: requests of many routes share one.
-    questions: HashMap<(Name, Duration), RouteId>,
+    /// By what they are for, upstream and time limit: requests of many routes share one.
+    known: HashMap<(Purpose, Name, Option<Duration>), RouteId>,
+}
+
+/// What a request of the proxy's own is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Purpose {
+    /// A page in the place of an error.
+    Page,
+    /// Whether a request may be served.
+    Question,
 }
 
 impl InnerRoutes {
     /// None yet; their numbers begin after those of `before` others.
     pub fn after(before: usize) -> Self {
-        Self { before, routes: Vec::new(), questions: HashMap::new() }
+        Self { before, routes: Vec::new(), known: HashMap::new() }
     }
 
-    /// The route of questions to the upstream `name` that may take `timeout`.
-    pub fn question(
+    /// The route of such requests to the upstream `name` that may take `timeout`.
+    pub fn obtain(
         &mut self,
+        purpose: Purpose,
         name: &Name,
-        timeout: Duration,
-        targets: impl FnOnce(&Name) -> Targets,
+        timeout: Option<Duration>,
+        targets: &mut impl FnMut(&Name) -> Targets,
     ) -> RouteId {
-        if let Some(known) = self.questions.get(&(name.clone(), timeout)) {
+        let key = (purpose, name.clone(), timeout);
+        if let Some(known) = self.known.get(&key) {
             return *known;
         }
         let number = self.before + self.routes.len();
@@ -44,6 +55,10 @@ impl InnerRoutes {
         let edit = HeaderEdit {
             remove: vec![HeaderName::from_static("x-forwarded-proto")],
             ..HeaderEdit::default()
+        };
+        let filters: &[Filter] = match purpose {
+            Purpose::Page => &[],
+            Purpose::Question => &[Filter::RequestHeaders(edit)],
         };
         self.routes.push(CompiledRoute {
             id,
@@ -58,15 +73,16 @@ impl InnerRoutes {
             },
             action: Action::Forward(targets(name)),
             guard: None,
+            error_pages: None,
             // Cannot fail: there is no rewrite in it.
-            filters: FilterChain::new(&[Filter::RequestHeaders(edit)], "/").unwrap_or_default(),
-            timeouts: Timeouts { request: Some(timeout), ..Timeouts::default() },
+            filters: FilterChain::new(filters, "/").unwrap_or_default(),
+            timeouts: Timeouts { request: timeout, ..Timeouts::default() },
             retry: Retry::default(),
             hedge: None,
             body_limit: None,
             access_log: false,
         });
-        self.questions.insert((name.clone(), timeout), id);
+        self.known.insert(key, id);
         id
     }
 

@@ -45,7 +45,7 @@ pub use guard::{External, Guard, Way};
 pub use host::HostIndex;
 pub use listener::{CompiledListener, ListenerId};
 pub use path::below;
-pub use route::{Action, CompiledRoute, FixedResponse, Targets};
+pub use route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
 pub use table::{HostTable, RequestFacts, RouteId};
 
 use std::collections::BTreeMap;

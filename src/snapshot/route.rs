@@ -29,6 +29,8 @@ pub struct CompiledRoute {
     pub action: Action,
     /// Whom it lets in; `None` is anybody.
     pub guard: Option<Box<Guard>>,
+    /// Whose answers stand in the place of errors.
+    pub error_pages: Option<Box<ErrorPages>>,
     /// Its changes to heads.
     pub filters: FilterChain,
     /// Its deadlines.
@@ -41,6 +43,23 @@ pub struct CompiledRoute {
     pub body_limit: Option<u64>,
     /// Whether its requests are logged.
     pub access_log: bool,
+}
+
+/// Whose answers stand in the place of errors.
+#[derive(Debug)]
+pub struct ErrorPages {
+    /// What was asked for.
+    pub spec: ir::ErrorPages,
+    /// The way to who answers.
+    pub route: RouteId,
+}
+
+impl ErrorPages {
+    /// Whether they stand in the place of a response of this status.
+    pub fn are_for(&self, status: StatusCode) -> bool {
+        let status = status.as_u16();
+        self.spec.statuses.iter().any(|(from, to)| (*from..=*to).contains(&status))
+    }
 }
 
 /// What becomes of a request.

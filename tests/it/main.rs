@@ -11,6 +11,7 @@ mod connections;
 mod dns;
 mod drain;
 mod environment;
+mod error_pages;
 mod faults;
 mod filters;
 mod flapping;

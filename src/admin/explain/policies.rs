@@ -16,6 +16,8 @@ pub struct Policies {
     pub auth: Option<String>,
     /// Changes to request and response, in order, in words. Secrets are left out.
     pub filters: Vec<String>,
+    /// Whose answers stand in the place of which errors, in words; `None` where nobody's do.
+    pub error_pages: Option<String>,
     /// From the request's head to the last byte of the response.
     pub timeout_ms: Option<u64>,
     /// One connection attempt.
@@ -48,6 +50,7 @@ impl Policies {
         Self {
             auth: view::policy::auth(route),
             filters: route.filters.iter().flat_map(filter).collect(),
+            error_pages: view::policy::error_pages(route),
             timeout_ms: ms(timeouts.request),
             connect_timeout_ms: ms(timeouts.connect),
             response_timeout_ms: ms(timeouts.response),

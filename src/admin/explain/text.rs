@@ -144,6 +144,7 @@ impl Display for Policies {
         for filter in &self.filters {
             writeln!(f, "  filter   {filter}")?;
         }
+        self.error_pages.iter().try_for_each(|pages| writeln!(f, "  errors   {pages}"))?;
         writeln!(
             f,
             "  timeouts request {}, connect {}, response {}, idle {}, tunnel idle {}",

@@ -184,3 +184,14 @@ pub fn auth(route: &Route) -> Option<String> {
         Satisfy::Any => "; or ",
     }))
 }
+
+/// Whose answers stand in the place of which errors; `None` where nobody's do.
+pub fn error_pages(route: &Route) -> Option<String> {
+    let pages = route.error_pages.as_ref()?;
+    let range = |(from, to): &(u16, u16)| match from == to {
+        true => from.to_string(),
+        false => format!("{from}-{to}"),
+    };
+    let statuses: Vec<_> = pages.statuses.iter().map(range).collect();
+    Some(format!("{} from {}", statuses.join(", "), pages.upstream))
+}

@@ -205,6 +205,7 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
         origin: origin("route", name),
         matches: RouteMatch { path, methods: Vec::new(), headers: Vec::new(), query: Vec::new() },
         auth: None,
+        error_pages: None,
         filters: Vec::new(),
         action,
         timeouts: Timeouts::default(),

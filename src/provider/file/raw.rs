@@ -3,6 +3,7 @@
 
 mod auth;
 mod balance;
+mod error_pages;
 mod resilience;
 mod route;
 mod settings;
@@ -15,6 +16,7 @@ use super::field::{Field, List, Named, OneOf, Text};
 use super::scalar::{Bind, Network, Size};
 pub(super) use auth::*;
 pub(super) use balance::*;
+pub(super) use error_pages::*;
 pub(super) use resilience::*;
 pub(super) use route::*;
 pub(super) use settings::*;

@@ -8,6 +8,7 @@
 mod access_log;
 mod answer;
 mod auth;
+mod error_pages;
 mod filters;
 mod hedge;
 mod limits;
@@ -19,6 +20,7 @@ mod timeout;
 pub use access_log::access_log;
 pub use answer::answer;
 pub use auth::auth;
+pub use error_pages::error_pages;
 pub use filters::filters;
 pub use limits::limits;
 pub use lookup::lookup;

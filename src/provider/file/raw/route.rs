@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Auth, Hedge, Retry};
+use super::{Auth, ErrorPages, Hedge, Retry};
 use crate::provider::file::field::{Any, Field, List, Named, OneOf, Text};
 use crate::provider::file::scalar::{
     Deadline, FieldName, HedgeWord, Pattern, RedirectStatus, SizeLimit, Status, Switch, Verb,
@@ -29,6 +29,8 @@ pub(in crate::provider::file) struct Route {
     pub auth: Field<Auth>,
     /// The largest request body, or `off`. Default: `off`.
     pub body_limit: Field<Text<SizeLimit>>,
+    /// Answers of another upstream in the place of errors. Default: none.
+    pub error_pages: Field<ErrorPages>,
     /// Header conditions by name; all must hold.
     pub headers: Field<Named<OneOf<String, Condition>>>,
     /// Sends a second request where the first is slow: `on`, `off`, a time, a quantile as `p95`, or

@@ -116,7 +116,7 @@ fn external(
         service,
         path,
         method: raw.method.get().map_or(Method::GET, |verb| verb.0.0.clone()),
-        request_headers: request_headers(context, &raw.request_headers),
+        request_headers: template_fields(context, &raw.request_headers),
         request_redirect: template(context, "request_redirect", &raw.request_redirect),
         response_headers: response_headers(context, &raw.response_headers),
         signin: signin.map(|url| ir::signin_url(&url, parameter)),
@@ -212,7 +212,8 @@ fn template(context: &mut Context<'_>, key: &str, field: &Field<String>) -> Opti
     }
 }
 
-fn request_headers(
+/// Fields whose values are templates.
+pub(super) fn template_fields(
     context: &mut Context<'_>,
     field: &Field<Named<String>>,
 ) -> Vec<(HeaderName, Template)> {

@@ -5,6 +5,7 @@ mod affinity;
 mod auth;
 mod balance;
 mod context;
+mod error_pages;
 mod header;
 mod host;
 mod listener;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use ir::{
-    Action, Auth, Filter, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite, Retry, Route,
-    RouteMatch, Timeouts,
+    Action, Auth, ErrorPages, Filter, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite,
+    Retry, Route, RouteMatch, Timeouts,
 };
 
 use super::context::{Context, shown};
 use super::host::Names;
-use super::{action, auth, header, or, resilience};
+use super::{action, auth, error_pages, header, or, resilience};
 use crate::ir;
 use crate::provider::file::field::{At, Field, Text};
 use crate::provider::file::raw::{self, MatchKind};
@@ -46,6 +46,7 @@ impl Defaults {
 pub(super) struct Parts {
     pub matches: RouteMatch,
     auth: Option<Auth>,
+    error_pages: Option<ErrorPages>,
     filters: Vec<Filter>,
     action: Action,
     timeouts: Timeouts,
@@ -62,6 +63,7 @@ impl Parts {
             origin,
             matches: self.matches,
             auth: self.auth,
+            error_pages: self.error_pages,
             filters: self.filters,
             action: self.action,
             timeouts: self.timeouts,
@@ -94,6 +96,7 @@ pub(super) fn route(
     Some(Parts {
         matches: RouteMatch { path: path?, methods, headers, query },
         auth: auth::auth(context, &raw.auth, names),
+        error_pages: error_pages::error_pages(context, &raw.error_pages, names),
         filters,
         action: action?,
         timeouts,
