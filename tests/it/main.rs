@@ -4,6 +4,7 @@
 mod affinity;
 mod attack;
 mod attack_stream;
+mod auth;
 mod cli;
 mod commands;
 mod connections;
@@ -11,6 +12,7 @@ mod cors;
 mod dns;
 mod drain;
 mod environment;
+mod error_pages;
 mod faults;
 mod filters;
 mod flapping;
