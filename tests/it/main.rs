@@ -5,6 +5,7 @@ mod affinity;
 mod attack;
 mod attack_stream;
 mod cli;
+mod cluster;
 mod commands;
 mod connections;
 mod dns;

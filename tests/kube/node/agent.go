@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -302,7 +303,7 @@ func (a *agent) contentChanged(namespace string) {
 	}
 }
 
-// image finds what stands for an image name; tags and digests do not matter.
+// image finds what stands for an image name.
 func (a *agent) image(name string) (*image, error) {
 	text, err := os.ReadFile(a.settings.Images)
 	if err != nil {
@@ -312,7 +313,8 @@ func (a *agent) image(name string) (*image, error) {
 	if err := json.Unmarshal(text, &images); err != nil {
 		return nil, fmt.Errorf("%s: %w", a.settings.Images, err)
 	}
-	for _, try := range []string{name, untagged(name)} {
+	// As it stands, else without its tag, else without its registry.
+	for _, try := range []string{name, untagged(name), filepath.Base(untagged(name))} {
 		if found := images[try]; found != nil {
 			return found, nil
 		}
@@ -321,15 +323,9 @@ func (a *agent) image(name string) (*image, error) {
 }
 
 func untagged(name string) string {
-	for i := len(name) - 1; i >= 0 && name[i] != '/'; i-- {
-		if name[i] == '@' {
-			return untagged(name[:i])
-		}
-		if name[i] == ':' {
-			if rest := name[:i]; filepath.Base(rest) != "" {
-				return rest
-			}
-		}
+	name, _, _ = strings.Cut(name, "@")
+	if at := strings.LastIndexByte(name, ':'); at > strings.LastIndexByte(name, '/') {
+		return name[:at]
 	}
 	return name
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -324,7 +325,10 @@ func (c *container) command(ctx context.Context) (*exec.Cmd, *os.File, error) {
 	}
 	command := exec.Command("/proc/self/exe", "container")
 	command.Env = append(env.list(), "SANDBOX="+string(text))
-	command.Stdout, command.Stderr = log, log
+	// Through a pipe, as from a container runtime: programs that open /proc/1/fd/1 again would cut
+	// a file off.
+	output := struct{ io.Writer }{log}
+	command.Stdout, command.Stderr = output, output
 	command.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
 		Setsid:     true,

@@ -76,21 +76,21 @@ func (a *agent) logs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for r.Context().Err() == nil {
+		// In this order nothing is missed that it wrote last.
+		c.mu.Lock()
+		over := c.restarts != run || c.state.Running == nil
+		c.mu.Unlock()
 		n, err := io.Copy(w, file)
 		if err != nil {
 			return
 		}
-		if n > 0 {
-			_ = http.NewResponseController(w).Flush()
-			continue
-		}
-		c.mu.Lock()
-		over := c.restarts != run || c.state.Running == nil
-		c.mu.Unlock()
+		_ = http.NewResponseController(w).Flush()
 		if over {
 			return
 		}
-		time.Sleep(50 * time.Millisecond)
+		if n == 0 {
+			time.Sleep(50 * time.Millisecond)
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ const (
 	controllers   = "deployment-controller,replicaset-controller,daemonset-controller," +
 		"statefulset-controller,job-controller,disruption-controller," +
 		"endpointslice-controller,endpoints-controller,namespace-controller," +
-		"serviceaccount-controller,serviceaccount-token-controller," +
+		"clusterrole-aggregation-controller,serviceaccount-controller,serviceaccount-token-controller," +
 		"garbage-collector-controller,root-ca-certificate-publisher-controller"
 )
 

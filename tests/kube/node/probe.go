@@ -68,7 +68,8 @@ func (c *container) repeat(ctx context.Context, p *corev1.Probe, verdict func(go
 	period := time.Duration(p.PeriodSeconds) * time.Second
 	good, bad := int32(0), int32(0)
 	settled := false
-	var counted time.Time
+	// A program that has only just been started may not listen yet.
+	counted := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
