@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::AsyncReadExt;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::ResourceExt;
 use kube::api::LogParams;
+use kube::{Api, ResourceExt};
 
 use crate::harness::*;
 
@@ -78,6 +78,9 @@ async fn pods_answer_at_the_addresses_of_their_service() {
     let endpoints = space.ready_endpoints("echo", 2).await;
     let pods = space.pods("app=echo").await;
     let names: BTreeSet<_> = pods.iter().map(ResourceExt::name_any).collect();
+    let node = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    let nodes: BTreeSet<_> = pods.iter().filter_map(node).collect();
+    assert_eq!(nodes.len(), 2, "one of each zone: {nodes:?}");
     for pod in &pods {
         let status = pod.status.as_ref().expect("a status");
         assert!(endpoints.contains(status.pod_ip.as_ref().expect("an address")), "{status:?}");
@@ -227,6 +230,10 @@ spec:
         )
         .await;
     space.pod_log("caller", "a refusal", |log| log.contains("said 403")).await;
+    let client = space.client_of("default").await;
+    let pods = Api::<Pod>::namespaced(client, &space.name);
+    let refused = pods.get("caller").await.expect_err("nothing is granted");
+    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 403), "{refused}");
     space
         .apply(
             r#"
@@ -239,6 +246,7 @@ subjects: [ { kind: ServiceAccount, name: default, namespace: "@namespace@" } ]
         )
         .await;
     space.pod_log("caller", "an answer", |log| log.contains("said 200")).await;
+    assert_eq!(pods.get("caller").await.expect("now it may").name_any(), "caller");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -75,10 +75,21 @@ impl Cluster {
 
     /// A client of the API server, as an administrator.
     pub async fn client(&self) -> kube::Client {
+        kube::Client::try_from(self.config().await).expect("a client")
+    }
+
+    /// A client that shows this bearer token.
+    pub async fn client_with(&self, token: &str) -> kube::Client {
+        let mut config = self.config().await;
+        config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..Default::default() };
+        kube::Client::try_from(config).expect("a client")
+    }
+
+    async fn config(&self) -> kube::Config {
         let config = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
         let options = KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(config, &options).await;
-        kube::Client::try_from(config.expect("a whole kubeconfig")).expect("a client")
+        config.expect("a whole kubeconfig")
     }
 
     /// A new namespace, named after `about` and chance; deleted when dropped.

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{self as core, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{
@@ -50,6 +51,15 @@ impl<'a> Namespace<'a> {
     /// A client of the API server, as an administrator.
     pub fn client(&self) -> kube::Client {
         self.client.clone()
+    }
+
+    /// A client of the API server with the rights of a service account in it.
+    pub async fn client_of(&self, account: &str) -> kube::Client {
+        let accounts: Api<core::ServiceAccount> = self.api();
+        let request = TokenRequest::default();
+        let made = accounts.create_token_request(account, &PostParams::default(), &request).await;
+        let token = made.expect("a token").status.expect("an answer").token;
+        self.cluster.client_with(&token).await
     }
 
     /// Objects of a kind in it.

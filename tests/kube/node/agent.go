@@ -36,7 +36,13 @@ type agent struct {
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
-	bound   map[types.UID]bool
+	bound   map[types.UID]binding
+}
+
+// binding is where a pod was put, and what made it.
+type binding struct {
+	node  *node
+	owner types.UID
 }
 
 // node is where pods are said to be: a name, a zone, and an address with a network of its own.
@@ -58,7 +64,7 @@ type image struct {
 func startAgent(ctx context.Context, client kubernetes.Interface, s settings, c credentials) (*agent, error) {
 	a := &agent{
 		client: client, settings: s, files: c, networks: newNetworks(),
-		workers: map[types.UID]*worker{}, bound: map[types.UID]bool{},
+		workers: map[types.UID]*worker{}, bound: map[types.UID]binding{},
 	}
 	for i, zone := range []string{"zone-a", "zone-b"} {
 		n := &node{name: fmt.Sprintf("node-%d", i+1), zone: zone}
@@ -204,27 +210,14 @@ func (a *agent) node(name string) *node {
 	return nil
 }
 
-// bind chooses the node with the fewest pods of those that the pod asks for.
+// bind chooses a node, of those that the pod asks for.
 func (a *agent) bind(ctx context.Context, pod *corev1.Pod) {
 	if pod.DeletionTimestamp != nil {
 		return
 	}
-	a.mu.Lock()
-	if a.bound[pod.UID] {
-		a.mu.Unlock()
+	best, again := a.choose(pod)
+	if again {
 		return
-	}
-	a.bound[pod.UID] = true
-	loads := map[string]int{}
-	for _, w := range a.workers {
-		loads[w.node.name]++
-	}
-	a.mu.Unlock()
-	var best *node
-	for _, n := range a.nodes {
-		if n.suits(pod) && (best == nil || loads[n.name] < loads[best.name]) {
-			best = n
-		}
 	}
 	if best == nil {
 		fmt.Fprintf(os.Stderr, "node: no node suits pod %s/%s\n", pod.Namespace, pod.Name)
@@ -247,6 +240,36 @@ func (a *agent) bind(ctx context.Context, pod *corev1.Pod) {
 			a.podChanged(ctx, latest)
 		}
 	}()
+}
+
+// choose spreads the pods of one owner, then all pods. True when the pod was put somewhere before.
+func (a *agent) choose(pod *corev1.Pod) (best *node, again bool) {
+	var owner types.UID
+	if controller := metav1.GetControllerOf(pod); controller != nil {
+		owner = controller.UID
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, again = a.bound[pod.UID]; again {
+		return nil, true
+	}
+	// One of the same owner weighs more than any number of others.
+	loads := map[*node]int{}
+	for _, b := range a.bound {
+		loads[b.node]++
+		if b.owner == owner {
+			loads[b.node] += 1 << 20
+		}
+	}
+	for _, n := range a.nodes {
+		if n.suits(pod) && (best == nil || loads[n] < loads[best]) {
+			best = n
+		}
+	}
+	if best != nil {
+		a.bound[pod.UID] = binding{best, owner}
+	}
+	return best, false
 }
 
 // suits looks at what DaemonSets and plain manifests use: a node selector, and an affinity to

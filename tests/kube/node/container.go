@@ -147,7 +147,7 @@ func (c *container) settle(code int, err error) bool {
 	if c.state.Running != nil {
 		ended.StartedAt = c.state.Running.StartedAt
 	}
-	policy := c.worker.pod.Spec.RestartPolicy
+	policy := c.worker.latest().Spec.RestartPolicy
 	if c.init && policy == corev1.RestartPolicyAlways {
 		policy = corev1.RestartPolicyOnFailure
 	}

@@ -32,11 +32,20 @@ type worker struct {
 }
 
 func newWorker(a *agent, n *node, pod *corev1.Pod) *worker {
-	return &worker{
+	now := metav1.Now()
+	w := &worker{
 		agent: a, node: n, namespace: pod.Namespace, name: pod.Name, pod: pod,
 		dir:     a.settings.private("pods", string(pod.UID)),
-		changed: make(chan struct{}, 1), left: make(chan struct{}),
+		changed: make(chan struct{}, 1), left: make(chan struct{}), started: &now,
 	}
+	w.volumes = newVolumes(w)
+	for _, spec := range pod.Spec.InitContainers {
+		w.containers = append(w.containers, newContainer(w, spec, true))
+	}
+	for _, spec := range pod.Spec.Containers {
+		w.containers = append(w.containers, newContainer(w, spec, false))
+	}
+	return w
 }
 
 func (w *worker) update(pod *corev1.Pod) {
@@ -65,8 +74,6 @@ func (w *worker) abandon() { w.leaveOnce.Do(func() { close(w.left) }) }
 // run is the pod from binding to removal.
 func (w *worker) run(ctx context.Context) {
 	defer w.clean()
-	now := metav1.Now()
-	w.started = &now
 	reports := w.report(ctx)
 	defer close(reports)
 	if !w.prepare(ctx, reports) {
@@ -88,13 +95,6 @@ func (w *worker) run(ctx context.Context) {
 // prepare attaches the network and fills the volumes; false when the pod is deleted before.
 func (w *worker) prepare(ctx context.Context, reports chan<- struct{}) bool {
 	pod := w.latest()
-	w.volumes = newVolumes(w)
-	for _, spec := range pod.Spec.InitContainers {
-		w.containers = append(w.containers, newContainer(w, spec, true))
-	}
-	for _, spec := range pod.Spec.Containers {
-		w.containers = append(w.containers, newContainer(w, spec, false))
-	}
 	for {
 		err := w.attach(pod)
 		if err == nil {

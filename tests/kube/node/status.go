@@ -108,7 +108,7 @@ func (w *worker) status() *corev1.PodStatus {
 		}
 		ready = ready && state.Ready
 	}
-	prepared := mains > 0
+	prepared := place != nil && waiting == ""
 	switch {
 	case prepared && done == mains && failed > 0, !initialized && failed > 0:
 		status.Phase = corev1.PodFailed
@@ -170,7 +170,7 @@ func (c *container) status() (state corev1.ContainerStatus, done, failed bool) {
 	started := c.state.Running != nil && c.startup
 	state = corev1.ContainerStatus{
 		Name: c.spec.Name, Image: c.spec.Image, ImageID: c.spec.Image,
-		ContainerID: fmt.Sprintf("processes://%s-%s-%d", c.worker.pod.UID, c.spec.Name, c.restarts),
+		ContainerID: fmt.Sprintf("processes://%s-%s-%d", c.worker.latest().UID, c.spec.Name, c.restarts),
 		State:       c.state, LastTerminationState: c.last, RestartCount: c.restarts,
 		Ready: c.ready && c.state.Running != nil, Started: &started,
 	}
