@@ -116,6 +116,9 @@ func startAgent(ctx context.Context, client kubernetes.Interface, s settings, c 
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
 	go proxy.run(ctx)
+	if err := proxy.serveNames(); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 

@@ -312,8 +312,8 @@ func (c *container) command(ctx context.Context) (*exec.Cmd, *os.File, error) {
 		return nil, nil, err
 	}
 	box.Argv = arguments(&c.spec, img, env)
-	box.Hosts = fmt.Sprintf("127.0.0.1 localhost\n::1 localhost\n%s %s\n%s kubernetes.default.svc kubernetes.default kubernetes\n",
-		c.worker.place.address, pod.Name, serviceOfServer)
+	box.Hosts = fmt.Sprintf("127.0.0.1 localhost\n::1 localhost\n%s %s\n", c.worker.place.address, pod.Name)
+	box.Resolver = resolverConfig(pod.Namespace)
 	box.Hostname = pod.Name
 	text, err := json.Marshal(box)
 	if err != nil {

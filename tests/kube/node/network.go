@@ -38,9 +38,10 @@ func prepareNetwork() error {
 	}
 	return ip(fmt.Sprintf(`link set lo up
 addr add %[1]s/32 dev lo
+addr add %[4]s/32 dev lo
 route add %[2]s dev lo src %[1]s
 route add %[3]s dev lo src %[1]s
-`, nodeGateway, serviceRange, balanceRange))
+`, nodeGateway, serviceRange, balanceRange, nameServer))
 }
 
 // ip runs a batch of the ip command in the network of the calling thread.

@@ -286,7 +286,7 @@ table ip services {
 	chain postrouting { type nat hook postrouting priority srcnat; ip saddr . ip daddr @hairpins masquerade; }
 	chain refuse { meta l4proto tcp reject with tcp reset; reject; }
 	chain forward { type filter hook forward priority filter; ip daddr { %[4]s, %[5]s } goto refuse; }
-	chain local { type filter hook output priority filter; ip daddr { %[4]s, %[5]s } goto refuse; }
+	chain local { type filter hook output priority filter; oif lo ip daddr %[6]s accept; ip daddr { %[4]s, %[5]s } goto refuse; }
 }
-`, set(elements), set(hairpins), strings.Join(chains, "\n\t"), serviceRange, balanceRange)
+`, set(elements), set(hairpins), strings.Join(chains, "\n\t"), serviceRange, balanceRange, nameServer)
 }

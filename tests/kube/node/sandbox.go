@@ -24,6 +24,7 @@ type sandbox struct {
 	Dir          string
 	Hostname     string
 	Hosts        string // contents of /etc/hosts
+	Resolver     string // contents of /etc/resolv.conf
 	User, Group  int64
 	Groups       []int
 	ReadOnly     bool // the root file system
@@ -186,8 +187,14 @@ func (b *sandbox) enterRoot() error {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
-	if err := os.WriteFile("/etc/hosts", []byte(b.Hosts), 0o644); err != nil {
-		return err
+	for file, content := range map[string]string{"/etc/hosts": b.Hosts, "/etc/resolv.conf": b.Resolver} {
+		// The machine's may be a link to somewhere else.
+		if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			return err
+		}
 	}
 	for _, m := range mounts {
 		if err := m.bind(); err != nil {
