@@ -250,6 +250,54 @@ subjects: [ { kind: ServiceAccount, name: default, namespace: "@namespace@" } ]
 }
 
 #[tokio::test]
+async fn pods_find_services_by_name() {
+    let cluster = Cluster::shared().await;
+    let space = cluster.namespace("names").await;
+    space.apply(ECHO).await;
+    space
+        .apply(
+            r#"
+apiVersion: v1
+kind: Service
+metadata: { name: bare }
+spec: { clusterIP: None, selector: { app: echo }, ports: [ { port: 80 } ] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: alias }
+spec: { type: ExternalName, externalName: echo.@namespace@.svc.cluster.local }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: asker }
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: asker
+      image: busybox
+      args:
+        - -c
+        - >-
+          while :; do
+          for name in echo bare alias missing; do
+          echo $name=$(getent ahostsv4 $name | grep STREAM | cut -d' ' -f1 | sort);
+          done;
+          sleep 0.2; done
+"#,
+        )
+        .await;
+    let endpoints = space.ready_endpoints("echo", 2).await.join(" ");
+    let service = space.cluster_ip("echo").await.ip();
+    let wanted = [
+        format!("echo={service}\n"),
+        format!("bare={endpoints}\n"),
+        format!("alias={service}\n"),
+        "missing=\n".to_owned(),
+    ];
+    space.pod_log("asker", "every name", |log| wanted.iter().all(|line| log.contains(line))).await;
+}
+
+#[tokio::test]
 async fn portcullis_runs_as_a_restricted_pod() {
     let cluster = Cluster::shared().await;
     let space = cluster.namespace("proxy").await;
