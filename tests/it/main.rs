@@ -6,6 +6,7 @@ mod attack;
 mod attack_stream;
 mod auth;
 mod cli;
+mod cluster;
 mod commands;
 mod connections;
 mod cors;
