@@ -126,6 +126,7 @@ fn every_example_in_config_is_a_good_one() {
                 Some("key") => pair.key.as_str(),
                 Some("pem" | "crt") if name.contains("ca.") => ca.pem.as_str(),
                 Some("pem" | "crt") => pair.cert.as_str(),
+                Some("htpasswd") => "anna:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n",
                 _ => "made up",
             };
             std::fs::write(path, content).expect("it can be written");
@@ -148,7 +149,7 @@ fn referenced(text: &str) -> BTreeSet<String> {
             found.extend(piece.split('}').next().map(str::to_owned));
         }
         let words = code.split(|c: char| c.is_whitespace() || "{}[],\"'".contains(c));
-        let endings = [".pem", ".crt", ".key", ".html"];
+        let endings = [".pem", ".crt", ".key", ".html", ".htpasswd"];
         let files = words.filter(|word| endings.iter().any(|ending| word.ends_with(ending)));
         found.extend(files.map(str::to_owned));
     }
