@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::finding::Class;
+use super::finding::{Class, shown};
 use super::pattern::Pattern;
 use super::reader::Reader;
 use super::value;
@@ -14,6 +14,7 @@ use crate::ir::HostPattern;
 pub struct Host {
     /// Other names under which all paths of the host are served; a host that really has such a
     /// name comes first. The first Ingress of a host that has any says them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<Alias>,
     /// The `Host` field the back end gets. Default is the client's.
     pub upstream_vhost: Option<Template>,
@@ -43,7 +44,7 @@ impl Host {
             for item in value::items(text) {
                 match alias(item) {
                     Ok(alias) => aliases.push(alias),
-                    Err(error) => wrong.push(format!("`{item}` {error}")),
+                    Err(error) => wrong.push(format!("`{}` {error}", shown(item))),
                 }
             }
             Ok(())

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::finding::{Class, Finding};
+use super::finding::{Class, Finding, shown};
 use super::table::{self, Support};
 use super::{Annotations, OWN_PREFIX, Options, Parsed, unknown};
 
@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
                     }
                 };
                 let (what, remedy) = error.split_once('\n').unwrap_or((&error, ""));
-                let shown = shorten(value);
+                let shown = shown(value);
                 let text = format!("`{shown}` {what}{consequence}\n{remedy}");
                 self.note(name, key, class, text.trim_end_matches('\n'));
                 None
@@ -245,14 +245,4 @@ impl<'a> Reader<'a> {
         findings.sort_by(|a, b| a.annotation.cmp(&b.annotation));
         Parsed { values, denied: self.denied, refused: self.refused, findings }
     }
-}
-
-/// A value short enough for a message.
-fn shorten(value: &str) -> String {
-    const LONGEST: usize = 80;
-    let line = value.lines().next().unwrap_or_default();
-    if line.len() == value.len() && line.chars().count() <= LONGEST {
-        return line.to_owned();
-    }
-    format!("{}…", line.chars().take(LONGEST).collect::<String>())
 }

@@ -126,7 +126,7 @@ fn a_finding_becomes_a_problem_unless_all_is_well() {
     assert_eq!(
         problems,
         [
-            "error: nginx.ingress.kubernetes.io/proxy-read-timeout: `20k` is no number of seconds; \
+            "warning: nginx.ingress.kubernetes.io/proxy-read-timeout: `20k` is no number of seconds; \
              it is ignored",
             "warning: nginx.ingress.kubernetes.io/rate-limit: never existed in ingress-nginx and \
              limits nothing (use `limit-rps`)",

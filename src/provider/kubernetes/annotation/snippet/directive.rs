@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Serialize, Serializer};
 
+use super::super::finding::shown;
 use super::super::pattern::Pattern;
 use super::super::variable::{self, Piece, Template, Variable};
 use super::condition::Condition;
@@ -50,7 +51,7 @@ pub enum Kind {
         /// Whether with every status; else with 200, 201, 204, 206, 301, 302, 303, 304, 307, 308.
         always: bool,
     },
-    /// proxy_set_header, more_set_input_headers: the back end gets this header, in place of others
+    /// proxy_set_header, more_set_input_headers, more_clear_input_headers: the back end gets this header, in place of others
     /// of its name. Where the value comes out empty it gets none.
     SetRequestHeader {
         /// The header.
@@ -137,7 +138,9 @@ pub(super) struct Translator {
     snippet: Snippet,
     /// What `set` gave a name, which is put in its place where it is used.
     set: BTreeMap<String, Template>,
-    /// The groups of the `if` that is being read, `None` outside of one.
+    /// Whether a block is being read.
+    inside: bool,
+    /// The groups of its condition, where that has an expression.
     groups: Option<usize>,
     /// Whether there was an `allow` that is not read, before which `deny all` means less.
     allows: bool,
@@ -146,7 +149,7 @@ pub(super) struct Translator {
 impl Translator {
     pub(super) fn new(context: Context) -> Self {
         let snippet = Snippet::default();
-        Self { context, snippet, set: BTreeMap::new(), groups: None, allows: false }
+        Self { context, snippet, set: BTreeMap::new(), inside: false, groups: None, allows: false }
     }
 
     pub(super) fn translate(mut self, statements: &[Statement]) -> Snippet {
@@ -189,6 +192,9 @@ impl Translator {
             }
             "more_clear_headers" => removed(&arguments),
             "proxy_hide_header" if arguments.len() == 1 => removed(&arguments),
+            "more_clear_input_headers" => no_options(&arguments).and_then(|()| {
+                arguments.iter().map(|name| cleared(name)).collect::<Result<_, _>>()
+            }),
             "more_set_input_headers" => {
                 self.more_headers(&arguments, |name, value| Kind::SetRequestHeader { name, value })
             }
@@ -218,7 +224,7 @@ impl Translator {
                 Ok(vec![Kind::Return { status: StatusCode::FORBIDDEN, body: Template::default() }])
             }
             // After a rewrite of a location it says what holds anyway.
-            "break" if arguments.is_empty() && self.groups.is_none() => Ok(Vec::new()),
+            "break" if arguments.is_empty() && !self.inside => Ok(Vec::new()),
             _ => return Err(Box::new(unknown(statement))),
         };
         kinds.map_err(|reason| refused(format!("`{}` {reason}", statement.name)))
@@ -232,14 +238,14 @@ impl Translator {
     ) -> Kinds {
         let name = &statement.name;
         let refused = |reason: String| Box::new(refuse(statement, &reason));
-        if self.groups.is_some() {
+        if self.inside {
             return Err(refused(format!("`{name}` stands in another block")));
         }
         let condition =
             condition.map_err(|error| refused(format!("`{name}` is not read: {error}")))?;
-        self.groups = Some(condition.groups());
+        (self.inside, self.groups) = (true, condition.groups());
         let then = self.all(block);
-        self.groups = None;
+        (self.inside, self.groups) = (false, None);
         // What was refused in it has been said; without anything left there is nothing to decide.
         Ok(if then.is_empty() { Vec::new() } else { vec![Kind::If { condition, then }] })
     }
@@ -311,7 +317,7 @@ impl Translator {
             _ => None,
         });
         match (self.groups, most.max()) {
-            (Some(groups), Some(most)) if groups > 0 && most > groups => {
+            (Some(groups), Some(most)) if most > groups => {
                 Err(format!("uses `${most}`, and the condition captures only {groups}"))
             }
             _ => Ok(template),
@@ -326,7 +332,7 @@ impl Translator {
             _ => return Err("needs a status, and at most one text".to_owned()),
         };
         let status = super::super::value::status(code, 200, 599)
-            .map_err(|error| format!("has `{code}` in it, which {error}"))?;
+            .map_err(|error| format!("has `{}` in it, which {error}", shown(code)))?;
         let redirects = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
         match text {
             Some(text) if redirects => Ok(Kind::Redirect { status, target: self.target(text)? }),
@@ -368,7 +374,7 @@ impl Translator {
                         ("permanent", RewriteFlag::Permanent),
                     ],
                 )
-                .map_err(|error| format!("has the flag `{flag}`, which {error}"))?;
+                .map_err(|error| format!("has the flag `{}`, which {error}", shown(flag)))?;
                 (pattern, replacement, flag)
             }
             _ => return Err("needs an expression, a replacement and at most one flag".to_owned()),
@@ -404,7 +410,7 @@ impl Translator {
             return Err("needs a variable and a value".to_owned());
         };
         let name = name.strip_prefix('$').ok_or("needs a variable and a value")?;
-        if self.groups.is_some() {
+        if self.inside {
             return Err(
                 "stands under a condition, which is not read here\nput what depends on it \
                         into the condition's block"
@@ -412,7 +418,7 @@ impl Translator {
             );
         }
         if Variable::parse(name).is_ok() {
-            return Err(format!("changes `${name}`, which is not read here"));
+            return Err(format!("changes `${}`, which is not read here", shown(name)));
         }
         let value = self.template(value)?;
         self.set.insert(name.to_owned(), value);
@@ -422,7 +428,7 @@ impl Translator {
 
 fn header(text: &str) -> Result<HeaderName, String> {
     let name: HeaderName =
-        text.parse().map_err(|_| format!("has `{text}`, which is no header name"))?;
+        text.parse().map_err(|_| format!("has `{}`, which is no header name", shown(text)))?;
     // Framing is the proxy's own business.
     match name.as_str() {
         "content-length" | "transfer-encoding" | "te" | "trailer" => {
@@ -432,11 +438,17 @@ fn header(text: &str) -> Result<HeaderName, String> {
     }
 }
 
+/// A request header that goes.
+fn cleared(name: &str) -> Result<Kind, String> {
+    Ok(Kind::SetRequestHeader { name: header(name.trim())?, value: Template::default() })
+}
+
 fn no_options(arguments: &[&str]) -> Result<(), String> {
     match arguments.iter().find(|argument| argument.starts_with('-')) {
         Some(option) => Err(format!(
-            "has the option `{option}`: headers cannot be made to depend on status or content type\n\
-             leave the option out where it does not matter"
+            "has the option `{}`: headers cannot be made to depend on status or content type\n\
+             leave the option out where it does not matter",
+            shown(option)
         )),
         None if arguments.is_empty() => Err("names no header".to_owned()),
         None => Ok(()),
