@@ -42,7 +42,12 @@ impl Host {
         let mut wrong = Vec::new();
         reader.value("server-alias", |text| {
             for item in value::items(text) {
+                let regexes = aliases.iter().filter(|a| matches!(a, Alias::Regex(_))).count();
                 match alias(item) {
+                    Ok(Alias::Regex(_)) if regexes == MOST_REGEXES => {
+                        wrong.push(format!("`{}` is one expression too many", shown(item)));
+                        break;
+                    }
                     Ok(alias) => aliases.push(alias),
                     Err(error) => wrong.push(format!("`{}` {error}", shown(item))),
                 }
@@ -59,6 +64,9 @@ impl Host {
         }
     }
 }
+
+/// Regular expressions among the aliases of an object, at most.
+const MOST_REGEXES: usize = 32;
 
 fn alias(text: &str) -> Result<Alias, String> {
     if let Some(regex) = text.strip_prefix('~') {

@@ -39,7 +39,8 @@ impl<'a> Reader<'a> {
     pub(super) fn new(annotations: &'a BTreeMap<String, String>, options: &Options) -> Self {
         let mut reader = Self::empty(options.snippets);
         // Our own prefix wins, so it comes first.
-        for prefix in [OWN_PREFIX, options.prefix.trim_end_matches('/')] {
+        let other = options.prefix.trim_end_matches('/');
+        for prefix in [OWN_PREFIX].into_iter().chain((other != OWN_PREFIX).then_some(other)) {
             for (key, value) in annotations {
                 match key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) {
                     Some(name) => reader.sort(name, key, value),

@@ -1,5 +1,6 @@
 //! The directives that are kept, and how statements become them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -130,6 +131,10 @@ fn status_code<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::O
     serializer.serialize_u16(status.as_u16())
 }
 
+/// Directives of a snippet, and bytes and variables that come of names that were set, at most.
+const MOST_DIRECTIVES: usize = 256;
+const MOST_EXPANDED: usize = 64 << 10;
+
 type Kinds = Result<Vec<Kind>, Box<Refusal>>;
 
 /// What is known while a snippet is read from top to bottom.
@@ -142,14 +147,26 @@ pub(super) struct Translator {
     inside: bool,
     /// The groups of its condition, where that has an expression.
     groups: Option<usize>,
+    /// How much more text may come of names that were set: a snippet must not grow without end.
+    room: Cell<usize>,
+    /// Directives that were read, in blocks and outside.
+    count: usize,
     /// Whether there was an `allow` that is not read, before which `deny all` means less.
     allows: bool,
 }
 
 impl Translator {
     pub(super) fn new(context: Context) -> Self {
-        let snippet = Snippet::default();
-        Self { context, snippet, set: BTreeMap::new(), inside: false, groups: None, allows: false }
+        Self {
+            context,
+            snippet: Snippet::default(),
+            set: BTreeMap::new(),
+            inside: false,
+            groups: None,
+            room: Cell::new(MOST_EXPANDED),
+            count: 0,
+            allows: false,
+        }
     }
 
     pub(super) fn translate(mut self, statements: &[Statement]) -> Snippet {
@@ -161,6 +178,11 @@ impl Translator {
     fn all(&mut self, statements: &[Statement]) -> Vec<Directive> {
         let mut kept = Vec::new();
         for statement in statements {
+            self.count += 1;
+            if self.count > MOST_DIRECTIVES {
+                self.snippet.refused.push(refuse(statement, "it is one directive too many"));
+                continue;
+            }
             match self.one(statement) {
                 Ok(kinds) => {
                     kept.extend(
@@ -308,17 +330,27 @@ impl Translator {
     }
 
     fn template(&self, text: &str) -> Result<Template, String> {
-        let template = Template::parse_with(text, |name| match self.set.get(name) {
-            Some(template) => Ok(template.clone()),
-            None => Template::parse(&format!("${{{name}}}")),
+        self.template_with(text, self.groups)
+    }
+
+    /// A text in which `$1` and on are of an expression with so many groups, or of one that is not
+    /// known here.
+    fn template_with(&self, text: &str, groups: Option<usize>) -> Result<Template, String> {
+        let template = Template::parse_with(text, |name| {
+            let Some(set) = self.set.get(name) else {
+                return Template::parse(&format!("${{{name}}}"));
+            };
+            let room = self.room.get().checked_sub(set.weight());
+            self.room.set(room.ok_or("uses names that were set too often")?);
+            Ok(set.clone())
         })?;
-        let most = template.variables().filter_map(|variable| match variable {
-            Variable::Capture(number) => Some(usize::from(*number)),
-            _ => None,
+        let beyond = template.variables().find(|variable| {
+            matches!((variable, groups), (Variable::Capture(number), Some(groups))
+                if usize::from(*number) > groups)
         });
-        match (self.groups, most.max()) {
-            (Some(groups), Some(most)) if most > groups => {
-                Err(format!("uses `${most}`, and the condition captures only {groups}"))
+        match (beyond, groups) {
+            (Some(capture), Some(groups)) => {
+                Err(format!("uses `{capture}`, and the expression before it captures {groups}"))
             }
             _ => Ok(template),
         }
@@ -384,15 +416,7 @@ impl Translator {
         if replacement.chars().any(|c| c.is_control() || c == ' ') {
             return Err("has a blank or control character in its replacement".to_owned());
         }
-        let groups = pattern.groups();
-        let outside = Self { groups: None, set: self.set.clone(), ..Self::new(self.context) };
-        let replacement = outside.template(replacement)?;
-        let beyond = replacement
-            .variables()
-            .find(|variable| matches!(variable, Variable::Capture(n) if usize::from(*n) > groups));
-        if let Some(capture) = beyond {
-            return Err(format!("uses `{capture}`, and its expression captures only {groups}"));
-        }
+        let replacement = self.template_with(replacement, Some(pattern.groups()))?;
         let start = replacement.start();
         let leaves = ["http://", "https://"].iter().any(|scheme| start.starts_with(scheme))
             || matches!(replacement.pieces().first(), Some(Piece::Variable(Variable::Scheme)));
