@@ -4,6 +4,7 @@
 //! pure function of it. Only this room names `kube` and `k8s_openapi`. It knows nothing of
 //! routing, connections or requests.
 
+pub mod annotation;
 mod inputs;
 
 pub use inputs::{Inputs, Key};
