@@ -49,29 +49,38 @@ pub struct ProxyError {
     pub side: Side,
     /// Whether the request may be sent again.
     pub replay: Replay,
+    /// The status a client sees where it is not the reason's own.
+    answer: Option<StatusCode>,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl ProxyError {
     /// The client failed.
     pub fn client(reason: Reason) -> Self {
-        Self { reason, side: Side::Client, replay: Replay::Never, cause: None }
+        Self { reason, side: Side::Client, replay: Replay::Never, answer: None, cause: None }
     }
 
     /// The proxy answers for itself.
     pub fn proxy(reason: Reason) -> Self {
-        Self { reason, side: Side::Proxy, replay: Replay::Never, cause: None }
+        Self { reason, side: Side::Proxy, replay: Replay::Never, answer: None, cause: None }
     }
 
     /// The upstream failed.
     pub fn upstream(reason: Reason) -> Self {
-        Self { reason, side: Side::Upstream, replay: Replay::Never, cause: None }
+        Self { reason, side: Side::Upstream, replay: Replay::Never, answer: None, cause: None }
     }
 
     /// The same with its cause.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
+        self
+    }
+
+    /// The same, answered with `status`.
+    #[must_use]
+    pub fn answered(mut self, status: StatusCode) -> Self {
+        self.answer = Some(status);
         self
     }
 
@@ -95,6 +104,9 @@ impl ProxyError {
     /// The status a client sees. 499 is nginx's code for a client that went away: it is only
     /// ever logged.
     pub fn status(&self) -> StatusCode {
+        if let Some(status) = self.answer {
+            return status;
+        }
         match self.reason {
             Reason::BadRequest => StatusCode::BAD_REQUEST,
             Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

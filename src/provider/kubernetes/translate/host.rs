@@ -1,0 +1,495 @@
+//! Rules to virtual hosts: who gets which path, canaries, default backends, further names.
+
+use std::collections::{BTreeMap, HashMap};
+
+use http::StatusCode;
+use ir::{
+    Action, BackendRef, HostPattern, Name, Origin, PathMatch, Route, RouteMatch, VirtualHost,
+};
+use k8s_openapi::api::networking::v1::IngressBackend;
+
+use super::path::{Kind, RulePath};
+use super::policy::Policy;
+use super::service::{Upstreams, WantedPort};
+use super::{Object, pattern};
+use crate::ir;
+use crate::provider::kubernetes::report::{Finding, origin};
+use crate::provider::kubernetes::{Key, Options};
+
+/// A host under construction.
+struct Host {
+    /// The Ingress that named it first, by its place among the objects.
+    owner: usize,
+    routes: Vec<Placed>,
+    /// The oldest of its Ingresses that has a default backend.
+    default: Option<usize>,
+}
+
+/// A route in its place.
+struct Placed {
+    path: RulePath,
+    /// Whose it is, by its place among the objects.
+    owner: usize,
+    route: Route,
+    /// Where its requests go, where they are forwarded.
+    main: Option<Name>,
+    /// Where part of them goes, and by the rules of which Ingress.
+    canary: Option<(Name, usize)>,
+}
+
+type Hosts = BTreeMap<HostPattern, Host>;
+
+/// The virtual hosts that the rules of all `objects`, the oldest first, come to.
+pub(super) fn hosts(
+    objects: &mut [Object<'_>],
+    upstreams: &mut Upstreams<'_>,
+    options: &Options,
+) -> Vec<VirtualHost> {
+    let mut hosts = Hosts::new();
+    let mut taken = HashMap::new();
+    for (index, object) in objects.iter_mut().enumerate() {
+        if object.policy.canary.is_none() {
+            let mut place = Place { hosts: &mut hosts, taken: &mut taken, upstreams };
+            place.rules(index, object);
+        }
+    }
+    // In a second round: a canary may be older than what it is a canary of.
+    for index in 0..objects.len() {
+        canaries(index, objects, &mut hosts, &taken, upstreams);
+    }
+    for (pattern, host) in &mut hosts {
+        complete(pattern, host, objects, upstreams, options);
+    }
+    if let Some(route) = catch_all(&hosts, upstreams, options) {
+        let host = hosts.entry(HostPattern::Any).or_insert_with(|| Host {
+            owner: usize::MAX,
+            routes: Vec::new(),
+            default: None,
+        });
+        host.routes.push(route);
+    }
+    aliases(&mut hosts, objects);
+    hosts.into_iter().map(|(pattern, host)| finish(pattern, host, objects)).collect()
+}
+
+/// Where rules find their place, in the order of their age.
+struct Place<'p, 'i> {
+    hosts: &'p mut Hosts,
+    /// Which object has a path, and where its route is in the host.
+    taken: &'p mut HashMap<(HostPattern, RulePath), (Key, usize)>,
+    upstreams: &'p mut Upstreams<'i>,
+}
+
+impl Place<'_, '_> {
+    fn rules(&mut self, index: usize, object: &mut Object<'_>) {
+        let ingress = object.ingress;
+        let Some(spec) = &ingress.spec else { return };
+        let rules = spec.rules.as_deref().unwrap_or_default();
+        for (number, rule) in rules.iter().enumerate() {
+            let subject = format!("spec.rules[{number}]");
+            let pattern = match pattern(rule.host.as_deref()) {
+                Ok(pattern) => pattern,
+                Err(why) => {
+                    object.report.add(Finding::refused(format!("{subject}.host"), why));
+                    continue;
+                }
+            };
+            let host = self.hosts.entry(pattern.clone()).or_insert_with(|| Host {
+                owner: index,
+                routes: Vec::new(),
+                default: None,
+            });
+            if spec.default_backend.is_some() {
+                host.default.get_or_insert(index);
+            }
+            for (at, path) in rule.http.iter().flat_map(|http| &http.paths).enumerate() {
+                let subject = format!("{subject}.http.paths[{at}]");
+                match RulePath::read(path.path.as_deref(), &path.path_type) {
+                    Ok(read) => {
+                        if read.kind == Kind::Prefix
+                            && path.path.as_deref().is_some_and(|p| p.len() > 1 && p.ends_with('/'))
+                        {
+                            let text = "the path without its last slash is served, too, where \
+                                        ingress-nginx redirects to the one with it";
+                            object.report.add(Finding::differs(format!("{subject}.path"), text));
+                        }
+                        self.path(index, object, &pattern, read, &path.backend, &subject);
+                    }
+                    Err(why) => {
+                        object.report.add(Finding::refused(format!("{subject}.path"), why));
+                    }
+                }
+            }
+        }
+        match &spec.default_backend {
+            // Beside rules it serves their hosts, once all of these are known.
+            Some(backend) if rules.is_empty() => {
+                self.hosts.entry(HostPattern::Any).or_insert_with(|| Host {
+                    owner: index,
+                    routes: Vec::new(),
+                    default: None,
+                });
+                let subject = "spec.defaultBackend";
+                self.path(index, object, &HostPattern::Any, RulePath::root(), backend, subject);
+            }
+            None if rules.is_empty() => {
+                let text = "there are neither rules nor a default backend";
+                object.report.add(Finding::refused("spec", text));
+            }
+            _ => {}
+        }
+    }
+
+    fn path(
+        &mut self,
+        index: usize,
+        object: &mut Object<'_>,
+        pattern: &HostPattern,
+        path: RulePath,
+        backend: &IngressBackend,
+        subject: &str,
+    ) {
+        let Some(host) = self.hosts.get_mut(pattern) else { return };
+        let key = (pattern.clone(), path.clone());
+        if let Some((first, _)) = self.taken.get(&key) {
+            let what = format!("{pattern}{} ({})", path.text, kind(&path));
+            let (message, hint) = if first == object.key {
+                (format!("{what} is here twice, and the first one counts"), None)
+            } else {
+                let hint = "the older object wins; remove the path from one of the two";
+                (format!("{what} belongs to the older Ingress {first}"), Some(hint))
+            };
+            let finding = Finding::refused(subject, message);
+            object.report.add(match hint {
+                Some(hint) => finding.hint(hint),
+                None => finding,
+            });
+            return;
+        }
+        self.taken.insert(key, (object.key.clone(), host.routes.len()));
+        host.routes.push(placed(index, object, pattern, path, backend, subject, self.upstreams));
+    }
+}
+
+/// The route for `path`, by the settings of its Ingress.
+fn placed(
+    owner: usize,
+    object: &mut Object<'_>,
+    pattern: &HostPattern,
+    path: RulePath,
+    backend: &IngressBackend,
+    subject: &str,
+    upstreams: &mut Upstreams<'_>,
+) -> Placed {
+    let name = format!("{}/{pattern}{}", object.key, path.label());
+    let rule = format!("{pattern}{}", path.label());
+    let origin = Origin { rule: Name::from(rule), ..origin("Ingress", object.key) };
+    let (action, main) = match &object.policy.answer {
+        Some(answer) => (answer.clone(), None),
+        None => forward(object, backend, subject, upstreams),
+    };
+    let route = route(&object.policy, Name::from(name), origin, path.matches(), action);
+    Placed { path, owner, route, main, canary: None }
+}
+
+fn route(policy: &Policy, name: Name, origin: Origin, path: PathMatch, action: Action) -> Route {
+    Route {
+        name,
+        origin,
+        matches: RouteMatch { path, methods: Vec::new(), headers: Vec::new(), query: Vec::new() },
+        filters: match action {
+            Action::Forward(_) => policy.filters.clone(),
+            _ => Vec::new(),
+        },
+        action,
+        timeouts: policy.timeouts.clone(),
+        retry: policy.retry.clone(),
+        hedge: None,
+        body_limit: policy.body_limit,
+        access_log: policy.access_log,
+    }
+}
+
+/// Where a backend leads, by the settings of its Ingress.
+fn forward(
+    object: &mut Object<'_>,
+    backend: &IngressBackend,
+    subject: &str,
+    upstreams: &mut Upstreams<'_>,
+) -> (Action, Option<Name>) {
+    match upstream(object, backend, subject, upstreams) {
+        Ok(name) => {
+            let backend = BackendRef { upstream: name.clone(), weight: 1 };
+            (Action::Forward(vec![backend]), Some(name))
+        }
+        Err(action) => (action, None),
+    }
+}
+
+fn upstream(
+    object: &mut Object<'_>,
+    backend: &IngressBackend,
+    subject: &str,
+    upstreams: &mut Upstreams<'_>,
+) -> Result<Name, Action> {
+    let fail = |status, reason: &str| Action::Fail { status, reason: reason.to_owned() };
+    let subject = match subject.ends_with("defaultBackend") {
+        true => subject.to_owned(),
+        false => format!("{subject}.backend"),
+    };
+    let Some(service) = &backend.service else {
+        let text = "backends other than Services are not served";
+        let finding = Finding::refused(subject, text).hint("its requests are answered 404");
+        object.report.add(finding);
+        return Err(fail(StatusCode::NOT_FOUND, text));
+    };
+    let Some(port) = WantedPort::of(service.port.as_ref()) else {
+        let text = "the backend has no port";
+        let finding = Finding::refused(subject, text).hint("its requests are answered 503");
+        object.report.add(finding);
+        return Err(fail(StatusCode::SERVICE_UNAVAILABLE, text));
+    };
+    let key = Key::new(object.key.namespace.clone(), service.name.as_str());
+    let settings = &object.policy.upstream;
+    let (name, trouble) = upstreams.obtain(&key, port, settings, &object.key.name);
+    if let Some(trouble) = trouble {
+        let finding = match trouble.served {
+            true => Finding::differs(subject, trouble.message),
+            false => Finding::refused(subject, trouble.message),
+        };
+        object.report.add(match trouble.hint {
+            Some(hint) => finding.hint(hint),
+            None => finding,
+        });
+    }
+    Ok(name)
+}
+
+/// Joins the paths of a canary with those of equal host, path and type that are no canary's.
+fn canaries(
+    index: usize,
+    objects: &mut [Object<'_>],
+    hosts: &mut Hosts,
+    taken: &HashMap<(HostPattern, RulePath), (Key, usize)>,
+    upstreams: &mut Upstreams<'_>,
+) {
+    let Some(object) = objects.get(index).filter(|object| object.policy.canary.is_some()) else {
+        return;
+    };
+    let ingress = object.ingress;
+    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    for (number, rule) in rules.enumerate() {
+        let Ok(pattern) = pattern(rule.host.as_deref()) else { continue };
+        for (at, path) in rule.http.iter().flat_map(|http| &http.paths).enumerate() {
+            let subject = format!("spec.rules[{number}].http.paths[{at}]");
+            let read = RulePath::read(path.path.as_deref(), &path.path_type);
+            let main = read.ok().and_then(|read| taken.get(&(pattern.clone(), read)));
+            let found =
+                main.and_then(|(key, at)| Some((key, hosts.get(&pattern)?.routes.get(*at)?)));
+            let joined = match found {
+                None => Err("there is no rule of equal host, path and path type to be a canary of"),
+                Some((main, _)) if main.namespace != object_key(objects, index).namespace => {
+                    Err("the rule it would be a canary of is in another namespace")
+                }
+                Some((_, placed)) if placed.canary.is_some() => {
+                    Err("the rule has a canary already, and there is one for each")
+                }
+                Some((_, placed)) if placed.main.is_none() => {
+                    Err("the rule it would be a canary of does not forward")
+                }
+                Some((_, placed)) => Ok(placed.owner),
+            };
+            let owner = match joined {
+                Ok(owner) => owner,
+                Err(why) => {
+                    if let Some(object) = objects.get_mut(index) {
+                        object.report.add(Finding::refused(subject, why));
+                    }
+                    continue;
+                }
+            };
+            // Of the canary only its balancing counts, else what holds for the rule.
+            let main = objects.get(owner).map(|main| main.policy.upstream.clone());
+            let Some(object) = objects.get_mut(index) else { continue };
+            let own = object.policy.upstream.clone();
+            if let Some(main) = main {
+                object.policy.upstream =
+                    super::service::Settings { balance: own.balance.clone(), ..main };
+            }
+            let upstream = upstream(object, &path.backend, &subject, upstreams);
+            object.policy.upstream = own;
+            let place = taken_place(taken, &pattern, path);
+            let placed = hosts
+                .get_mut(&pattern)
+                .zip(place)
+                .and_then(|(host, place)| host.routes.get_mut(place));
+            if let (Ok(upstream), Some(placed)) = (upstream, placed) {
+                placed.canary = Some((upstream, index));
+            }
+        }
+    }
+}
+
+fn object_key<'i>(objects: &[Object<'i>], index: usize) -> &'i Key {
+    // The caller's index is good; a missing object has no namespace in common with any.
+    static NOBODY: std::sync::LazyLock<Key> = std::sync::LazyLock::new(|| Key::new("", ""));
+    objects.get(index).map_or(&NOBODY, |object| object.key)
+}
+
+fn taken_place(
+    taken: &HashMap<(HostPattern, RulePath), (Key, usize)>,
+    pattern: &HostPattern,
+    path: &k8s_openapi::api::networking::v1::HTTPIngressPath,
+) -> Option<usize> {
+    let read = RulePath::read(path.path.as_deref(), &path.path_type).ok()?;
+    taken.get(&(pattern.clone(), read)).map(|(_, place)| *place)
+}
+
+/// Adds what a host serves beside its rules: the way in, and what no rule matches.
+fn complete(
+    pattern: &HostPattern,
+    host: &mut Host,
+    objects: &mut [Object<'_>],
+    upstreams: &mut Upstreams<'_>,
+    options: &Options,
+) {
+    let root = objects
+        .get(host.owner)
+        .filter(|_| !host.routes.iter().any(|placed| placed.path.is_root()))
+        .is_some();
+    if root && let Some(index) = host.default {
+        let Some(object) = objects.get_mut(index) else { return };
+        let spec = object.ingress.spec.as_ref();
+        if let Some(backend) = spec.and_then(|spec| spec.default_backend.as_ref()) {
+            let subject = "spec.defaultBackend";
+            let path = RulePath::root();
+            host.routes.push(placed(index, object, pattern, path, backend, subject, upstreams));
+        }
+    } else if root && let Some(service) = &options.default_backend {
+        host.routes.push(to_default(pattern, service, upstreams));
+    }
+    app_root(pattern, host, objects);
+}
+
+/// The route to the Service that gets what no rule matches.
+fn to_default(pattern: &HostPattern, service: &Key, upstreams: &mut Upstreams<'_>) -> Placed {
+    let policy = Policy::default();
+    let settings = &policy.upstream;
+    let (upstream, _) = upstreams.obtain(service, WantedPort::First, settings, "default-backend");
+    let origin = Origin { rule: Name::from("default-backend"), ..origin("Service", service) };
+    let path = RulePath::root();
+    let name = Name::from(format!("default-backend/{pattern}/"));
+    let action = Action::Forward(vec![BackendRef { upstream: upstream.clone(), weight: 1 }]);
+    let route = route(&policy, name, origin, path.matches(), action);
+    Placed { path, owner: usize::MAX, route, main: Some(upstream), canary: None }
+}
+
+/// The same for hosts that nobody names, unless a rule serves them.
+fn catch_all(hosts: &Hosts, upstreams: &mut Upstreams<'_>, options: &Options) -> Option<Placed> {
+    let service = options.default_backend.as_ref()?;
+    if hosts.contains_key(&HostPattern::Any) {
+        return None;
+    }
+    Some(to_default(&HostPattern::Any, service, upstreams))
+}
+
+/// Of the Ingresses of a host the oldest that has a root for the application decides.
+fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>]) {
+    let owners: std::collections::BTreeSet<usize> =
+        host.routes.iter().map(|placed| placed.owner).chain([host.owner]).collect();
+    let found = owners.iter().find_map(|index| {
+        let object = objects.get(*index)?;
+        Some((*index, object, object.policy.app_root.clone()?))
+    });
+    let Some((owner, object, action)) = found else { return };
+    let path = RulePath { kind: Kind::Exact, text: "/".into() };
+    let name = Name::from(format!("{}/{pattern}#app-root", object.key));
+    let rule = Name::from(format!("{pattern}#app-root"));
+    let origin = Origin { rule, ..origin("Ingress", object.key) };
+    let route = route(&object.policy, name, origin, path.matches(), action);
+    // It stands before a rule for the same path.
+    host.routes.insert(0, Placed { path, owner, route, main: None, canary: None });
+}
+
+/// Serves the further names of hosts by the same routes, where no rule is for such a name.
+fn aliases(hosts: &mut Hosts, objects: &mut [Object<'_>]) {
+    let mut added: BTreeMap<HostPattern, Host> = BTreeMap::new();
+    for index in 0..objects.len() {
+        let Some(object) = objects.get(index).filter(|object| !object.policy.aliases.is_empty())
+        else {
+            continue;
+        };
+        let (key, aliases) = (object.key, object.policy.aliases.clone());
+        let owned: Vec<HostPattern> = hosts
+            .iter()
+            .filter(|(_, host)| host.owner == index || host.routes.iter().any(|r| r.owner == index))
+            .map(|(pattern, _)| pattern.clone())
+            .filter(|pattern| *pattern != HostPattern::Any)
+            .collect();
+        for alias in aliases {
+            let problem = if hosts.contains_key(&alias) {
+                Some(format!("`{alias}` is the host of a rule, which wins"))
+            } else if added.contains_key(&alias) {
+                Some(format!("`{alias}` is an alias of another host already"))
+            } else {
+                None
+            };
+            match (problem, owned.first().and_then(|first| hosts.get(first))) {
+                (None, Some(host)) => drop(added.insert(alias.clone(), renamed(host, key, &alias))),
+                (None, None) => {}
+                (Some(message), _) => {
+                    if let Some(object) = objects.get_mut(index) {
+                        object.report.add(Finding::refused("server-alias", message));
+                    }
+                }
+            }
+        }
+    }
+    hosts.append(&mut added);
+}
+
+/// A host's routes for another name of it.
+fn renamed(host: &Host, by: &Key, alias: &HostPattern) -> Host {
+    let routes = host.routes.iter().map(|placed| {
+        let mut route = placed.route.clone();
+        route.name = Name::from(format!("{}#{by}/{alias}", route.name));
+        Placed {
+            path: placed.path.clone(),
+            owner: placed.owner,
+            route,
+            main: placed.main.clone(),
+            canary: placed.canary.clone(),
+        }
+    });
+    Host { owner: host.owner, routes: routes.collect(), default: host.default }
+}
+
+fn finish(pattern: HostPattern, host: Host, objects: &[Object<'_>]) -> VirtualHost {
+    let mut routes = Vec::with_capacity(host.routes.len());
+    for placed in host.routes {
+        let canary = placed.canary.as_ref().zip(placed.main.as_ref()).and_then(
+            |((upstream, index), main)| {
+                Some((objects.get(*index)?.policy.canary.as_ref()?, main, upstream))
+            },
+        );
+        match canary {
+            Some((canary, main, upstream)) => {
+                routes.extend(canary.split(&placed.route, main, upstream));
+            }
+            None => routes.push(placed.route),
+        }
+    }
+    let origin = match objects.get(host.owner) {
+        Some(object) => origin("Ingress", object.key),
+        None => routes.first().map(|route| route.origin.clone()).unwrap_or_default(),
+    };
+    VirtualHost { pattern, listeners: ir::ListenerSelector::All, routes, origin }
+}
+
+fn kind(path: &RulePath) -> &'static str {
+    match path.kind {
+        Kind::Exact => "Exact",
+        Kind::Prefix => "Prefix",
+        Kind::Implementation => "ImplementationSpecific",
+    }
+}
