@@ -73,7 +73,7 @@ impl Manifests {
     pub fn place(&self, kind: &str, key: &Key, subject: &str) -> Option<Location> {
         let document = self.documents.get(&(kind.to_owned(), key.clone()))?;
         let place = match subject.contains('/') {
-            true => find(document, ["metadata", "annotations", subject]),
+            true => annotation(document, subject).unwrap_or(document.place),
             false => {
                 find(document, subject.split(['.', '[']).map(|part| part.trim_end_matches(']')))
             }
@@ -232,6 +232,12 @@ fn entry<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
 fn entry_mut<'n>(node: &'n mut Node, name: &str) -> Option<&'n mut Node> {
     let Value::Map(entries) = &mut node.value else { return None };
     entries.iter_mut().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| value)
+}
+
+fn annotation(document: &Node, name: &str) -> Option<Place> {
+    let annotations = entry(entry(document, "metadata")?, "annotations")?;
+    let Value::Map(entries) = &annotations.value else { return None };
+    entries.iter().find(|(key, _)| key.text() == Some(name)).map(|(key, _)| key.place)
 }
 
 fn find<'p>(document: &Node, path: impl IntoIterator<Item = &'p str>) -> Place {
