@@ -40,7 +40,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
         }
         output::print_json(&report)?;
     } else {
-        output::print(&offline.report(output::colored(&io::stdout())))?;
+        output::print(&offline.report_beside_ingresses(output::colored(&io::stdout())))?;
         if let Some((manifests, translation)) = &offline.manifests {
             output::print(&ingresses::text(&ingresses::views(manifests, translation)))?;
         }

@@ -47,9 +47,7 @@ pub fn views(manifests: &Manifests, translation: &Translation) -> Vec<IngressVie
 }
 
 fn view(manifests: &Manifests, key: &Key, report: &Report) -> IngressView {
-    let place = |subject: &str| {
-        manifests.place("Ingress", key, subject).as_ref().map(Place::from)
-    };
+    let place = |subject: &str| manifests.place("Ingress", key, subject).as_ref().map(Place::from);
     let findings = report.findings.iter().map(|finding| FindingView {
         verdict: word(finding.verdict),
         subject: finding.subject.clone(),

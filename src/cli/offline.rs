@@ -104,6 +104,17 @@ impl Offline {
         self.problems.iter().all(|problem| problem.severity != Severity::Error)
     }
 
+    /// The same without what is told of each Ingress.
+    pub fn report_beside_ingresses(&self, color: bool) -> String {
+        let told = |problem: &&Problem| {
+            problem.origin.as_ref().is_some_and(|origin| {
+                origin.kind.as_str() == "Ingress" && origin.rule.as_str().is_empty()
+            })
+        };
+        let others: Vec<_> = self.problems.iter().filter(|p| !told(p)).cloned().collect();
+        file::render(&others, &self.inputs, color)
+    }
+
     /// The problems with excerpts; empty where there are none.
     pub fn report(&self, color: bool) -> String {
         file::render(&self.problems, &self.inputs, color)

@@ -5,6 +5,7 @@
 //! Service, which change far more often. Only this room names `kube` and `k8s_openapi`. It knows
 //! nothing of routing, connections or requests.
 
+pub mod annotation;
 mod class;
 mod endpoints;
 mod inputs;

@@ -26,6 +26,8 @@ pub(super) enum HeaderRule {
     AlwaysNever,
     /// This value goes there.
     Exact(Arc<str>),
+    /// No value does.
+    Never,
     /// Values in which this expression is found go there.
     Pattern(Arc<str>),
 }
@@ -50,6 +52,9 @@ impl Canary {
             }
             Some((name, HeaderRule::Exact(value))) => {
                 when("canary-header", name, ValueMatch::Exact(value.clone()), canary);
+            }
+            Some((name, HeaderRule::Never)) => {
+                when("main-header", name, ValueMatch::Present, main);
             }
             Some((name, HeaderRule::Pattern(pattern))) => {
                 let anywhere = format!("(?s:.*)(?:{pattern})(?s:.*)");

@@ -1,6 +1,7 @@
 //! Rules to virtual hosts: who gets which path, canaries, default backends, further names.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use http::StatusCode;
 use ir::{
@@ -68,7 +69,7 @@ pub(super) fn hosts(
         });
         host.routes.push(route);
     }
-    aliases(&mut hosts, objects);
+    aliases(&mut hosts, objects, options);
     hosts.into_iter().map(|(pattern, host)| finish(pattern, host, objects)).collect()
 }
 
@@ -186,7 +187,7 @@ fn placed(
     let origin = Origin { rule: Name::from(rule), ..origin("Ingress", object.key) };
     let (action, main) = match &object.policy.answer {
         Some(answer) => (answer.clone(), None),
-        None => forward(object, backend, subject, upstreams),
+        None => forward(object, &path.text, backend, subject, upstreams),
     };
     let route = route(&object.policy, Name::from(name), origin, path.matches(), action);
     Placed { path, owner, route, main, canary: None }
@@ -213,11 +214,12 @@ fn route(policy: &Policy, name: Name, origin: Origin, path: PathMatch, action: A
 /// Where a backend leads, by the settings of its Ingress.
 fn forward(
     object: &mut Object<'_>,
+    path: &Arc<str>,
     backend: &IngressBackend,
     subject: &str,
     upstreams: &mut Upstreams<'_>,
 ) -> (Action, Option<Name>) {
-    match upstream(object, backend, subject, upstreams) {
+    match upstream(object, path, backend, subject, upstreams) {
         Ok(name) => {
             let backend = BackendRef { upstream: name.clone(), weight: 1 };
             (Action::Forward(vec![backend]), Some(name))
@@ -228,6 +230,7 @@ fn forward(
 
 fn upstream(
     object: &mut Object<'_>,
+    path: &Arc<str>,
     backend: &IngressBackend,
     subject: &str,
     upstreams: &mut Upstreams<'_>,
@@ -250,8 +253,14 @@ fn upstream(
         return Err(fail(StatusCode::SERVICE_UNAVAILABLE, text));
     };
     let key = Key::new(object.key.namespace.clone(), service.name.as_str());
-    let settings = &object.policy.upstream;
-    let (name, trouble) = upstreams.obtain(&key, port, settings, &object.key.name);
+    let mut settings = object.policy.upstream.clone();
+    if object.policy.cookie_by_path
+        && let Some(ir::AffinityKey::Cookie(cookie)) =
+            settings.balance.affinity.as_mut().map(|affinity| &mut affinity.by)
+    {
+        cookie.path = path.clone();
+    }
+    let (name, trouble) = upstreams.obtain(&key, port, &settings, &object.key.name);
     if let Some(trouble) = trouble {
         let finding = match trouble.served {
             true => Finding::differs(subject, trouble.message),
@@ -284,65 +293,46 @@ fn canaries(
             let subject = format!("spec.rules[{number}].http.paths[{at}]");
             let read = RulePath::read(path.path.as_deref(), &path.path_type);
             let main = read.ok().and_then(|read| taken.get(&(pattern.clone(), read)));
-            let found =
-                main.and_then(|(key, at)| Some((key, hosts.get(&pattern)?.routes.get(*at)?)));
-            let joined = match found {
-                None => Err("there is no rule of equal host, path and path type to be a canary of"),
-                Some((main, _)) if main.namespace != object_key(objects, index).namespace => {
-                    Err("the rule it would be a canary of is in another namespace")
-                }
-                Some((_, placed)) if placed.canary.is_some() => {
-                    Err("the rule has a canary already, and there is one for each")
-                }
-                Some((_, placed)) if placed.main.is_none() => {
-                    Err("the rule it would be a canary of does not forward")
-                }
-                Some((_, placed)) => Ok(placed.owner),
-            };
-            let owner = match joined {
-                Ok(owner) => owner,
-                Err(why) => {
-                    if let Some(object) = objects.get_mut(index) {
-                        object.report.add(Finding::refused(subject, why));
-                    }
-                    continue;
-                }
-            };
-            // Of the canary only its balancing counts, else what holds for the rule.
-            let main = objects.get(owner).map(|main| main.policy.upstream.clone());
+            let placed = main.and_then(|(_, at)| hosts.get_mut(&pattern)?.routes.get_mut(*at));
+            let settings = placed.as_ref().and_then(|placed| objects.get(placed.owner));
+            let settings = settings.map(|main| (main.key, main.policy.upstream.clone()));
             let Some(object) = objects.get_mut(index) else { continue };
-            let own = object.policy.upstream.clone();
-            if let Some(main) = main {
-                object.policy.upstream =
-                    super::service::Settings { balance: own.balance.clone(), ..main };
-            }
-            let upstream = upstream(object, &path.backend, &subject, upstreams);
-            object.policy.upstream = own;
-            let place = taken_place(taken, &pattern, path);
-            let placed = hosts
-                .get_mut(&pattern)
-                .zip(place)
-                .and_then(|(host, place)| host.routes.get_mut(place));
-            if let (Ok(upstream), Some(placed)) = (upstream, placed) {
-                placed.canary = Some((upstream, index));
+            match joinable(object.key, placed, settings) {
+                Err(why) => object.report.add(Finding::refused(subject, why)),
+                Ok((placed, main)) => {
+                    // Of the canary only its balancing counts, else what holds for the rule.
+                    let own = object.policy.upstream.clone();
+                    let balance = own.balance.clone();
+                    object.policy.upstream = super::service::Settings { balance, ..main };
+                    let text = placed.path.text.clone();
+                    let upstream = upstream(object, &text, &path.backend, &subject, upstreams);
+                    object.policy.upstream = own;
+                    placed.canary = upstream.ok().map(|upstream| (upstream, index));
+                }
             }
         }
     }
 }
 
-fn object_key<'i>(objects: &[Object<'i>], index: usize) -> &'i Key {
-    // The caller's index is good; a missing object has no namespace in common with any.
-    static NOBODY: std::sync::LazyLock<Key> = std::sync::LazyLock::new(|| Key::new("", ""));
-    objects.get(index).map_or(&NOBODY, |object| object.key)
-}
-
-fn taken_place(
-    taken: &HashMap<(HostPattern, RulePath), (Key, usize)>,
-    pattern: &HostPattern,
-    path: &k8s_openapi::api::networking::v1::HTTPIngressPath,
-) -> Option<usize> {
-    let read = RulePath::read(path.path.as_deref(), &path.path_type).ok()?;
-    taken.get(&(pattern.clone(), read)).map(|(_, place)| *place)
+/// Whether a canary can be joined to what was found in its place.
+fn joinable<'p>(
+    canary: &Key,
+    placed: Option<&'p mut Placed>,
+    main: Option<(&Key, super::service::Settings)>,
+) -> Result<(&'p mut Placed, super::service::Settings), &'static str> {
+    let (Some(placed), Some((key, settings))) = (placed, main) else {
+        return Err("there is no rule of equal host, path and path type to be a canary of");
+    };
+    if key.namespace != canary.namespace {
+        return Err("the rule it would be a canary of is in another namespace");
+    }
+    if placed.canary.is_some() {
+        return Err("the rule has a canary already, and there is one for each");
+    }
+    if placed.main.is_none() {
+        return Err("the rule it would be a canary of does not forward");
+    }
+    Ok((placed, settings))
 }
 
 /// Adds what a host serves beside its rules: the way in, and what no rule matches.
@@ -412,7 +402,7 @@ fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>]) {
 }
 
 /// Serves the further names of hosts by the same routes, where no rule is for such a name.
-fn aliases(hosts: &mut Hosts, objects: &mut [Object<'_>]) {
+fn aliases(hosts: &mut Hosts, objects: &mut [Object<'_>], options: &Options) {
     let mut added: BTreeMap<HostPattern, Host> = BTreeMap::new();
     for index in 0..objects.len() {
         let Some(object) = objects.get(index).filter(|object| !object.policy.aliases.is_empty())
@@ -439,7 +429,8 @@ fn aliases(hosts: &mut Hosts, objects: &mut [Object<'_>]) {
                 (None, None) => {}
                 (Some(message), _) => {
                     if let Some(object) = objects.get_mut(index) {
-                        object.report.add(Finding::refused("server-alias", message));
+                        let subject = format!("{}/server-alias", options.annotation_prefix);
+                        object.report.add(Finding::refused(subject, message));
                     }
                 }
             }

@@ -46,6 +46,9 @@ pub struct Translation {
     pub references: References,
     /// What became of each Ingress that is served.
     pub reports: BTreeMap<Key, Report>,
+    /// Why, of these, some should not be taken over: their last good version is to be translated
+    /// in their place, where there is one. Until then their requests are answered 503.
+    pub refused: BTreeMap<Key, String>,
     /// Why the other Ingresses are not.
     pub ignored: BTreeMap<Key, String>,
 }
@@ -94,6 +97,10 @@ pub fn translate(inputs: &Inputs, options: &Options) -> Translation {
     };
     let services = upstreams.services;
     let known = services.iter().flat_map(|(key, ports)| endpoints(inputs, key, ports)).collect();
+    let refused = objects
+        .iter()
+        .filter_map(|object| Some((object.key.clone(), object.policy.refused.clone()?)));
+    let refused = refused.collect();
     let reports: BTreeMap<Key, Report> =
         objects.into_iter().map(|object| (object.key.clone(), object.report)).collect();
     Translation {
@@ -103,6 +110,7 @@ pub fn translate(inputs: &Inputs, options: &Options) -> Translation {
         problems: problems(&reports),
         references,
         reports,
+        refused,
         ignored,
     }
 }

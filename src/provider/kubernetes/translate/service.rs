@@ -111,7 +111,7 @@ impl<'i> Upstreams<'i> {
                 // change hands when a stranger does.
                 let name = match *settings == Settings::default() {
                     true => Name::from(format!("{service}:{label}")),
-                    false => Name::from(format!("{service}:{label}@{by}")),
+                    false => unused(&self.upstreams, format!("{service}:{label}@{by}")),
                 };
                 variants.push((settings.clone(), name.clone()));
                 name
@@ -227,6 +227,14 @@ impl<'i> Upstreams<'i> {
         self.upstreams.entry(name.clone()).or_insert(upstream);
         (name, trouble)
     }
+}
+
+/// `name`, with a number where it is taken.
+fn unused(taken: &BTreeMap<Name, Upstream>, name: String) -> Name {
+    let numbered = (2_u32..).map(|number| format!("{name}#{number}"));
+    let mut free = std::iter::once(name.clone()).chain(numbered);
+    let free = free.find(|name| !taken.contains_key(name.as_str()));
+    Name::from(free.unwrap_or(name))
 }
 
 fn plain(service: &Key, port: &str, settings: &Settings) -> Upstream {

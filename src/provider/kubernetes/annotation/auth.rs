@@ -1,0 +1,162 @@
+//! Authentication by password files and by an external service.
+
+use std::sync::Arc;
+
+use http::{HeaderName, Method};
+use serde::Serialize;
+
+use super::dump;
+use super::finding::Class;
+use super::reader::Reader;
+use super::value::{self, ObjectRef};
+use super::variable::{self, Template};
+
+/// Who must prove who they are. What of it cannot be set up lets nobody in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Auth {
+    /// By user name and password.
+    pub basic: Option<BasicAuth>,
+    /// By a service that is asked about each request.
+    pub external: Option<ExternalAuth>,
+    /// Whether the ConfigMap's global-auth-url holds here. Default true.
+    pub global: Option<bool>,
+}
+
+/// User name and password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BasicAuth {
+    /// The Secret with the passwords' hashes.
+    pub secret: ObjectRef,
+    /// How they stand in it. Default file.
+    pub secret_type: Option<SecretType>,
+    /// What is asked for. Default empty.
+    pub realm: Option<Arc<str>>,
+}
+
+/// The scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthType {
+    /// RFC 7617.
+    Basic,
+}
+
+/// How passwords stand in a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretType {
+    /// A file of `user:hash` lines under the key `auth`.
+    File,
+    /// A key for each user, with the hash as its value.
+    Map,
+}
+
+/// A service that is asked about each request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExternalAuth {
+    /// Where it is asked. 2xx lets in, 401 and 403 do not, others are 500.
+    pub url: Template,
+    /// The method it is asked with. Default GET.
+    #[serde(serialize_with = "dump::text")]
+    pub method: Option<Method>,
+    /// Where a client is sent on 401.
+    pub signin: Option<Template>,
+    /// The query parameter of `signin` with the URL the client wanted. Default `rd`; not added
+    /// where the URL has it.
+    pub signin_redirect_param: Option<Arc<str>>,
+    /// Headers of its answer that the back end gets in place of the client's.
+    #[serde(serialize_with = "dump::texts")]
+    pub response_headers: Vec<HeaderName>,
+    /// The X-Auth-Request-Redirect it gets. Default is the request's target.
+    pub request_redirect: Option<Template>,
+}
+
+/// The names of its values, which the ConfigMap has with `global-` before them.
+struct Raw {
+    url: Option<Template>,
+    method: Option<Method>,
+    signin: Option<Template>,
+    param: Option<Arc<str>>,
+    headers: Option<Vec<HeaderName>>,
+    redirect: Option<Template>,
+}
+
+impl Auth {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            basic: basic(reader),
+            external: external(reader),
+            global: reader.value("enable-global-auth", value::boolean),
+        }
+    }
+}
+
+fn basic(reader: &mut Reader<'_>) -> Option<BasicAuth> {
+    let types = |text: &str| match text {
+        "basic" => Ok(AuthType::Basic),
+        "digest" => Err("is not offered: its passwords can be recovered from what is stored\nuse \
+                         `basic`, over https"
+            .to_owned()),
+        _ => Err("is no way to authenticate\nuse `basic`".to_owned()),
+    };
+    let asked = reader.has("auth-type");
+    let kind = reader.guard("auth-type", types);
+    let secret = reader.guard("auth-secret", value::object);
+    let secret_type = reader.guard("auth-secret-type", |text| {
+        value::choice(text, &[("auth-file", SecretType::File), ("auth-map", SecretType::Map)])
+    });
+    let realm = reader.guard("auth-realm", realm);
+    if asked && kind.is_some() && !reader.has("auth-secret") {
+        let text = "has no passwords: `auth-secret` is not there; requests are answered 503\nname \
+                    the Secret with the passwords in `auth-secret`";
+        reader.amend("auth-type", Class::Denied, text);
+    }
+    if !asked {
+        for name in ["auth-secret", "auth-secret-type", "auth-realm"] {
+            let text = "has no effect without `auth-type`: nobody is asked for a password\nadd \
+                        `auth-type: basic`";
+            reader.amend(name, Class::Ignored, text);
+        }
+    }
+    let (AuthType::Basic, secret) = (kind?, secret?);
+    Some(BasicAuth { secret, secret_type, realm })
+}
+
+fn realm(text: &str) -> Result<Arc<str>, String> {
+    if text.contains(['"', '\\']) {
+        return Err("has a quotation mark or backslash in it".to_owned());
+    }
+    value::line(text)
+}
+
+fn external(reader: &mut Reader<'_>) -> Option<ExternalAuth> {
+    let asked = reader.has("auth-url");
+    let raw = Raw {
+        url: reader.guard("auth-url", variable::url),
+        method: reader.guard("auth-method", value::method),
+        signin: reader.guard("auth-signin", variable::url),
+        param: reader.value("auth-signin-redirect-param", value::cookie_name),
+        headers: reader
+            .guard("auth-response-headers", |text| value::list(text, value::header_name)),
+        redirect: reader.value("auth-request-redirect", variable::template),
+    };
+    if !asked {
+        for name in [
+            "auth-method",
+            "auth-signin",
+            "auth-signin-redirect-param",
+            "auth-response-headers",
+            "auth-request-redirect",
+        ] {
+            reader.amend(name, Class::Ignored, "has no effect without `auth-url`");
+        }
+    }
+    Some(ExternalAuth {
+        url: raw.url?,
+        method: raw.method,
+        signin: raw.signin,
+        signin_redirect_param: raw.param,
+        response_headers: raw.headers.unwrap_or_default(),
+        request_redirect: raw.redirect,
+    })
+}

@@ -1,0 +1,91 @@
+//! What became of one annotation.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::ir::{Problem, Severity};
+
+/// What became of an annotation's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// It does what it does in ingress-nginx.
+    Honoured,
+    /// It is honoured, and something is different.
+    Difference,
+    /// Its value is wrong or has no effect; the default holds.
+    Ignored,
+    /// Known, and not honoured.
+    NotHonoured,
+    /// There is no such annotation.
+    NeverExisted,
+    /// The object's requests are answered 503 because of it.
+    Denied,
+    /// The object is not taken over because of it.
+    Refused,
+}
+
+/// What is to be said about one annotation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The annotation's full name as it was written.
+    pub annotation: String,
+    /// What became of it.
+    pub class: Class,
+    /// That in words; no trailing period.
+    pub message: String,
+    /// What to do about it; no trailing period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    /// A finding; a line feed in `text` separates what is the matter from the remedy.
+    pub fn new(annotation: impl Into<String>, class: Class, text: &str) -> Self {
+        let (message, remedy) = match text.split_once('\n') {
+            Some((message, remedy)) => (message, Some(remedy.to_owned())),
+            None => (text, None),
+        };
+        Self { annotation: annotation.into(), class, message: message.to_owned(), remedy }
+    }
+
+    /// The problem to report on the object; `None` where there is nothing to mend.
+    pub fn problem(&self) -> Option<Problem> {
+        let severity = match self.class {
+            Class::Honoured => return None,
+            Class::Difference | Class::NeverExisted => Severity::Warning,
+            Class::Ignored | Class::NotHonoured | Class::Denied | Class::Refused => Severity::Error,
+        };
+        let problem = Problem::error(format!("{}: {}", self.annotation, self.message));
+        let problem = Problem { severity, ..problem };
+        Some(match &self.remedy {
+            Some(remedy) => problem.hint(remedy.clone()),
+            None => problem,
+        })
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Honoured => "honoured",
+            Self::Difference => "honoured with a difference",
+            Self::Ignored => "ignored",
+            Self::NotHonoured => "not honoured",
+            Self::NeverExisted => "never existed",
+            Self::Denied => "denied",
+            Self::Refused => "refused",
+        })
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.class, self.annotation, self.message)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, " ({remedy})"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Regular expressions that were written for PCRE and run on an engine in linear time.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// A regular expression that the engine here takes, and means what it means in PCRE.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Pattern(Arc<str>);
+
+impl Pattern {
+    /// Checks `text`; the error says what in it only PCRE has.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(construct) = foreign(text) {
+            return Err(format!(
+                "has {construct}, which a regular expression here cannot have: they run in linear \
+                 time (RE2 syntax)\nwrite it without"
+            ));
+        }
+        match regex::Regex::new(text) {
+            Ok(_) => Ok(Self(text.into())),
+            Err(regex::Error::CompiledTooBig(_)) => {
+                Err("is too large a regular expression\nbound its repetitions".to_owned())
+            }
+            Err(error) => {
+                // The last line says what is wrong; those before draw the expression.
+                let error = error.to_string();
+                let error = error.lines().last().unwrap_or_default();
+                let error = error.strip_prefix("error: ").unwrap_or(error);
+                Err(format!("is no regular expression: {error}"))
+            }
+        }
+    }
+
+    /// The expression's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// How many groups it captures.
+    pub fn groups(&self) -> usize {
+        regex::Regex::new(&self.0).map_or(0, |regex| regex.captures_len().saturating_sub(1))
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The first construct that PCRE has and RE2 has not, or that means something else there.
+fn foreign(text: &str) -> Option<&'static str> {
+    let mut rest = text;
+    let mut class = false;
+    // Whether what stands before can be repeated, and whether it is a repetition itself.
+    let mut repeated = false;
+    while let Some(first) = rest.chars().next() {
+        if first == '\\' {
+            let next = rest[1..].chars().next();
+            if let Some(found) =
+                next.and_then(|next| escape(next, class, &rest[2.min(rest.len())..]))
+            {
+                return Some(found);
+            }
+            rest = &rest[1 + next.map_or(0, char::len_utf8)..];
+            repeated = false;
+            continue;
+        }
+        if class {
+            if ["&&", "--", "~~"].iter().any(|operator| rest.starts_with(operator)) {
+                return Some("a doubled `&`, `-` or `~` in a class");
+            }
+            if rest.starts_with('[') && !rest.starts_with("[:") {
+                return Some("a `[` in a class without a `\\` before it");
+            }
+            if rest.starts_with("[:") {
+                let end = rest.find(":]").map_or(1, |end| end + 2);
+                rest = &rest[end..];
+                continue;
+            }
+            class = first != ']';
+        } else {
+            match first {
+                '[' => {
+                    class = true;
+                    repeated = false;
+                    // A `]` that comes first is an ordinary character.
+                    let open = rest[1..].strip_prefix('^').unwrap_or(&rest[1..]);
+                    rest = open.strip_prefix(']').unwrap_or(open);
+                    continue;
+                }
+                '(' => {
+                    if let Some(found) = group(&rest[1..]) {
+                        return Some(found);
+                    }
+                    repeated = false;
+                }
+                '+' if repeated => return Some("a possessive repetition"),
+                '*' | '+' | '?' | '}' => repeated = !repeated,
+                _ => repeated = false,
+            }
+        }
+        rest = &rest[first.len_utf8()..];
+    }
+    None
+}
+
+fn escape(next: char, class: bool, after: &str) -> Option<&'static str> {
+    match next {
+        '1'..='9' if !class => Some("a back reference"),
+        'k' if after.starts_with(['<', '{', '\'']) => Some("a back reference"),
+        'g' if after.starts_with(['<', '{', '\'']) => Some("a back reference"),
+        'K' | 'G' if !class => Some("`\\K` or `\\G`"),
+        'Q' | 'E' => Some("a `\\Q…\\E` quotation"),
+        'R' | 'X' | 'h' | 'H' | 'N' => Some("`\\R`, `\\X`, `\\h`, `\\H` or `\\N`"),
+        // Word boundaries of this engine, plain characters in PCRE.
+        '<' | '>' => Some("a `\\` before `<` or `>`"),
+        _ => None,
+    }
+}
+
+fn group(after: &str) -> Option<&'static str> {
+    if after.starts_with('*') {
+        return Some("a verb `(*…)`");
+    }
+    let after = after.strip_prefix('?')?;
+    let named = after.strip_prefix('P').unwrap_or(after);
+    if ["=", "!", "<=", "<!"].iter().any(|kind| after.starts_with(kind)) {
+        return Some("look-around");
+    }
+    if named.starts_with(['=', '>']) && after.starts_with('P') {
+        return Some("a back reference or recursion");
+    }
+    match after.chars().next()? {
+        '>' => Some("an atomic group"),
+        '|' => Some("a branch reset"),
+        '(' => Some("a condition"),
+        '#' => Some("a comment"),
+        '\'' => Some("a group named in quotes"),
+        'R' | '&' | '0'..='9' | '+' => Some("recursion"),
+        _ => None,
+    }
+}

@@ -1,0 +1,457 @@
+//! The directives that are kept, and how statements become them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::{Serialize, Serializer};
+
+use super::super::pattern::Pattern;
+use super::super::variable::{self, Piece, Template, Variable};
+use super::condition::Condition;
+use super::refusal::{Refusal, refuse, unknown};
+use super::statement::Statement;
+use super::{Context, Snippet};
+
+/// One directive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Directive {
+    /// Its line in the snippet, from 1.
+    pub line: u32,
+    /// What it does.
+    pub kind: Kind,
+}
+
+/// What a directive does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// more_set_headers: the response has this header, in place of others of its name, whatever
+    /// its status. An empty value takes it away.
+    SetResponseHeader {
+        /// The header.
+        #[serde(serialize_with = "name_text")]
+        name: HeaderName,
+        /// Its value.
+        value: Template,
+    },
+    /// more_clear_headers, proxy_hide_header: the response has no such header.
+    RemoveResponseHeader {
+        /// The header; in lower case. `x-*` are all that begin so.
+        name: Arc<str>,
+    },
+    /// add_header: the response has this header beside others of its name.
+    AddResponseHeader {
+        /// The header.
+        #[serde(serialize_with = "name_text")]
+        name: HeaderName,
+        /// Its value. Nothing is added where it comes out empty.
+        value: Template,
+        /// Whether with every status; else with 200, 201, 204, 206, 301, 302, 303, 304, 307, 308.
+        always: bool,
+    },
+    /// proxy_set_header, more_set_input_headers: the back end gets this header, in place of others
+    /// of its name. Where the value comes out empty it gets none.
+    SetRequestHeader {
+        /// The header.
+        #[serde(serialize_with = "name_text")]
+        name: HeaderName,
+        /// Its value.
+        value: Template,
+    },
+    /// return: the request is answered so.
+    Return {
+        /// 200 to 599; 444 closes the connection without an answer.
+        #[serde(serialize_with = "status_code")]
+        status: StatusCode,
+        /// The body.
+        body: Template,
+    },
+    /// return with a redirect's status: the client is sent there.
+    Redirect {
+        /// 301, 302, 303, 307 or 308.
+        #[serde(serialize_with = "status_code")]
+        status: StatusCode,
+        /// A URL, or a path of the same host.
+        target: Template,
+    },
+    /// rewrite.
+    Rewrite {
+        /// What is searched in the path.
+        pattern: Pattern,
+        /// What the whole path becomes; `$1` are the groups of `pattern`. With a `?` at its end the
+        /// query is dropped, else the request's is appended.
+        replacement: Template,
+        /// What happens then.
+        flag: RewriteFlag,
+    },
+    /// if, and `location` of a server-snippet: where the condition holds, the rest does too.
+    If {
+        /// The condition.
+        condition: Condition,
+        /// What then holds. No `If` in it.
+        then: Vec<Directive>,
+    },
+}
+
+/// What happens after a rewrite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RewriteFlag {
+    /// The next directive.
+    Continue,
+    /// A path is looked for anew.
+    Last,
+    /// The back end gets it.
+    Break,
+    /// The client is sent there, with 302.
+    Redirect,
+    /// The same with 301.
+    Permanent,
+}
+
+impl Directive {
+    /// Whether it keeps requests out.
+    pub fn refuses_requests(&self) -> bool {
+        match &self.kind {
+            Kind::Return { status, .. } => status.is_client_error(),
+            Kind::If { then, .. } => then.iter().any(Self::refuses_requests),
+            _ => false,
+        }
+    }
+}
+
+fn name_text<S: Serializer>(name: &HeaderName, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name.as_str())
+}
+
+fn status_code<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+type Kinds = Result<Vec<Kind>, Box<Refusal>>;
+
+/// What is known while a snippet is read from top to bottom.
+pub(super) struct Translator {
+    context: Context,
+    snippet: Snippet,
+    /// What `set` gave a name, which is put in its place where it is used.
+    set: BTreeMap<String, Template>,
+    /// The groups of the `if` that is being read, `None` outside of one.
+    groups: Option<usize>,
+    /// Whether there was an `allow` that is not read, before which `deny all` means less.
+    allows: bool,
+}
+
+impl Translator {
+    pub(super) fn new(context: Context) -> Self {
+        let snippet = Snippet::default();
+        Self { context, snippet, set: BTreeMap::new(), groups: None, allows: false }
+    }
+
+    pub(super) fn translate(mut self, statements: &[Statement]) -> Snippet {
+        let directives = self.all(statements);
+        self.snippet.directives = directives;
+        self.snippet
+    }
+
+    fn all(&mut self, statements: &[Statement]) -> Vec<Directive> {
+        let mut kept = Vec::new();
+        for statement in statements {
+            match self.one(statement) {
+                Ok(kinds) => {
+                    kept.extend(
+                        kinds.into_iter().map(|kind| Directive { line: statement.line, kind }),
+                    );
+                }
+                Err(refusal) => self.snippet.refused.push(*refusal),
+            }
+        }
+        kept
+    }
+
+    fn one(&mut self, statement: &Statement) -> Kinds {
+        let refused = |reason: String| Box::new(refuse(statement, &reason));
+        if let Some(block) = &statement.block {
+            return match statement.name.as_str() {
+                "if" => self.conditional(statement, Condition::parse(&statement.arguments), block),
+                "location" if self.context == Context::Server => {
+                    let condition = Condition::location(&statement.arguments);
+                    self.location(statement, condition, block)
+                }
+                _ => Err(Box::new(unknown(statement))),
+            };
+        }
+        let arguments: Vec<&str> = statement.arguments.iter().map(String::as_str).collect();
+        let kinds = match statement.name.as_str() {
+            "more_set_headers" => {
+                self.more_headers(&arguments, |name, value| Kind::SetResponseHeader { name, value })
+            }
+            "more_clear_headers" => removed(&arguments),
+            "proxy_hide_header" if arguments.len() == 1 => removed(&arguments),
+            "more_set_input_headers" => {
+                self.more_headers(&arguments, |name, value| Kind::SetRequestHeader { name, value })
+            }
+            "proxy_set_header"
+                if arguments.first().is_some_and(|name| {
+                    ["connection", "upgrade"].contains(&name.to_ascii_lowercase().as_str())
+                }) =>
+            {
+                Err("of Connection or Upgrade is the proxy's own business; WebSocket connections \
+                     pass anyway\ntake it out"
+                    .to_owned())
+            }
+            "proxy_set_header" => self
+                .field(&arguments)
+                .map(|(name, value, _)| vec![Kind::SetRequestHeader { name, value }]),
+            "add_header" => self
+                .field(&arguments)
+                .map(|(name, value, always)| vec![Kind::AddResponseHeader { name, value, always }]),
+            "return" => self.returned(&arguments).map(|kind| vec![kind]),
+            "rewrite" => self.rewrite(&arguments).map(|kind| vec![kind]),
+            "set" => self.assign(&arguments),
+            "allow" => {
+                self.allows = true;
+                return Err(Box::new(unknown(statement)));
+            }
+            "deny" if arguments == ["all"] && !self.allows => {
+                Ok(vec![Kind::Return { status: StatusCode::FORBIDDEN, body: Template::default() }])
+            }
+            // After a rewrite of a location it says what holds anyway.
+            "break" if arguments.is_empty() && self.groups.is_none() => Ok(Vec::new()),
+            _ => return Err(Box::new(unknown(statement))),
+        };
+        kinds.map_err(|reason| refused(format!("`{}` {reason}", statement.name)))
+    }
+
+    fn conditional(
+        &mut self,
+        statement: &Statement,
+        condition: Result<Condition, String>,
+        block: &[Statement],
+    ) -> Kinds {
+        let name = &statement.name;
+        let refused = |reason: String| Box::new(refuse(statement, &reason));
+        if self.groups.is_some() {
+            return Err(refused(format!("`{name}` stands in another block")));
+        }
+        let condition =
+            condition.map_err(|error| refused(format!("`{name}` is not read: {error}")))?;
+        self.groups = Some(condition.groups());
+        let then = self.all(block);
+        self.groups = None;
+        // What was refused in it has been said; without anything left there is nothing to decide.
+        Ok(if then.is_empty() { Vec::new() } else { vec![Kind::If { condition, then }] })
+    }
+
+    /// Of a location of the host only what answers at once can be kept: other directives would
+    /// need its place among the paths.
+    fn location(
+        &mut self,
+        statement: &Statement,
+        condition: Result<Condition, String>,
+        block: &[Statement],
+    ) -> Kinds {
+        let answers = |inner: &Statement| {
+            matches!(inner.name.as_str(), "return" | "deny") && inner.block.is_none()
+        };
+        if !block.iter().all(answers) {
+            let reason = "`location` can have nothing but `return` and `deny all` in it";
+            return Err(Box::new(refuse(statement, reason)));
+        }
+        self.conditional(statement, condition, block)
+    }
+
+    /// `Name: value` arguments.
+    fn more_headers(
+        &self,
+        arguments: &[&str],
+        kind: impl Fn(HeaderName, Template) -> Kind,
+    ) -> Result<Vec<Kind>, String> {
+        no_options(arguments)?;
+        arguments
+            .iter()
+            .map(|argument| {
+                let (name, value) = argument.split_once(':').unwrap_or((argument, ""));
+                Ok(kind(header(name.trim())?, self.value(value.trim())?))
+            })
+            .collect()
+    }
+
+    /// A name and a value, and whether `always` follows.
+    fn field(&self, arguments: &[&str]) -> Result<(HeaderName, Template, bool), String> {
+        let (name, value, always) = match arguments {
+            [name, value] => (name, value, false),
+            [name, value, "always"] => (name, value, true),
+            _ => return Err("needs a name and a value".to_owned()),
+        };
+        Ok((header(name)?, self.value(value)?, always))
+    }
+
+    /// The text of a header or body.
+    fn value(&self, text: &str) -> Result<Template, String> {
+        let template = self.template(text)?;
+        for piece in template.pieces() {
+            if let Piece::Literal(text) = piece
+                && HeaderValue::from_bytes(text.as_bytes()).is_err()
+            {
+                return Err("has a control character in its value".to_owned());
+            }
+        }
+        Ok(template)
+    }
+
+    fn template(&self, text: &str) -> Result<Template, String> {
+        let template = Template::parse_with(text, |name| match self.set.get(name) {
+            Some(template) => Ok(template.clone()),
+            None => Template::parse(&format!("${{{name}}}")),
+        })?;
+        let most = template.variables().filter_map(|variable| match variable {
+            Variable::Capture(number) => Some(usize::from(*number)),
+            _ => None,
+        });
+        match (self.groups, most.max()) {
+            (Some(groups), Some(most)) if groups > 0 && most > groups => {
+                Err(format!("uses `${most}`, and the condition captures only {groups}"))
+            }
+            _ => Ok(template),
+        }
+    }
+
+    fn returned(&self, arguments: &[&str]) -> Result<Kind, String> {
+        let (code, text) = match arguments {
+            [url] if url.parse::<u16>().is_err() => ("302", Some(*url)),
+            [code] => (*code, None),
+            [code, text] => (*code, Some(*text)),
+            _ => return Err("needs a status, and at most one text".to_owned()),
+        };
+        let status = super::super::value::status(code, 200, 599)
+            .map_err(|error| format!("has `{code}` in it, which {error}"))?;
+        let redirects = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+        match text {
+            Some(text) if redirects => Ok(Kind::Redirect { status, target: self.target(text)? }),
+            None if redirects => Err("redirects to no place".to_owned()),
+            _ => {
+                let text = text.unwrap_or_default();
+                Ok(Kind::Return { status, body: self.template(text)? })
+            }
+        }
+    }
+
+    /// Where a client is sent.
+    fn target(&self, text: &str) -> Result<Template, String> {
+        if text.chars().any(|c| c.is_control() || c == ' ') {
+            return Err("redirects to what has a blank or control character in it".to_owned());
+        }
+        let template = self.template(text)?;
+        // A place made of parts of the request is a place of the client's choice.
+        match template.pieces().first() {
+            Some(Piece::Variable(Variable::Scheme | Variable::RequestUri | Variable::Uri)) => {}
+            Some(Piece::Literal(start)) if start.starts_with('/') => {}
+            Some(Piece::Literal(_)) if variable::url(&template.to_string()).is_ok() => {}
+            Some(_) => return Err("redirects to what is neither a URL nor a path".to_owned()),
+            None => return Err("redirects to no place".to_owned()),
+        }
+        Ok(template)
+    }
+
+    fn rewrite(&self, arguments: &[&str]) -> Result<Kind, String> {
+        let (pattern, replacement, flag) = match arguments {
+            [pattern, replacement] => (pattern, replacement, RewriteFlag::Continue),
+            [pattern, replacement, flag] => {
+                let flag = super::super::value::choice(
+                    flag,
+                    &[
+                        ("last", RewriteFlag::Last),
+                        ("break", RewriteFlag::Break),
+                        ("redirect", RewriteFlag::Redirect),
+                        ("permanent", RewriteFlag::Permanent),
+                    ],
+                )
+                .map_err(|error| format!("has the flag `{flag}`, which {error}"))?;
+                (pattern, replacement, flag)
+            }
+            _ => return Err("needs an expression, a replacement and at most one flag".to_owned()),
+        };
+        let pattern =
+            Pattern::parse(pattern).map_err(|error| format!("has an expression that {error}"))?;
+        if replacement.chars().any(|c| c.is_control() || c == ' ') {
+            return Err("has a blank or control character in its replacement".to_owned());
+        }
+        let groups = pattern.groups();
+        let outside = Self { groups: None, set: self.set.clone(), ..Self::new(self.context) };
+        let replacement = outside.template(replacement)?;
+        let beyond = replacement
+            .variables()
+            .find(|variable| matches!(variable, Variable::Capture(n) if usize::from(*n) > groups));
+        if let Some(capture) = beyond {
+            return Err(format!("uses `{capture}`, and its expression captures only {groups}"));
+        }
+        let start = replacement.start();
+        let leaves = ["http://", "https://"].iter().any(|scheme| start.starts_with(scheme))
+            || matches!(replacement.pieces().first(), Some(Piece::Variable(Variable::Scheme)));
+        let flag = match flag {
+            RewriteFlag::Permanent => RewriteFlag::Permanent,
+            _ if leaves => RewriteFlag::Redirect,
+            flag => flag,
+        };
+        Ok(Kind::Rewrite { pattern, replacement, flag })
+    }
+
+    /// Remembers what `set` gives a name. Under a condition the name would have two values.
+    fn assign(&mut self, arguments: &[&str]) -> Result<Vec<Kind>, String> {
+        let [name, value] = arguments else {
+            return Err("needs a variable and a value".to_owned());
+        };
+        let name = name.strip_prefix('$').ok_or("needs a variable and a value")?;
+        if self.groups.is_some() {
+            return Err(
+                "stands under a condition, which is not read here\nput what depends on it \
+                        into the condition's block"
+                    .to_owned(),
+            );
+        }
+        if Variable::parse(name).is_ok() {
+            return Err(format!("changes `${name}`, which is not read here"));
+        }
+        let value = self.template(value)?;
+        self.set.insert(name.to_owned(), value);
+        Ok(Vec::new())
+    }
+}
+
+fn header(text: &str) -> Result<HeaderName, String> {
+    let name: HeaderName =
+        text.parse().map_err(|_| format!("has `{text}`, which is no header name"))?;
+    // Framing is the proxy's own business.
+    match name.as_str() {
+        "content-length" | "transfer-encoding" | "te" | "trailer" => {
+            Err(format!("would change `{name}`, which says where a message ends"))
+        }
+        _ => Ok(name),
+    }
+}
+
+fn no_options(arguments: &[&str]) -> Result<(), String> {
+    match arguments.iter().find(|argument| argument.starts_with('-')) {
+        Some(option) => Err(format!(
+            "has the option `{option}`: headers cannot be made to depend on status or content type\n\
+             leave the option out where it does not matter"
+        )),
+        None if arguments.is_empty() => Err("names no header".to_owned()),
+        None => Ok(()),
+    }
+}
+
+fn removed(arguments: &[&str]) -> Result<Vec<Kind>, String> {
+    no_options(arguments)?;
+    arguments
+        .iter()
+        .map(|argument| {
+            let argument = argument.trim();
+            let name = argument.strip_suffix('*').unwrap_or(argument);
+            header(name)?;
+            Ok(Kind::RemoveResponseHeader { name: argument.to_ascii_lowercase().into() })
+        })
+        .collect()
+}

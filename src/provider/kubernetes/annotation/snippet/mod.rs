@@ -1,0 +1,100 @@
+//! configuration-snippet and server-snippet: what people wrote for nginx, as typed values.
+//!
+//! A snippet is read by a grammar of its own and never executed or passed on as text. A directive
+//! that is not known is refused with its line, and the others are kept; but one that restricts
+//! access is never just left out.
+
+mod condition;
+mod directive;
+mod refusal;
+mod statement;
+mod token;
+
+pub use condition::{Condition, Test};
+pub use directive::{Directive, Kind, RewriteFlag};
+pub use refusal::Refusal;
+pub use token::{SyntaxError, Token, TokenKind, tokens};
+
+use serde::Serialize;
+
+use super::finding::Class;
+use super::reader::Reader;
+use directive::Translator;
+use statement::statements;
+
+/// The snippets of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Snippets {
+    /// For the paths of the object.
+    pub configuration: Option<Snippet>,
+    /// For the whole host, before any path is looked for. The first Ingress of a host that has one
+    /// says it.
+    pub server: Option<Snippet>,
+}
+
+/// What a snippet says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Snippet {
+    /// What is kept, in order.
+    pub directives: Vec<Directive>,
+    /// What is not, in order.
+    pub refused: Vec<Refusal>,
+}
+
+/// Where a snippet stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// Among the directives of a path.
+    Location,
+    /// Among those of a host.
+    Server,
+}
+
+impl Snippet {
+    /// Reads `text`. Never fails: what cannot be read is refused, all of it where its braces and
+    /// quotation marks do not go together.
+    pub fn parse(text: &str, context: Context) -> Self {
+        match statements(text) {
+            Ok(statements) => Translator::new(context).translate(&statements),
+            Err(error) => {
+                let guards = refusal::may_guard(text);
+                let reason = format!("{}, so nothing of the snippet is read", error.message);
+                let refused = vec![Refusal { line: error.line, reason, remedy: None, guards }];
+                Self { directives: Vec::new(), refused }
+            }
+        }
+    }
+}
+
+impl Snippets {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            configuration: read(reader, "configuration-snippet", Context::Location),
+            server: read(reader, "server-snippet", Context::Server),
+        }
+    }
+}
+
+fn read(reader: &mut Reader<'_>, name: &'static str, context: Context) -> Option<Snippet> {
+    let snippet = reader.value(name, |text| Ok(Snippet::parse(text, context)))?;
+    if !reader.takes_snippets() {
+        let text = "is not honoured: snippets are turned off here\nuse annotations";
+        let guards = |snippet: &Snippet| {
+            let returns = |directive: &Directive| directive.refuses_requests();
+            snippet.directives.iter().any(returns) || snippet.refused.iter().any(|r| r.guards)
+        };
+        let class = if guards(&snippet) { Class::Denied } else { Class::NotHonoured };
+        reader.amend(name, class, text);
+        return None;
+    }
+    if snippet.directives.is_empty() && !snippet.refused.is_empty() {
+        reader.amend(name, Class::NotHonoured, "has nothing in it that is honoured");
+    } else if !snippet.refused.is_empty() {
+        reader.amend(name, Class::Difference, "is honoured but for the lines that are refused");
+    }
+    for refusal in &snippet.refused {
+        let class = if refusal.guards { Class::Denied } else { Class::NotHonoured };
+        reader.add(name, class, &refusal.to_string());
+    }
+    Some(snippet)
+}
