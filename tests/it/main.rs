@@ -26,6 +26,7 @@ mod http2_flow;
 mod idle;
 mod interop;
 mod limits;
+mod manifests;
 mod observability;
 mod orca;
 mod partial;
