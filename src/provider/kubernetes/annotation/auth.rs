@@ -65,7 +65,7 @@ pub struct ExternalAuth {
     /// where the URL has it.
     pub signin_redirect_param: Option<Arc<str>>,
     /// Headers of its answer that the back end gets in place of the client's.
-    #[serde(serialize_with = "dump::texts")]
+    #[serde(serialize_with = "dump::texts", skip_serializing_if = "Vec::is_empty")]
     pub response_headers: Vec<HeaderName>,
     /// The X-Auth-Request-Redirect it gets. Default is the request's target.
     pub request_redirect: Option<Template>,

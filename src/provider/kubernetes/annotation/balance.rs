@@ -20,6 +20,7 @@ pub struct Balance {
     /// What is hashed, consistently; goes before `algorithm`. Not empty.
     pub hash_by: Option<Vec<HashInput>>,
     /// Whether clients stay with their endpoint; goes before `hash_by`. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sticky: bool,
     /// What becomes of sessions when endpoints come. Default balanced.
     pub affinity_mode: Option<AffinityMode>,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::keys::{Keys, Unhonoured};
 use super::reader::Reader;
 use super::value::{self, ObjectRef};
-use super::{Annotations, Finding, dump};
+use super::{Annotations, Class, Finding, dump};
 
 /// What a ConfigMap says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -274,7 +274,9 @@ pub fn parse_config_map(data: &BTreeMap<String, String>) -> ParsedConfigMap {
     let mut findings = keys.finish(&UNHONOURED);
     findings.extend(read.findings);
     findings.sort_by(|a, b| a.annotation.cmp(&b.annotation));
-    ParsedConfigMap { defaults: read.values, settings, denied: read.denied, findings }
+    let denied = findings.iter().find(|finding| finding.class == Class::Denied);
+    let denied = denied.map(|finding| format!("{}: {}", finding.annotation, finding.message));
+    ParsedConfigMap { defaults: read.values, settings, denied, findings }
 }
 
 impl ConfigMapSettings {
@@ -285,10 +287,11 @@ impl ConfigMapSettings {
         Self {
             allow_snippets: keys.take("allow-snippet-annotations", value::boolean),
             allowed_response_headers: keys.take("global-allowed-response-headers", names),
-            block: keys.take("block-cidrs", value::networks),
+            block: keys.guard("block-cidrs", value::networks),
             use_forwarded_headers: keys.take("use-forwarded-headers", value::boolean),
             append_forwarded_for: keys.take("compute-full-forwarded-for", value::boolean),
-            trusted: keys.take("proxy-real-ip-cidr", value::networks),
+            // Wrong clients' addresses are let in by lists of addresses.
+            trusted: keys.guard("proxy-real-ip-cidr", value::networks),
             use_proxy_protocol: keys.take("use-proxy-protocol", value::boolean),
             ssl_protocols: keys.take("ssl-protocols", protocols),
             hsts: keys.take("hsts", value::boolean),

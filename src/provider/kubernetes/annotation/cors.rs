@@ -7,7 +7,7 @@ use http::{HeaderName, Method};
 use serde::{Serialize, Serializer};
 
 use super::dump;
-use super::finding::Class;
+use super::finding::{Class, shown};
 use super::reader::Reader;
 use super::value;
 use crate::ir::HostPattern;
@@ -107,7 +107,7 @@ fn origins(text: &str, wrong: &mut Vec<String>) -> Result<Vec<CorsOrigin>, Strin
         match origin(item) {
             Ok(CorsOrigin::Any) => return Ok(vec![CorsOrigin::Any]),
             Ok(origin) => origins.push(origin),
-            Err(error) => wrong.push(format!("`{item}` {error}")),
+            Err(error) => wrong.push(format!("`{}` {error}", shown(item))),
         }
     }
     Ok(origins)

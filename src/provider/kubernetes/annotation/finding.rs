@@ -50,12 +50,16 @@ impl Finding {
         Self { annotation: annotation.into(), class, message: message.to_owned(), remedy }
     }
 
-    /// The problem to report on the object; `None` where there is nothing to mend.
+    /// The problem to report on the object; `None` where there is nothing to mend. An error is
+    /// what keeps the object from being served; what ingress-nginx would have ignored as well, or
+    /// what is served without, is none.
     pub fn problem(&self) -> Option<Problem> {
         let severity = match self.class {
             Class::Honoured => return None,
-            Class::Difference | Class::NeverExisted => Severity::Warning,
-            Class::Ignored | Class::NotHonoured | Class::Denied | Class::Refused => Severity::Error,
+            Class::Difference | Class::Ignored | Class::NotHonoured | Class::NeverExisted => {
+                Severity::Warning
+            }
+            Class::Denied | Class::Refused => Severity::Error,
         };
         let problem = Problem::error(format!("{}: {}", self.annotation, self.message));
         let problem = Problem { severity, ..problem };
@@ -64,6 +68,17 @@ impl Finding {
             None => problem,
         })
     }
+}
+
+/// A value fit for a message: not long, and without control characters.
+pub(super) fn shown(value: &str) -> String {
+    const LONGEST: usize = 80;
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let mut shown: String = value.chars().take(LONGEST).map(plain).collect();
+    if value.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 impl fmt::Display for Class {

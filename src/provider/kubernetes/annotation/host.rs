@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::finding::Class;
+use super::finding::{Class, shown};
 use super::pattern::Pattern;
 use super::reader::Reader;
 use super::value;
@@ -14,6 +14,7 @@ use crate::ir::HostPattern;
 pub struct Host {
     /// Other names under which all paths of the host are served; a host that really has such a
     /// name comes first. The first Ingress of a host that has any says them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<Alias>,
     /// The `Host` field the back end gets. Default is the client's.
     pub upstream_vhost: Option<Template>,
@@ -41,9 +42,14 @@ impl Host {
         let mut wrong = Vec::new();
         reader.value("server-alias", |text| {
             for item in value::items(text) {
+                let regexes = aliases.iter().filter(|a| matches!(a, Alias::Regex(_))).count();
                 match alias(item) {
+                    Ok(Alias::Regex(_)) if regexes == MOST_REGEXES => {
+                        wrong.push(format!("`{}` is one expression too many", shown(item)));
+                        break;
+                    }
                     Ok(alias) => aliases.push(alias),
-                    Err(error) => wrong.push(format!("`{item}` {error}")),
+                    Err(error) => wrong.push(format!("`{}` {error}", shown(item))),
                 }
             }
             Ok(())
@@ -58,6 +64,9 @@ impl Host {
         }
     }
 }
+
+/// Regular expressions among the aliases of an object, at most.
+const MOST_REGEXES: usize = 32;
 
 fn alias(text: &str) -> Result<Alias, String> {
     if let Some(regex) = text.strip_prefix('~') {

@@ -34,6 +34,31 @@ impl<'a> Keys<'a> {
         if value.is_empty() {
             return None;
         }
+        self.read(name, value, parse, Class::Ignored, "the default holds")
+    }
+
+    /// The value of `name`, which restricts access; where it is wrong, nobody gets in.
+    pub(super) fn guard<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&'a str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.known.push(name);
+        let value = self.left.remove(name)?.trim();
+        if value.is_empty() {
+            return None;
+        }
+        self.read(name, value, parse, Class::Denied, "requests are answered 503")
+    }
+
+    fn read<T>(
+        &mut self,
+        name: &str,
+        value: &'a str,
+        parse: impl FnOnce(&'a str) -> Result<T, String>,
+        wrong: Class,
+        consequence: &str,
+    ) -> Option<T> {
         let parsed = match value.chars().any(|c| c.is_control() && c != '\n') {
             true => Err("has a control character in it".to_owned()),
             false => parse(value),
@@ -45,8 +70,8 @@ impl<'a> Keys<'a> {
             }
             Err(error) => {
                 let (what, remedy) = error.split_once('\n').unwrap_or((&error, ""));
-                let text = format!("its value {what}; the default holds\n{remedy}");
-                self.note(name, Class::Ignored, text.trim_end_matches('\n'));
+                let text = format!("its value {what}; {consequence}\n{remedy}");
+                self.note(name, wrong, text.trim_end_matches('\n'));
                 None
             }
         }

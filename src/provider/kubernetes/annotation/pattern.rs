@@ -3,12 +3,24 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+/// The most memory a compiled expression may take, in bytes. Whoever may write an object must not
+/// keep the controller busy.
+const LARGEST: usize = 1 << 20;
 
 /// A regular expression that the engine here takes, and means what it means in PCRE.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Pattern(Arc<str>);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pattern {
+    text: Arc<str>,
+    groups: usize,
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
 
 impl Pattern {
     /// Checks `text`; the error says what in it only PCRE has.
@@ -19,8 +31,8 @@ impl Pattern {
                  time (RE2 syntax)\nwrite it without"
             ));
         }
-        match regex::Regex::new(text) {
-            Ok(_) => Ok(Self(text.into())),
+        match regex::RegexBuilder::new(text).size_limit(LARGEST).build() {
+            Ok(regex) => Ok(Self { text: text.into(), groups: regex.captures_len() - 1 }),
             Err(regex::Error::CompiledTooBig(_)) => {
                 Err("is too large a regular expression\nbound its repetitions".to_owned())
             }
@@ -36,18 +48,18 @@ impl Pattern {
 
     /// The expression's text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// How many groups it captures.
     pub fn groups(&self) -> usize {
-        regex::Regex::new(&self.0).map_or(0, |regex| regex.captures_len().saturating_sub(1))
+        self.groups
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::finding::{Class, Finding};
+use super::finding::{Class, Finding, shown};
 use super::table::{self, Support};
 use super::{Annotations, OWN_PREFIX, Options, Parsed, unknown};
 
@@ -39,7 +39,8 @@ impl<'a> Reader<'a> {
     pub(super) fn new(annotations: &'a BTreeMap<String, String>, options: &Options) -> Self {
         let mut reader = Self::empty(options.snippets);
         // Our own prefix wins, so it comes first.
-        for prefix in [OWN_PREFIX, options.prefix.trim_end_matches('/')] {
+        let other = options.prefix.trim_end_matches('/');
+        for prefix in [OWN_PREFIX].into_iter().chain((other != OWN_PREFIX).then_some(other)) {
             for (key, value) in annotations {
                 match key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) {
                     Some(name) => reader.sort(name, key, value),
@@ -192,7 +193,7 @@ impl<'a> Reader<'a> {
                     }
                 };
                 let (what, remedy) = error.split_once('\n').unwrap_or((&error, ""));
-                let shown = shorten(value);
+                let shown = shown(value);
                 let text = format!("`{shown}` {what}{consequence}\n{remedy}");
                 self.note(name, key, class, text.trim_end_matches('\n'));
                 None
@@ -245,14 +246,4 @@ impl<'a> Reader<'a> {
         findings.sort_by(|a, b| a.annotation.cmp(&b.annotation));
         Parsed { values, denied: self.denied, refused: self.refused, findings }
     }
-}
-
-/// A value short enough for a message.
-fn shorten(value: &str) -> String {
-    const LONGEST: usize = 80;
-    let line = value.lines().next().unwrap_or_default();
-    if line.len() == value.len() && line.chars().count() <= LONGEST {
-        return line.to_owned();
-    }
-    format!("{}…", line.chars().take(LONGEST).collect::<String>())
 }

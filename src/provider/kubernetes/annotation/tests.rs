@@ -126,10 +126,28 @@ fn a_finding_becomes_a_problem_unless_all_is_well() {
     assert_eq!(
         problems,
         [
-            "error: nginx.ingress.kubernetes.io/proxy-read-timeout: `20k` is no number of seconds; \
+            "warning: nginx.ingress.kubernetes.io/proxy-read-timeout: `20k` is no number of seconds; \
              it is ignored",
             "warning: nginx.ingress.kubernetes.io/rate-limit: never existed in ingress-nginx and \
              limits nothing (use `limit-rps`)",
         ]
     );
+}
+
+#[test]
+fn a_snippet_cannot_grow_without_end() {
+    use snippet::{Context, Snippet};
+    let mut text = "set $a0 0123456789;\n".to_owned();
+    for n in 1..60 {
+        text += &format!("set $a{n} $a{m}$a{m};\n", m = n - 1);
+    }
+    text += "more_set_headers \"X-A: $a59\";\n";
+    let snippet = Snippet::parse(&text, Context::Location);
+    assert!(snippet.refused.iter().any(|refusal| refusal.reason.contains("too often")));
+    let many = Snippet::parse(&"more_set_headers X-A:b;".repeat(1_000), Context::Location);
+    assert_eq!((many.directives.len(), many.refused.len()), (256, 744));
+    let many = format!("{} return 403;", "break; ".repeat(256));
+    assert!(Snippet::parse(&many, Context::Location).refused[0].guards);
+    let deep = Snippet::parse(&"if ($host) {".repeat(100_000), Context::Server);
+    assert_eq!(deep.refused.len(), 1);
 }

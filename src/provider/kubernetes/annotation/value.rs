@@ -12,6 +12,8 @@ use http::{HeaderName, Method, StatusCode};
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::finding::shown;
+
 /// The longest duration and the most seconds that are taken: ten years.
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 
@@ -156,7 +158,9 @@ pub(super) fn list<'a, T>(
     parse: impl Fn(&'a str) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
     let parsed: Vec<T> = items(text)
-        .map(|item| parse(item).map_err(|error| format!("is wrong at `{item}`, which {error}")))
+        .map(|item| {
+            parse(item).map_err(|error| format!("is wrong at `{}`, which {error}", shown(item)))
+        })
         .collect::<Result<_, _>>()?;
     if parsed.is_empty() { Err("is an empty list".to_owned()) } else { Ok(parsed) }
 }

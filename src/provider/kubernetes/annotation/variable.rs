@@ -251,6 +251,15 @@ impl Template {
         &self.pieces
     }
 
+    /// About how much memory it takes: bytes of text, and some for each piece.
+    pub(super) fn weight(&self) -> usize {
+        let text = |piece: &Piece| match piece {
+            Piece::Literal(text) => text.len(),
+            Piece::Variable(_) => 0,
+        };
+        self.pieces.iter().map(|piece| 32 + text(piece)).sum()
+    }
+
     /// The text, where it has no variables.
     pub fn as_literal(&self) -> Option<&str> {
         match self.pieces.as_slice() {

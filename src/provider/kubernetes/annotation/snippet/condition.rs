@@ -5,6 +5,7 @@ use std::sync::Arc;
 use regex::escape;
 use serde::Serialize;
 
+use super::super::finding::shown;
 use super::super::pattern::Pattern;
 use super::super::variable::{Template, Variable};
 
@@ -34,11 +35,13 @@ pub enum Test {
 }
 
 impl Condition {
-    /// How many groups its expression captures.
-    pub fn groups(&self) -> usize {
+    /// How many groups its expression captures where the condition holds; `None` where it has no
+    /// expression, and `$1` is of one that matched before.
+    pub fn groups(&self) -> Option<usize> {
         match &self.test {
-            Test::Matches(pattern) => pattern.groups(),
-            _ => 0,
+            Test::Matches(pattern) => Some(pattern.groups()),
+            Test::MatchesNot(_) => Some(0),
+            Test::True | Test::Is(_) | Test::IsNot(_) => None,
         }
     }
 
@@ -108,7 +111,7 @@ fn test(operator: &str, operand: &str) -> Result<Test, String> {
         "~*" => pattern(&format!("(?i){operand}")).map(Test::Matches),
         "!~" => pattern(operand).map(Test::MatchesNot),
         "!~*" => pattern(&format!("(?i){operand}")).map(Test::MatchesNot),
-        _ => Err(format!("it has the operator `{operator}`, which is unknown")),
+        _ => Err(format!("it has the operator `{}`, which is unknown", shown(operator))),
     }
 }
 
@@ -117,7 +120,7 @@ fn looked_at(word: &str) -> Result<Variable, String> {
     let mut variables = template.variables();
     match (variables.next(), template.pieces().len()) {
         (Some(Variable::Capture(_) | Variable::ResponseHeader(_)), _) => {
-            Err(format!("`{word}` cannot be looked at before the request is answered"))
+            Err(format!("`{}` cannot be looked at before the request is answered", shown(word)))
         }
         (Some(variable), 1) => Ok(variable.clone()),
         _ => Err("it does not look at one variable".to_owned()),

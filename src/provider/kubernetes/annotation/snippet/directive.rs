@@ -1,11 +1,13 @@
 //! The directives that are kept, and how statements become them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Serialize, Serializer};
 
+use super::super::finding::shown;
 use super::super::pattern::Pattern;
 use super::super::variable::{self, Piece, Template, Variable};
 use super::condition::Condition;
@@ -50,7 +52,7 @@ pub enum Kind {
         /// Whether with every status; else with 200, 201, 204, 206, 301, 302, 303, 304, 307, 308.
         always: bool,
     },
-    /// proxy_set_header, more_set_input_headers: the back end gets this header, in place of others
+    /// proxy_set_header, more_set_input_headers, more_clear_input_headers: the back end gets this header, in place of others
     /// of its name. Where the value comes out empty it gets none.
     SetRequestHeader {
         /// The header.
@@ -129,6 +131,10 @@ fn status_code<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::O
     serializer.serialize_u16(status.as_u16())
 }
 
+/// Directives of a snippet, and bytes and variables that come of names that were set, at most.
+const MOST_DIRECTIVES: usize = 256;
+const MOST_EXPANDED: usize = 64 << 10;
+
 type Kinds = Result<Vec<Kind>, Box<Refusal>>;
 
 /// What is known while a snippet is read from top to bottom.
@@ -137,16 +143,30 @@ pub(super) struct Translator {
     snippet: Snippet,
     /// What `set` gave a name, which is put in its place where it is used.
     set: BTreeMap<String, Template>,
-    /// The groups of the `if` that is being read, `None` outside of one.
+    /// Whether a block is being read.
+    inside: bool,
+    /// The groups of its condition, where that has an expression.
     groups: Option<usize>,
+    /// How much more text may come of names that were set: a snippet must not grow without end.
+    room: Cell<usize>,
+    /// Directives that were read, in blocks and outside.
+    count: usize,
     /// Whether there was an `allow` that is not read, before which `deny all` means less.
     allows: bool,
 }
 
 impl Translator {
     pub(super) fn new(context: Context) -> Self {
-        let snippet = Snippet::default();
-        Self { context, snippet, set: BTreeMap::new(), groups: None, allows: false }
+        Self {
+            context,
+            snippet: Snippet::default(),
+            set: BTreeMap::new(),
+            inside: false,
+            groups: None,
+            room: Cell::new(MOST_EXPANDED),
+            count: 0,
+            allows: false,
+        }
     }
 
     pub(super) fn translate(mut self, statements: &[Statement]) -> Snippet {
@@ -158,6 +178,11 @@ impl Translator {
     fn all(&mut self, statements: &[Statement]) -> Vec<Directive> {
         let mut kept = Vec::new();
         for statement in statements {
+            self.count += 1;
+            if self.count > MOST_DIRECTIVES {
+                self.snippet.refused.push(refuse(statement, "it is one directive too many"));
+                continue;
+            }
             match self.one(statement) {
                 Ok(kinds) => {
                     kept.extend(
@@ -189,6 +214,9 @@ impl Translator {
             }
             "more_clear_headers" => removed(&arguments),
             "proxy_hide_header" if arguments.len() == 1 => removed(&arguments),
+            "more_clear_input_headers" => no_options(&arguments).and_then(|()| {
+                arguments.iter().map(|name| cleared(name)).collect::<Result<_, _>>()
+            }),
             "more_set_input_headers" => {
                 self.more_headers(&arguments, |name, value| Kind::SetRequestHeader { name, value })
             }
@@ -218,7 +246,7 @@ impl Translator {
                 Ok(vec![Kind::Return { status: StatusCode::FORBIDDEN, body: Template::default() }])
             }
             // After a rewrite of a location it says what holds anyway.
-            "break" if arguments.is_empty() && self.groups.is_none() => Ok(Vec::new()),
+            "break" if arguments.is_empty() && !self.inside => Ok(Vec::new()),
             _ => return Err(Box::new(unknown(statement))),
         };
         kinds.map_err(|reason| refused(format!("`{}` {reason}", statement.name)))
@@ -232,14 +260,14 @@ impl Translator {
     ) -> Kinds {
         let name = &statement.name;
         let refused = |reason: String| Box::new(refuse(statement, &reason));
-        if self.groups.is_some() {
+        if self.inside {
             return Err(refused(format!("`{name}` stands in another block")));
         }
         let condition =
             condition.map_err(|error| refused(format!("`{name}` is not read: {error}")))?;
-        self.groups = Some(condition.groups());
+        (self.inside, self.groups) = (true, condition.groups());
         let then = self.all(block);
-        self.groups = None;
+        (self.inside, self.groups) = (false, None);
         // What was refused in it has been said; without anything left there is nothing to decide.
         Ok(if then.is_empty() { Vec::new() } else { vec![Kind::If { condition, then }] })
     }
@@ -302,17 +330,27 @@ impl Translator {
     }
 
     fn template(&self, text: &str) -> Result<Template, String> {
-        let template = Template::parse_with(text, |name| match self.set.get(name) {
-            Some(template) => Ok(template.clone()),
-            None => Template::parse(&format!("${{{name}}}")),
+        self.template_with(text, self.groups)
+    }
+
+    /// A text in which `$1` and on are of an expression with so many groups, or of one that is not
+    /// known here.
+    fn template_with(&self, text: &str, groups: Option<usize>) -> Result<Template, String> {
+        let template = Template::parse_with(text, |name| {
+            let Some(set) = self.set.get(name) else {
+                return Template::parse(&format!("${{{name}}}"));
+            };
+            let room = self.room.get().checked_sub(set.weight());
+            self.room.set(room.ok_or("uses names that were set too often")?);
+            Ok(set.clone())
         })?;
-        let most = template.variables().filter_map(|variable| match variable {
-            Variable::Capture(number) => Some(usize::from(*number)),
-            _ => None,
+        let beyond = template.variables().find(|variable| {
+            matches!((variable, groups), (Variable::Capture(number), Some(groups))
+                if usize::from(*number) > groups)
         });
-        match (self.groups, most.max()) {
-            (Some(groups), Some(most)) if groups > 0 && most > groups => {
-                Err(format!("uses `${most}`, and the condition captures only {groups}"))
+        match (beyond, groups) {
+            (Some(capture), Some(groups)) => {
+                Err(format!("uses `{capture}`, and the expression before it captures {groups}"))
             }
             _ => Ok(template),
         }
@@ -326,7 +364,7 @@ impl Translator {
             _ => return Err("needs a status, and at most one text".to_owned()),
         };
         let status = super::super::value::status(code, 200, 599)
-            .map_err(|error| format!("has `{code}` in it, which {error}"))?;
+            .map_err(|error| format!("has `{}` in it, which {error}", shown(code)))?;
         let redirects = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
         match text {
             Some(text) if redirects => Ok(Kind::Redirect { status, target: self.target(text)? }),
@@ -368,7 +406,7 @@ impl Translator {
                         ("permanent", RewriteFlag::Permanent),
                     ],
                 )
-                .map_err(|error| format!("has the flag `{flag}`, which {error}"))?;
+                .map_err(|error| format!("has the flag `{}`, which {error}", shown(flag)))?;
                 (pattern, replacement, flag)
             }
             _ => return Err("needs an expression, a replacement and at most one flag".to_owned()),
@@ -378,15 +416,7 @@ impl Translator {
         if replacement.chars().any(|c| c.is_control() || c == ' ') {
             return Err("has a blank or control character in its replacement".to_owned());
         }
-        let groups = pattern.groups();
-        let outside = Self { groups: None, set: self.set.clone(), ..Self::new(self.context) };
-        let replacement = outside.template(replacement)?;
-        let beyond = replacement
-            .variables()
-            .find(|variable| matches!(variable, Variable::Capture(n) if usize::from(*n) > groups));
-        if let Some(capture) = beyond {
-            return Err(format!("uses `{capture}`, and its expression captures only {groups}"));
-        }
+        let replacement = self.template_with(replacement, Some(pattern.groups()))?;
         let start = replacement.start();
         let leaves = ["http://", "https://"].iter().any(|scheme| start.starts_with(scheme))
             || matches!(replacement.pieces().first(), Some(Piece::Variable(Variable::Scheme)));
@@ -404,7 +434,7 @@ impl Translator {
             return Err("needs a variable and a value".to_owned());
         };
         let name = name.strip_prefix('$').ok_or("needs a variable and a value")?;
-        if self.groups.is_some() {
+        if self.inside {
             return Err(
                 "stands under a condition, which is not read here\nput what depends on it \
                         into the condition's block"
@@ -412,7 +442,7 @@ impl Translator {
             );
         }
         if Variable::parse(name).is_ok() {
-            return Err(format!("changes `${name}`, which is not read here"));
+            return Err(format!("changes `${}`, which is not read here", shown(name)));
         }
         let value = self.template(value)?;
         self.set.insert(name.to_owned(), value);
@@ -422,7 +452,7 @@ impl Translator {
 
 fn header(text: &str) -> Result<HeaderName, String> {
     let name: HeaderName =
-        text.parse().map_err(|_| format!("has `{text}`, which is no header name"))?;
+        text.parse().map_err(|_| format!("has `{}`, which is no header name", shown(text)))?;
     // Framing is the proxy's own business.
     match name.as_str() {
         "content-length" | "transfer-encoding" | "te" | "trailer" => {
@@ -432,11 +462,17 @@ fn header(text: &str) -> Result<HeaderName, String> {
     }
 }
 
+/// A request header that goes.
+fn cleared(name: &str) -> Result<Kind, String> {
+    Ok(Kind::SetRequestHeader { name: header(name.trim())?, value: Template::default() })
+}
+
 fn no_options(arguments: &[&str]) -> Result<(), String> {
     match arguments.iter().find(|argument| argument.starts_with('-')) {
         Some(option) => Err(format!(
-            "has the option `{option}`: headers cannot be made to depend on status or content type\n\
-             leave the option out where it does not matter"
+            "has the option `{}`: headers cannot be made to depend on status or content type\n\
+             leave the option out where it does not matter",
+            shown(option)
         )),
         None if arguments.is_empty() => Err("names no header".to_owned()),
         None => Ok(()),

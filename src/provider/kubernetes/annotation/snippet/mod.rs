@@ -36,8 +36,10 @@ pub struct Snippets {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Snippet {
     /// What is kept, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub directives: Vec<Directive>,
     /// What is not, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refusal>,
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::super::finding::shown;
 use super::statement::Statement;
 
 /// A directive that is not kept.
@@ -131,9 +132,4 @@ fn guards(statement: &Statement) -> bool {
 pub(super) fn may_guard(text: &str) -> bool {
     let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.any(|word| GUARDS.contains(&word) || word == "return" || word.starts_with("auth_"))
-}
-
-/// A name short enough for a message, and without control characters.
-fn shown(name: &str) -> String {
-    name.chars().take(40).filter(|c| !c.is_control()).collect()
 }

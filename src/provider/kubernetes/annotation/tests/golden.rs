@@ -101,11 +101,7 @@ fn pruned(value: Value) -> Option<Value> {
                 fields.into_iter().filter_map(|(key, value)| Some((key, pruned(value)?))).collect();
             (!fields.is_empty()).then_some(Value::Object(fields))
         }
-        Value::Array(items) => {
-            let items: Vec<_> = items.into_iter().filter_map(pruned).collect();
-            (!items.is_empty()).then_some(Value::Array(items))
-        }
-        Value::Bool(false) => Some(Value::Bool(false)),
+        Value::Array(items) => Some(items.into_iter().filter_map(pruned).collect()),
         other => Some(other),
     }
 }

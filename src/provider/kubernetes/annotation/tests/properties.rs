@@ -93,6 +93,8 @@ fn any_snippet() -> impl Strategy<Value = String> {
         "403",
         "last",
         "https://a/$1",
+        "a\\\\",
+        "\\\\n",
         "\\",
         "\\n",
         "#",
