@@ -154,12 +154,7 @@ fn matchit_of<const N: usize>(
 }
 
 fn prefix(path: &str) -> RouteMatch {
-    RouteMatch {
-        path: PathMatch::Prefix(path.into()),
-        methods: vec![],
-        headers: vec![],
-        query: vec![],
-    }
+    RouteMatch::of(PathMatch::Prefix(path.into()))
 }
 
 fn with_header(route: RouteMatch, name: &'static str) -> RouteMatch {

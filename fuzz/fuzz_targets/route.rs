@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use portcullis::ir::{
-    self, HeaderMatch, PathMatch, QueryMatch, RouteMatch, SecretBytes, ValueMatch,
+    self, CookieMatch, HeaderMatch, PathMatch, QueryMatch, RouteMatch, SecretBytes, ValueMatch,
 };
 use portcullis::snapshot::{HostTable, Outcome, RequestFacts, RouteId};
 
@@ -74,25 +74,32 @@ const SEGMENTS: [&str; 12] =
     ["", "a", "b", "ab", "{a}", "{*a}", "*", ":a", "}", "%61", "é", "abcdefghijklmnop"];
 const REGEXES: [&str; 8] = ["", "/.*", "/a|/ab", "[^,]*", ".*2", "(?i)/A/B", "1|2", "\\s*"];
 const HEADERS: [&str; 3] = ["x-a", "x-b", "cookie"];
-const VALUES: [&str; 7] = ["", "1", "2", "1, 2", "1; 2", "a b", "%"];
+const VALUES: [&str; 11] =
+    ["", "1", "2", "1, 2", "1; 2", "a b", "%", "a=1", "a=2; b=1", "b ; a = 1 2;b=2", "a=1=2"];
+const COOKIES: [&str; 3] = ["a", "b", ""];
 const PAIRS: [&str; 10] =
     ["p=1", "q=2", "p", "q=%31", "a+b=a+b", "a%20b=a%20b", "=1", "", "p=%", "%70=2"];
 const PARAMETERS: [&str; 4] = ["p", "q", "a b", ""];
 const METHODS: [&str; 5] = ["GET", "HEAD", "POST", "PURGE", "BAN"];
 
 fn route(input: &mut Unstructured<'_>) -> Result<RouteMatch> {
-    let path = match input.int_in_range(0..=7)? {
+    let path = match input.int_in_range(0..=9)? {
         0..=2 => PathMatch::Exact(path(input)?.into()),
         3 => PathMatch::Regex((*input.choose(&REGEXES)?).into()),
+        4..=5 => PathMatch::StartsWith(path(input)?.into()),
         _ => PathMatch::Prefix(path(input)?.into()),
     };
-    let mut route = RouteMatch { path, methods: vec![], headers: vec![], query: vec![] };
+    let mut route = RouteMatch { order: input.int_in_range(-1..=1)?, ..RouteMatch::of(path) };
     for _ in 0..input.int_in_range(0..=3)? {
-        match input.int_in_range(0..=2)? {
+        match input.int_in_range(0..=3)? {
             0 => route.methods.push(method(input)?),
             1 => {
                 let name = HeaderName::from_static(input.choose(&HEADERS)?);
                 route.headers.push(HeaderMatch { name, value: value(input)? });
+            }
+            2 => {
+                let name = (*input.choose(&COOKIES)?).into();
+                route.cookies.push(CookieMatch { name, value: value(input)? });
             }
             _ => {
                 let name = (*input.choose(&PARAMETERS)?).into();

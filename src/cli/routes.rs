@@ -55,6 +55,7 @@ fn conditions(route: &RouteView) -> String {
         all.push(route.methods.join("|"));
     }
     all.extend(route.headers.iter().map(|condition| format!("{condition}")));
+    all.extend(route.cookies.iter().map(|condition| format!("cookie:{condition}")));
     all.extend(route.query.iter().map(|condition| format!("?{condition}")));
     all.join(" ")
 }

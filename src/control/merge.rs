@@ -145,17 +145,14 @@ mod tests {
         let route = |name: &str| Route {
             name: name.into(),
             origin: Origin::default(),
-            matches: RouteMatch {
-                path: PathMatch::Prefix("/".into()),
-                methods: Vec::new(),
-                headers: Vec::new(),
-                query: Vec::new(),
-            },
+            matches: RouteMatch::of(PathMatch::Prefix("/".into())),
             filters: Vec::new(),
             action: Action::Forward(Vec::new()),
             timeouts: Default::default(),
             retry: Default::default(),
             hedge: None,
+            https_redirect: None,
+            hsts: None,
             body_limit: None,
             access_log: true,
         };

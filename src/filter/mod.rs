@@ -3,13 +3,17 @@
 //! Pure functions over heads: no I/O, no knowledge of connections, routers or upstreams.
 
 mod headers;
+mod https;
 mod redirect;
 mod rewrite;
+mod substitute;
 mod target;
 
 pub use headers::HeaderEdits;
+pub use https::{HttpsPlan, hsts};
 pub use redirect::{Location, RedirectPlan};
 pub use rewrite::PathPlan;
+pub use substitute::Substitution;
 pub use target::{RequestTarget, TargetError};
 
 use http::HeaderValue;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{RequestTarget, TargetError};
-use crate::ir::PathRewrite;
+use super::{RequestTarget, Substitution, TargetError};
+use crate::ir::{PathRewrite, Text};
 
-/// A path rewrite ready to apply; the query is kept.
+/// A path rewrite ready to apply; the query is kept unless an expression says otherwise.
 #[derive(Debug)]
 pub enum PathPlan {
     /// The whole path becomes this.
@@ -17,22 +17,30 @@ pub enum PathPlan {
         /// What stands in its place.
         to: Box<str>,
     },
+    /// What an expression makes of the path.
+    Regex(Box<Substitution>),
 }
 
 impl PathPlan {
     /// Compiles a rewrite for a route that matches `prefix`.
     pub fn new(rewrite: &PathRewrite, prefix: &str) -> Result<Self, String> {
-        let text = match rewrite {
-            PathRewrite::Full(path) | PathRewrite::Prefix(path) => path,
+        let check = |text: &Text| {
+            RequestTarget::from_parts(text.expose_str(), None)
+                .map_err(|error| format!("'{text}' cannot be a path: {error}"))
         };
-        RequestTarget::from_parts(text.expose_str(), None)
-            .map_err(|error| format!("'{text}' cannot be a path: {error}"))?;
         Ok(match rewrite {
-            PathRewrite::Full(path) => Self::Full(path.expose_str().into()),
-            PathRewrite::Prefix(to) => Self::Prefix {
-                from: prefix.trim_end_matches('/').into(),
-                to: to.expose_str().trim_end_matches('/').into(),
-            },
+            PathRewrite::Full(path) => {
+                check(path)?;
+                Self::Full(path.expose_str().into())
+            }
+            PathRewrite::Prefix(to) => {
+                check(to)?;
+                Self::Prefix {
+                    from: prefix.trim_end_matches('/').into(),
+                    to: to.expose_str().trim_end_matches('/').into(),
+                }
+            }
+            PathRewrite::Regex(rewrite) => Self::Regex(Box::new(Substitution::new(rewrite)?)),
         })
     }
 
@@ -41,6 +49,7 @@ impl PathPlan {
         let query = target.query();
         match self {
             Self::Full(path) => RequestTarget::from_parts(path, query),
+            Self::Regex(plan) => plan.apply(target),
             Self::Prefix { from, to } => {
                 let rest = target.path().strip_prefix(&**from).unwrap_or(target.path());
                 let mut path = String::with_capacity(to.len() + rest.len() + 1);

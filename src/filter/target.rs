@@ -24,6 +24,9 @@ pub enum TargetError {
     /// A `%` without two hexadecimal digits.
     #[error("a broken percent escape in the path")]
     Escape,
+    /// A segment `.` or `..` where a rewrite put parts of a request.
+    #[error("a dot segment in a rewritten path")]
+    Dots,
     /// Not a path that starts with `/`.
     #[error("not a path")]
     Form,
@@ -41,6 +44,17 @@ impl RequestTarget {
     /// Builds a target from text; normalised like any other.
     pub fn from_parts(path: &str, query: Option<&str>) -> Result<Self, TargetError> {
         scan(path.as_bytes())?;
+        Self::rebuild(path, query)
+    }
+
+    /// The same of a path into which parts of a request were put. They were in their one form, so a
+    /// dot segment came about by the way they were put together, and may lead elsewhere than
+    /// whoever wrote the rewrite meant.
+    pub fn from_rewrite(path: &str, query: Option<&str>) -> Result<Self, TargetError> {
+        scan(path.as_bytes())?;
+        if decode(path)?.split('/').any(|segment| matches!(segment, "." | "..")) {
+            return Err(TargetError::Dots);
+        }
         Self::rebuild(path, query)
     }
 

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use super::{Name, Origin, Route};
 
 /// Which hosts a virtual host answers for. Patterns are lower-case ASCII without a trailing dot.
+/// The host that matches best answers for all its paths: another one is never tried.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
     /// Any host nothing else matches: `*`.
@@ -17,6 +18,9 @@ pub enum HostPattern {
     /// One or more labels before this suffix, kept without the star: `*.example.com` is
     /// `example.com`. The longest suffix wins; the bare suffix itself does not match.
     Wildcard(Box<str>),
+    /// The same with exactly one label before the suffix, as Kubernetes' Ingress has it: `a.example.com`
+    /// and not `b.a.example.com`. It comes before every [`HostPattern::Wildcard`] that matches, too.
+    OneLabel(Box<str>),
 }
 
 /// Why a text is no host pattern.
@@ -40,6 +44,15 @@ pub enum HostPatternError {
 }
 
 impl HostPattern {
+    /// The same pattern, a wildcard's star standing for exactly one label.
+    #[must_use]
+    pub fn one_label(self) -> Self {
+        match self {
+            Self::Wildcard(suffix) => Self::OneLabel(suffix),
+            other => other,
+        }
+    }
+
     /// Parses `*`, `*.suffix`, a DNS name or an IP literal (IPv6 with or without brackets).
     /// Case is folded and one trailing dot dropped.
     pub fn parse(text: &str) -> Result<Self, HostPatternError> {
@@ -83,14 +96,17 @@ impl fmt::Display for HostPattern {
         match self {
             Self::Any => f.write_str("*"),
             Self::Exact(host) => f.write_str(host),
-            Self::Wildcard(suffix) => write!(f, "*.{suffix}"),
+            Self::Wildcard(suffix) | Self::OneLabel(suffix) => write!(f, "*.{suffix}"),
         }
     }
 }
 
 impl Serialize for HostPattern {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self {
+            Self::OneLabel(_) => serializer.collect_str(&format_args!("{self} (one label)")),
+            _ => serializer.collect_str(self),
+        }
     }
 }
 

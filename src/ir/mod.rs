@@ -10,6 +10,7 @@ mod balance;
 mod dump;
 mod filter;
 mod host;
+mod https;
 mod listener;
 mod origin;
 mod problem;
@@ -30,6 +31,7 @@ pub use balance::{
 pub use dump::Span;
 pub use filter::{Filter, HeaderEdit, HeaderText};
 pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
+pub use https::{Hsts, HttpsRedirect};
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, Http2Options, Listener, ListenerProtocols,
     ListenerTls, TlsVersion,
@@ -41,8 +43,8 @@ pub use resilience::{
     Probe, Retry, RetryBudget, RetryOn, SuccessRate, UpstreamLimits,
 };
 pub use route::{
-    Action, BackendRef, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect, Respond, Route,
-    RouteMatch, Timeouts, ValueMatch,
+    Action, BackendRef, CookieMatch, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect,
+    RegexRewrite, Respond, Route, RouteMatch, Timeouts, ValueMatch,
 };
 pub use secret::{SecretBytes, Text};
 pub use settings::{

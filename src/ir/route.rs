@@ -6,7 +6,9 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
-use super::{Filter, HeaderText, Hedge, Name, Origin, Retry, SecretBytes, Text, dump};
+use super::{
+    Filter, HeaderText, Hedge, Hsts, HttpsRedirect, Name, Origin, Retry, SecretBytes, Text, dump,
+};
 
 /// A rule of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +24,12 @@ pub struct Route {
     pub filters: Vec<Filter>,
     /// What becomes of a matching request.
     pub action: Action,
+    /// Whether requests without TLS are redirected to https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https_redirect: Option<HttpsRedirect>,
+    /// Whether browsers are told to stay on https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hsts: Option<Hsts>,
     /// Deadlines of the exchange.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub timeouts: Timeouts,
@@ -49,9 +57,31 @@ pub struct RouteMatch {
     /// All of these header conditions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<HeaderMatch>,
+    /// All of these conditions on cookies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cookies: Vec<CookieMatch>,
     /// All of these query conditions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub query: Vec<QueryMatch>,
+    /// The turn among routes with the same path condition: lower ones are tried first, whatever
+    /// their other conditions are. Of equal turns the more specific route comes first, so 0
+    /// everywhere is the usual precedence; see `snapshot`.
+    #[serde(skip_serializing_if = "dump::is_default")]
+    pub order: i32,
+}
+
+impl RouteMatch {
+    /// Every request whose path satisfies `path`.
+    pub fn of(path: PathMatch) -> Self {
+        Self {
+            path,
+            methods: Vec::new(),
+            headers: Vec::new(),
+            cookies: Vec::new(),
+            query: Vec::new(),
+            order: 0,
+        }
+    }
 }
 
 fn methods<S: Serializer>(methods: &[Method], serializer: S) -> Result<S::Ok, S::Error> {
@@ -69,6 +99,20 @@ pub enum PathMatch {
     Prefix(Arc<str>),
     /// A regular expression (RE2 syntax, linear time) that must match the whole path.
     Regex(Arc<str>),
+    /// Whatever begins with this, byte for byte: `/cart` matches `/cartoon`, `/cart/` does not
+    /// match `/cart`. Starts with `/`.
+    StartsWith(Arc<str>),
+}
+
+impl PathMatch {
+    /// The path or expression.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Exact(text) | Self::Prefix(text) | Self::Regex(text) | Self::StartsWith(text) => {
+                text
+            }
+        }
+    }
 }
 
 /// A condition on one header. Several fields of that name count as one, joined with `, `
@@ -87,6 +131,16 @@ pub(super) fn header_name<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(name.as_str())
+}
+
+/// A condition on one cookie: the first of that name in the request's `Cookie` fields, as it was
+/// sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CookieMatch {
+    /// The cookie's name; case matters.
+    pub name: Arc<str>,
+    /// What its value must be.
+    pub value: ValueMatch,
 }
 
 /// A condition on one query parameter: its first occurrence, percent-decoded.
@@ -166,7 +220,7 @@ pub struct Redirect {
     pub status: StatusCode,
 }
 
-/// A change of the path; the query is kept.
+/// A change of the path; the query is kept, but where [`RegexRewrite`] says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathRewrite {
@@ -174,6 +228,34 @@ pub enum PathRewrite {
     Full(Text),
     /// The route's matched prefix becomes this (Gateway API `ReplacePrefixMatch`).
     Prefix(Text),
+    /// The whole path becomes something made of parts of it, where an expression is found in it.
+    Regex(RegexRewrite),
+}
+
+impl PathRewrite {
+    /// What is put in.
+    pub fn replacement(&self) -> &Text {
+        match self {
+            Self::Full(text) | Self::Prefix(text) => text,
+            Self::Regex(rewrite) => &rewrite.replacement,
+        }
+    }
+}
+
+/// A change of the path by regular expression. Where the expression is found anywhere in the path,
+/// the whole path becomes the replacement; where it is not, nothing changes.
+///
+/// The expression sees the normalised path as the upstream would get it: unreserved characters as
+/// such and everything else percent-encoded. A result without a leading slash gets one; one that
+/// is no path, or in which parts of the request made a dot segment, is answered 400.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RegexRewrite {
+    /// A regular expression (RE2 syntax), not anchored; flags stand in it, as in `(?i)/api`.
+    pub pattern: Arc<str>,
+    /// The path, with `$1` to `$9` (or `${1}`) for what the groups matched; a group that does not
+    /// exist or took no part is empty. What stands behind a `?` is a query that goes before the
+    /// client's own, joined with `&`; a `?` at the very end drops the client's own.
+    pub replacement: Text,
 }
 
 /// A fixed response.
@@ -189,7 +271,10 @@ pub struct Respond {
     pub body: Text,
 }
 
-fn status_code<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn status_code<S: Serializer>(
+    status: &StatusCode,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
 }
 

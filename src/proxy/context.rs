@@ -135,6 +135,9 @@ pub struct Context {
     pub request_id: OnceCell<RequestId>,
     /// The client's address as far as it is believed.
     pub client: Cell<IpAddr>,
+    /// Whether the client sent it over TLS: to this process or, as far as it is believed, to a
+    /// trusted proxy.
+    pub secure: Cell<bool>,
     /// Whether an error body should be JSON.
     pub prefers_json: Cell<bool>,
     /// Whether it is a gRPC call, whose errors travel in trailers.
@@ -176,6 +179,7 @@ impl Context {
     ) -> Option<Rc<Self>> {
         let snapshot = worker.snapshot()?;
         let client = Cell::new(conn.peer.ip());
+        let secure = Cell::new(conn.secure);
         Some(Rc::new(Self {
             conn,
             worker,
@@ -185,6 +189,7 @@ impl Context {
             account: OnceCell::new(),
             request_id: OnceCell::new(),
             client,
+            secure,
             prefers_json: Cell::new(false),
             is_grpc: Cell::new(false),
             place: RefCell::new(None),

@@ -63,6 +63,9 @@ pub fn receive(context: &Context, headers: &mut HeaderMap) {
         {
             context.client.set(client);
         }
+        if let Some(secure) = client_scheme(headers) {
+            context.secure.set(secure);
+        }
         if let Some(id) = headers.get(&X_REQUEST_ID)
             && id.len() <= MAX_REQUEST_ID
             && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -84,6 +87,18 @@ pub fn receive(context: &Context, headers: &mut HeaderMap) {
     }
     for name in dropped {
         headers.remove(name);
+    }
+}
+
+/// Whether the client used TLS (`true`) or not, where `X-Forwarded-Proto` says so. Of several
+/// schemes the first is the client's, as with `X-Forwarded-For`.
+pub fn client_scheme(headers: &HeaderMap) -> Option<bool> {
+    let value = headers.get(&X_FORWARDED_PROTO)?.as_bytes();
+    let first = value.split(|byte| *byte == b',').next()?.trim_ascii();
+    match first {
+        first if first.eq_ignore_ascii_case(b"https") => Some(true),
+        first if first.eq_ignore_ascii_case(b"http") => Some(false),
+        _ => None,
     }
 }
 

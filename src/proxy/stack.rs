@@ -26,6 +26,7 @@ pub fn stack() -> impl Stack {
         .layer_fn(layers::access_log) // tells the story once; errors become responses
         .layer_fn(layers::normalize) // one host, one path form, hop-by-hop fields gone
         .layer_fn(layers::lookup) // host and path -> route
+        .layer_fn(layers::https) // away from plain http, where the route says so
         .layer_fn(layers::limits) // what the route allows a request to be
         .layer_fn(layers::filters) // forwarding headers, then the route's edits, both ways
         .layer_fn(layers::answer) // redirects and fixed responses end here

@@ -14,7 +14,7 @@ use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, FixedResponse, Targets};
 use super::upstreams::Upstreams;
 use super::{HostIndex, HostTable, RouteId, Snapshot};
-use crate::filter::{FilterChain, RedirectPlan};
+use crate::filter::{self, FilterChain, HttpsPlan, RedirectPlan};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::Metrics;
 use crate::tls::{ServerTls, TlsShared};
@@ -164,7 +164,7 @@ impl Compiler {
     ) -> CompiledRoute {
         let prefix = match &route.matches.path {
             PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
-            PathMatch::Regex(_) => "/",
+            PathMatch::Regex(_) | PathMatch::StartsWith(_) => "/",
         };
         let compiled = self
             .action(route, prefix, upstreams)
@@ -183,6 +183,8 @@ impl Compiler {
             matches: route.matches.clone(),
             action,
             filters,
+            https_redirect: route.https_redirect.as_ref().map(HttpsPlan::new),
+            hsts: route.hsts.as_ref().and_then(filter::hsts),
             timeouts: route.timeouts.clone(),
             retry: route.retry.clone(),
             hedge: route.hedge.as_ref().map(|hedge| self.hedging(&route.name, hedge)),

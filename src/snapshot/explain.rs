@@ -32,6 +32,7 @@ pub(super) enum PathCondition {
     Exact(Arc<str>),
     Prefix(Arc<str>),
     Regex(Arc<Pattern>),
+    StartsWith(Arc<str>),
 }
 
 impl PathCondition {
@@ -44,6 +45,8 @@ impl PathCondition {
             }
             Self::Regex(pattern) => (!pattern.matches(path.as_bytes()))
                 .then(|| format!("the path does not match \"{}\"", pattern.as_str())),
+            Self::StartsWith(start) => (!path.starts_with(&**start))
+                .then(|| format!("the path does not start with {start}")),
         }
     }
 }

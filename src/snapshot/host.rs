@@ -1,4 +1,5 @@
-//! Which virtual host answers for a host name: owns the order exact, longest wildcard, default.
+//! Which virtual host answers for a host name: owns the order exact, wildcard of one label, longest
+//! wildcard, default.
 //!
 //! Knows nothing of what a virtual host is, nor of ports and listeners.
 
@@ -10,11 +11,13 @@ use foldhash::fast::RandomState;
 
 use crate::ir::HostPattern;
 
-/// Values by host pattern. A lookup takes one hash, and one more for each wildcard depth in use
-/// where no exact name matches; it never allocates.
+/// Values by host pattern. A lookup takes one hash and, where no exact name matches, one more for
+/// wildcards of one label, if there are any, and for each wildcard depth in use; it never allocates.
 #[derive(Clone, Debug)]
 pub struct HostIndex<T> {
     exact: HashMap<Box<str>, T, RandomState>,
+    /// By suffix; so is the next.
+    one_label: HashMap<Box<str>, T, RandomState>,
     wildcard: HashMap<Box<str>, T, RandomState>,
     /// Labels of the wildcard suffix with the most of them: no longer suffix is worth a hash.
     deepest: usize,
@@ -34,6 +37,9 @@ impl<T> HostIndex<T> {
                 HostPattern::Exact(host) => {
                     index.exact.entry(host).or_insert(value);
                 }
+                HostPattern::OneLabel(suffix) => {
+                    index.one_label.entry(suffix).or_insert(value);
+                }
                 HostPattern::Wildcard(suffix) => {
                     let labels = 1 + suffix.bytes().filter(|&b| b == b'.').count();
                     index.deepest = index.deepest.max(labels);
@@ -42,6 +48,7 @@ impl<T> HostIndex<T> {
             }
         }
         index.exact.shrink_to_fit();
+        index.one_label.shrink_to_fit();
         index.wildcard.shrink_to_fit();
         index
     }
@@ -52,6 +59,9 @@ impl<T> HostIndex<T> {
         if let Some(value) = self.exact.get(host) {
             return Some(value);
         }
+        if let Some((_, value)) = self.lookup_one_label(host) {
+            return Some(value);
+        }
         self.lookup_wildcard(host).map(|(_, value)| value).or(self.any.as_ref())
     }
 
@@ -59,6 +69,9 @@ impl<T> HostIndex<T> {
     pub fn matched(&self, host: &str) -> Option<HostPattern> {
         if self.exact.contains_key(host) {
             return Some(HostPattern::Exact(host.into()));
+        }
+        if let Some((suffix, _)) = self.lookup_one_label(host) {
+            return Some(HostPattern::OneLabel(suffix.into()));
         }
         match self.lookup_wildcard(host) {
             Some((suffix, _)) => Some(HostPattern::Wildcard(suffix.into())),
@@ -68,12 +81,22 @@ impl<T> HostIndex<T> {
 
     /// How many patterns there are.
     pub fn len(&self) -> usize {
-        self.exact.len() + self.wildcard.len() + usize::from(self.any.is_some())
+        let wildcards = self.one_label.len() + self.wildcard.len();
+        self.exact.len() + wildcards + usize::from(self.any.is_some())
     }
 
     /// Whether there is no pattern at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn lookup_one_label<'h>(&self, host: &'h str) -> Option<(&'h str, &T)> {
+        if self.one_label.is_empty() {
+            return None;
+        }
+        let (label, suffix) = host.split_once('.')?;
+        let value = self.one_label.get(suffix).filter(|_| !label.is_empty())?;
+        Some((suffix, value))
     }
 
     fn lookup_wildcard<'h>(&self, host: &'h str) -> Option<(&'h str, &T)> {
@@ -95,7 +118,13 @@ impl<T> HostIndex<T> {
 
 impl<T> Default for HostIndex<T> {
     fn default() -> Self {
-        Self { exact: HashMap::default(), wildcard: HashMap::default(), deepest: 0, any: None }
+        Self {
+            exact: HashMap::default(),
+            one_label: HashMap::default(),
+            wildcard: HashMap::default(),
+            deepest: 0,
+            any: None,
+        }
     }
 }
 
@@ -145,6 +174,38 @@ mod tests {
         assert_eq!(pick(&index, "y.x.a.b.example.com"), "*.a.b.example.com");
         assert_eq!(pick(&index, "a.b.example.com"), "*.example.com");
         assert_eq!(pick(&index, "example.com"), "*.com");
+    }
+
+    #[test]
+    fn a_wildcard_of_one_label_answers_for_that_one_and_comes_before_the_others() {
+        let patterns = ["*.example.com", "*.b.example.com"].map(|t| HostPattern::parse(t).unwrap());
+        let [broad, narrow] = patterns.clone();
+        let hosts = [
+            (narrow.one_label(), "one below b"),
+            (broad.one_label(), "one"),
+            (HostPattern::parse("x.example.com").unwrap(), "exact"),
+        ];
+        let index = HostIndex::build(hosts.clone());
+        for (host, expected) in [
+            ("a.example.com", Some("one")),
+            ("x.example.com", Some("exact")),
+            ("a.b.example.com", Some("one below b")),
+            ("a.c.example.com", None),
+            ("x.a.b.example.com", None),
+            ("example.com", None),
+            (".example.com", None),
+        ] {
+            assert_eq!(index.lookup(host).copied(), expected, "{host}");
+            assert_eq!(index.matched(host).is_some(), expected.is_some(), "{host}");
+        }
+        assert_eq!(index.len(), 3);
+        // Beside wildcards of any depth, with the same suffix too.
+        let index = HostIndex::build(hosts.into_iter().chain(patterns.map(|p| (p, "any"))));
+        for (host, expected) in
+            [("a.example.com", "one"), ("a.c.example.com", "any"), ("x.a.b.example.com", "any")]
+        {
+            assert_eq!(index.lookup(host), Some(&expected), "{host}");
+        }
     }
 
     #[test]

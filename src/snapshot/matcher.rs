@@ -1,4 +1,5 @@
-//! What a route asks of a request besides its path: owns the tests of method, headers and query.
+//! What a route asks of a request besides its path: owns the tests of method, headers, cookies and
+//! query.
 //!
 //! Knows nothing of paths and ranks. One function decides and explains, so the two cannot differ.
 
@@ -13,8 +14,8 @@ use smallvec::SmallVec;
 
 use super::RequestFacts;
 use super::pattern::{Pattern, Patterns};
-use super::query;
-use crate::ir::{QueryMatch, RouteMatch, SecretBytes, ValueMatch};
+use super::{cookie, query};
+use crate::ir::{CookieMatch, QueryMatch, RouteMatch, SecretBytes, ValueMatch};
 
 /// The compiled conditions of one route, its path apart.
 #[derive(Clone, Debug)]
@@ -26,6 +27,7 @@ pub(super) struct Conditions {
 /// A condition that does not hold; says so in words.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Unmet<'a> {
+    Cookie(&'a CookieCondition),
     Header(&'a HeaderCondition),
     Method(&'a Conditions),
     Query(&'a QueryCondition),
@@ -43,6 +45,12 @@ impl Conditions {
                     Ok(HeaderCondition { name: header.name.clone(), value })
                 })
                 .collect::<Result<_, String>>()?,
+            cookies: (matches.cookies.iter())
+                .map(|CookieMatch { name, value }| {
+                    let value = Value::compile(value, patterns)?;
+                    Ok(CookieCondition { name: name.clone(), value })
+                })
+                .collect::<Result<_, String>>()?,
             query: (matches.query.iter())
                 .map(|QueryMatch { name, value }| {
                     let value = Value::compile(value, patterns)?;
@@ -50,7 +58,10 @@ impl Conditions {
                 })
                 .collect::<Result<_, String>>()?,
         };
-        let empty = more.unusual.is_empty() && more.headers.is_empty() && more.query.is_empty();
+        let empty = more.unusual.is_empty()
+            && more.headers.is_empty()
+            && more.cookies.is_empty()
+            && more.query.is_empty();
         Ok(Self {
             methods: MethodSet::new(&matches.methods),
             more: (!empty).then(|| Arc::new(more)),
@@ -77,6 +88,9 @@ impl Conditions {
         if let Some(unmet) = more.headers.iter().find(|header| !header.holds(facts.headers)) {
             return Some(Unmet::Header(unmet));
         }
+        if let Some(unmet) = more.cookies.iter().find(|cookie| !cookie.holds(facts.headers)) {
+            return Some(Unmet::Cookie(unmet));
+        }
         more.query.iter().find(|query| !query.holds(facts.query)).map(Unmet::Query)
     }
 
@@ -95,6 +109,7 @@ impl Conditions {
 impl fmt::Display for Unmet<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Cookie(cookie) => write!(f, "cookie {} {}", cookie.name, cookie.value),
             Self::Header(header) => write!(f, "header {} {}", header.name, header.value),
             Self::Method(conditions) => {
                 write!(f, "the method is not {}", conditions.method_names())
@@ -153,6 +168,7 @@ impl MethodSet {
 struct More {
     unusual: Box<[Method]>,
     headers: Box<[HeaderCondition]>,
+    cookies: Box<[CookieCondition]>,
     query: Box<[QueryCondition]>,
 }
 
@@ -209,6 +225,26 @@ fn equals_joined<'a>(
         wanted = after;
     }
     wanted.is_empty()
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct CookieCondition {
+    name: Arc<str>,
+    value: Value,
+}
+
+impl CookieCondition {
+    fn holds(&self, headers: &HeaderMap) -> bool {
+        let Some(value) = cookie::first(headers, &self.name) else {
+            return false;
+        };
+        match &self.value {
+            Value::Exact(wanted) => value == wanted.as_bytes(),
+            Value::Secret(wanted) => value == wanted.expose(),
+            Value::Pattern(pattern) | Value::SecretPattern(pattern) => pattern.matches(value),
+            Value::Present => true,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

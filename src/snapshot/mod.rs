@@ -2,25 +2,31 @@
 //!
 //! # How a request finds its route
 //!
-//! [`HostIndex`] picks the virtual host: an exact name, else the longest wildcard suffix, else the
-//! default. That choice is final: a host whose routes do not match is a miss, never a reason to
+//! [`HostIndex`] picks the virtual host: an exact name, else a wildcard of one label, else the
+//! longest wildcard suffix, else the default. That choice is final: a host whose routes do not match is a miss, never a reason to
 //! try the wildcard host.
 //!
 //! Inside the host, [`HostTable`] picks the route of the highest rank all of whose conditions hold:
 //!
 //! 1. exact paths;
 //! 2. regular expressions, in the order in which each expression first appears;
-//! 3. prefixes, the longest first.
+//! 3. prefixes of whole segments and of bytes, the longest first; of two that are equally long
+//!    the one of whole segments.
 //!
-//! Among routes with the same path condition the higher rank has, in this order, a method
-//! condition, more header conditions, more query conditions, the earlier declaration.
+//! Among routes with the same path condition the higher rank has, in this order, the lower `order`
+//! (which only some providers set), a method condition, more header conditions, more conditions on
+//! cookies, more query conditions, the earlier declaration. Whoever has an order of their own to
+//! keep declares regular expressions in it, and sets `order` where expressions or paths are equal.
 //!
 //! A prefix counts in whole segments (`/cart` holds for `/cart`, `/cart/` and `/cart/x`, not for
-//! `/cartoon`), slashes at its end do not count, and `/` holds for everything. Every character of
+//! `/cartoon`), slashes at its end do not count, and `/` holds for everything. A prefix of bytes
+//! (`PathMatch::StartsWith`) holds for whatever begins with it, and its slash at the end counts.
+//! Every character of
 //! a configured path stands for itself. Methods are taken literally, as in the Gateway API: `GET`
 //! does not include `HEAD`.
 
 mod compile;
+mod cookie;
 mod explain;
 mod host;
 mod listener;

@@ -29,6 +29,7 @@ pub fn matches(route: &RouteMatch, facts: &RequestFacts<'_>) -> bool {
             prefix.is_empty() || facts.path == prefix || facts.path.starts_with(&with_slash)
         }
         PathMatch::Regex(text) => full_match(text, facts.path.as_bytes()),
+        PathMatch::StartsWith(text) => facts.path.starts_with(&**text),
     };
     path && (route.methods.is_empty() || route.methods.contains(facts.method))
         && route.headers.iter().all(|wanted| {
@@ -36,6 +37,13 @@ pub fn matches(route: &RouteMatch, facts: &RequestFacts<'_>) -> bool {
                 facts.headers.get_all(&wanted.name).iter().map(|v| v.as_bytes()).collect();
             let separator = if wanted.name == "cookie" { "; " } else { ", " };
             !fields.is_empty() && value(&wanted.value, &fields.join(separator.as_bytes()))
+        })
+        && route.cookies.iter().all(|wanted| {
+            let fields = facts.headers.get_all("cookie").iter();
+            let fields: Vec<&[u8]> = fields.map(|field| field.as_bytes()).collect();
+            let cookies = cookies(&fields.join(&b';'));
+            let found = cookies.iter().find(|(name, _)| name == wanted.name.as_bytes());
+            found.is_some_and(|(_, found)| value(&wanted.value, found))
         })
         && route.query.iter().all(|wanted| {
             let parameters = parse(facts.query.unwrap_or(""));
@@ -52,14 +60,16 @@ fn precedence(routes: &[(RouteId, &RouteMatch)], n: usize) -> impl Ord {
             let first = routes.iter().position(|(_, other)| other.path == route.path);
             (1, first.unwrap_or(n) as isize)
         }
-        PathMatch::Prefix(prefix) => (2, -(prefix.trim_end_matches('/').len() as isize)),
+        PathMatch::Prefix(prefix) => (2, -2 * prefix.trim_end_matches('/').len() as isize),
+        PathMatch::StartsWith(text) => (2, 1 - 2 * text.len() as isize),
     };
     let conditions = (
         Reverse(!route.methods.is_empty()),
         Reverse(route.headers.len()),
+        Reverse(route.cookies.len()),
         Reverse(route.query.len()),
     );
-    (class, path, conditions, n)
+    (class, path, route.order, conditions, n)
 }
 
 fn value(wanted: &ValueMatch, found: &[u8]) -> bool {
@@ -82,6 +92,17 @@ fn full_match(text: &str, value: &[u8]) -> bool {
         let regex = known.entry(text.to_owned()).or_insert_with(compile);
         regex.as_ref().is_some_and(|regex| regex.is_match(value))
     })
+}
+
+fn cookies(field: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut cookies = Vec::new();
+    for pair in field.split(|&byte| byte == b';') {
+        let mut parts = pair.splitn(2, |&byte| byte == b'=');
+        if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+            cookies.push((name.trim_ascii().to_vec(), value.trim_ascii().to_vec()));
+        }
+    }
+    cookies
 }
 
 fn parse(query: &str) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -1,10 +1,15 @@
 //! The exact and prefix paths of one host: owns the index that finds both in one walk.
+//! Prefixes are of whole segments or of bytes.
 //!
 //! A trie with one node per path segment. Every node points at the next shorter prefix that has
 //! a value, so falling back to it costs one step and no shorter prefix is repeated in a longer
 //! one. A walk ends at the first segment nobody configured and never looks at a segment longer
 //! than the longest configured one, so its cost is bounded by the configuration and by the length
 //! of the path, whatever a client sends. It never allocates.
+//!
+//! A prefix of bytes may end inside a segment. It stands at the node of its last whole segment, in
+//! a list of its own that few nodes have: longer than that node's prefix, and never longer than what
+//! stands further down on the same path.
 //!
 //! (matchit was measured first: it has no fallback to shorter prefixes, and with catch-alls, which
 //! prefixes need, each of its lookups allocates. The figures are in `benches/router.rs`.)
@@ -33,6 +38,8 @@ pub(super) enum Place<'a> {
     Exact(&'a str),
     /// The path and everything below it.
     Prefix(&'a str),
+    /// Whatever begins with this text.
+    Start(&'a str),
 }
 
 impl Place<'_> {
@@ -42,6 +49,7 @@ impl Place<'_> {
         match self {
             Self::Exact(path) => Self::Exact(path),
             Self::Prefix(path) => Self::Prefix(path.trim_end_matches('/')),
+            Self::Start(text) => Self::Start(text),
         }
     }
 }
@@ -59,8 +67,8 @@ pub(super) struct PathIndex {
     nodes: Box<[Node]>,
     /// The segments of all nodes, one after the other.
     text: Box<str>,
-    /// Children by segment, of the nodes that have more than [`NARROW`] of them.
-    wide: Box<[HashMap<Box<str>, u32, RandomState>]>,
+    /// What few nodes have.
+    more: Box<[More]>,
     longest_segment: u32,
     /// How many children the root has; its first is the second node. Known here, they are fetched
     /// from memory together with the root rather than after it.
@@ -108,15 +116,30 @@ impl PathIndex {
         }
     }
 
-    /// The values of the prefixes that hold, the longest first.
-    pub(super) fn prefixes(&self, found: Found) -> impl Iterator<Item = u32> {
+    /// What `pick` makes of the values of the prefixes that hold for `path`, the longest first,
+    /// until it makes something of one.
+    pub(super) fn longest<R>(
+        &self,
+        found: Found,
+        path: &str,
+        mut pick: impl FnMut(u32) -> Option<R>,
+    ) -> Option<R> {
         let mut next = found.deepest;
-        let values = std::iter::from_fn(move || {
-            let node = self.nodes.get(next as usize)?;
+        while let Some(node) = self.nodes.get(next as usize) {
+            if node.more != NONE
+                && let Some(more) = self.more.get(node.more as usize)
+                && let Some(picked) = more.starts.longest(path, &mut pick)
+            {
+                return Some(picked);
+            }
+            if node.prefix != NONE
+                && let Some(picked) = pick(node.prefix)
+            {
+                return Some(picked);
+            }
             next = node.above;
-            Some(node.prefix)
-        });
-        values.filter(|&value| value != NONE)
+        }
+        None
     }
 
     fn child(&self, parent: u32, segment: &str) -> Option<u32> {
@@ -128,8 +151,8 @@ impl PathIndex {
             },
         };
         if count as usize > NARROW {
-            let wide = self.nodes.get(parent as usize)?.wide;
-            return self.wide.get(wide as usize)?.get(segment).copied();
+            let more = self.nodes.get(parent as usize)?.more;
+            return self.more.get(more as usize)?.wide.get(segment).copied();
         }
         // A child's segment ends where the next node's begins.
         let ends = first as usize..=first as usize + count as usize;
@@ -155,12 +178,68 @@ struct Node {
     text: u32,
     /// Its first child; the last stands before the next node's first.
     children: u32,
-    /// Index into `wide`, or [`NONE`].
-    wide: u32,
+    /// Index into `more`, or [`NONE`].
+    more: u32,
     exact: u32,
     prefix: u32,
     /// The node of the next shorter prefix that has a value, or [`NONE`].
     above: u32,
+}
+
+/// What few nodes have; kept apart so that the others are small.
+#[derive(Clone, Debug, Default)]
+struct More {
+    /// Children by segment, where there are more than [`NARROW`].
+    wide: HashMap<Box<str>, u32, RandomState>,
+    starts: Starts,
+}
+
+/// Prefixes of bytes that share their whole segments, in the order of their texts.
+#[derive(Clone, Debug, Default)]
+struct Starts(Box<[Start]>);
+
+#[derive(Clone, Debug)]
+struct Start {
+    text: Box<str>,
+    value: u32,
+    /// The longest other one that this one begins with, or [`NONE`].
+    shorter: u32,
+}
+
+impl Starts {
+    fn new(texts: &BTreeMap<&str, u32>) -> Self {
+        let mut starts: Vec<Start> = Vec::with_capacity(texts.len());
+        // Those that the text before begins with, and it itself.
+        let mut open: Vec<u32> = Vec::new();
+        for (&text, &value) in texts {
+            let begins = |&last: &u32| {
+                starts.get(last as usize).is_some_and(|start| text.starts_with(&*start.text))
+            };
+            while open.last().is_some_and(|last| !begins(last)) {
+                open.pop();
+            }
+            let shorter = open.last().copied().unwrap_or(NONE);
+            open.push(narrow(starts.len()));
+            starts.push(Start { text: text.into(), value, shorter });
+        }
+        Self(starts.into())
+    }
+
+    /// As [`PathIndex::longest`]. Whatever `path` begins with sorts before it, and all between the
+    /// longest of these and `path` begin with it: so it is found by following the links of the
+    /// last text that sorts before `path`.
+    fn longest<R>(&self, path: &str, mut pick: impl FnMut(u32) -> Option<R>) -> Option<R> {
+        let mut next = self.0.partition_point(|start| *start.text <= *path).checked_sub(1)?;
+        while let Some(start) = self.0.get(next) {
+            if path.starts_with(&*start.text)
+                && let Some(picked) = pick(start.value)
+            {
+                return Some(picked);
+            }
+            next = start.shorter as usize;
+        }
+        None
+    }
 }
 
 /// Positions are 32 bits wide; a configuration with more places than that does not fit in memory.
@@ -170,20 +249,24 @@ fn narrow(n: usize) -> u32 {
 
 struct Draft<'a> {
     children: BTreeMap<&'a str, usize>,
+    starts: BTreeMap<&'a str, u32>,
     exact: u32,
     prefix: u32,
 }
 
 impl Draft<'_> {
     fn new() -> Self {
-        Self { children: BTreeMap::new(), exact: NONE, prefix: NONE }
+        Self { children: BTreeMap::new(), starts: BTreeMap::new(), exact: NONE, prefix: NONE }
     }
 }
 
 fn draft<'a>(places: impl IntoIterator<Item = (Place<'a>, u32)>) -> Vec<Draft<'a>> {
     let mut drafts = vec![Draft::new()];
     for (place, value) in places {
-        let (Place::Exact(path) | Place::Prefix(path)) = place.normal();
+        let path = match place.normal() {
+            Place::Exact(path) | Place::Prefix(path) => path,
+            Place::Start(text) => text.rsplit_once('/').map_or("", |(segments, _)| segments),
+        };
         let mut at = 0;
         // The empty text before the first slash is the root itself.
         for segment in path.split('/').skip(1) {
@@ -197,6 +280,9 @@ fn draft<'a>(places: impl IntoIterator<Item = (Place<'a>, u32)>) -> Vec<Draft<'a
         match (drafts.get_mut(at), place) {
             (Some(draft), Place::Exact(_)) => draft.exact = value,
             (Some(draft), Place::Prefix(_)) => draft.prefix = value,
+            (Some(draft), Place::Start(text)) => {
+                draft.starts.insert(text, value);
+            }
             (None, _) => {}
         }
     }
@@ -207,7 +293,7 @@ fn draft<'a>(places: impl IntoIterator<Item = (Place<'a>, u32)>) -> Vec<Draft<'a
 fn flatten(drafts: &[Draft<'_>]) -> PathIndex {
     let mut nodes: Vec<Node> = Vec::with_capacity(drafts.len() + 1);
     let mut text = String::new();
-    let mut wide = Vec::new();
+    let mut more = Vec::new();
     let mut longest_segment = 0;
     // Draft, its segment, and the nearest prefix above it.
     let mut queue = VecDeque::from([(0, "", NONE)]);
@@ -218,30 +304,35 @@ fn flatten(drafts: &[Draft<'_>]) -> PathIndex {
         let mut node = Node {
             text: narrow(text.len()),
             children: narrow(queued),
-            wide: NONE,
+            more: NONE,
             exact: draft.exact,
             prefix: draft.prefix,
             above,
         };
-        if draft.children.len() > NARROW {
-            node.wide = narrow(wide.len());
-            let keyed = draft.children.keys().enumerate();
-            wide.push(keyed.map(|(k, key)| (Box::from(*key), narrow(queued + k))).collect());
+        let wide = draft.children.len() > NARROW;
+        if wide || !draft.starts.is_empty() {
+            node.more = narrow(more.len());
+            let keyed = draft.children.keys().enumerate().filter(|_| wide);
+            more.push(More {
+                wide: keyed.map(|(k, key)| (Box::from(*key), narrow(queued + k))).collect(),
+                starts: Starts::new(&draft.starts),
+            });
         }
         nodes.push(node);
         text.push_str(segment);
         longest_segment = longest_segment.max(segment.len());
         queued += draft.children.len();
-        let above = if draft.prefix == NONE { above } else { position };
+        let empty = draft.prefix == NONE && draft.starts.is_empty();
+        let above = if empty { above } else { position };
         queue.extend(draft.children.iter().map(|(key, &child)| (child, *key, above)));
     }
     let (text_end, children) = (narrow(text.len()), narrow(queued));
-    let end = Node { text: text_end, children, wide: NONE, exact: NONE, prefix: NONE, above: NONE };
+    let end = Node { text: text_end, children, more: NONE, exact: NONE, prefix: NONE, above: NONE };
     nodes.push(end);
     PathIndex {
         nodes: nodes.into(),
         text: text.into(),
-        wide: wide.into(),
+        more: more.into(),
         longest_segment: narrow(longest_segment),
         top: narrow(drafts.first().map_or(0, |root| root.children.len())),
     }
@@ -263,6 +354,40 @@ mod tests {
         assert_eq!(below("/", "*"), Some("*"));
     }
 
+    fn all(index: &PathIndex, found: Found, path: &str) -> Vec<u32> {
+        let mut values = Vec::new();
+        index.longest(found, path, |value| -> Option<()> {
+            values.push(value);
+            None
+        });
+        values
+    }
+
+    #[test]
+    fn prefixes_of_bytes_stand_between_those_of_segments_by_length() {
+        let index = PathIndex::build([
+            (Place::Start("/a/b"), 20),
+            (Place::Start("/a/bc"), 21),
+            (Place::Start("/a/bcde"), 22),
+            (Place::Start("/a/bcx"), 23),
+            (Place::Start("/a/"), 24),
+            (Place::Start("/"), 25),
+            (Place::Start("/a"), 26),
+            (Place::Prefix("/a"), 10),
+            (Place::Prefix("/a/bc"), 11),
+            (Place::Prefix("/"), 12),
+        ]);
+        let at = |path: &str| all(&index, index.walk(path), path);
+        assert_eq!(at("/a/bc/x"), [11, 21, 20, 24, 10, 26, 25, 12]);
+        assert_eq!(at("/a/bcdx"), [21, 20, 24, 10, 26, 25, 12]);
+        assert_eq!(at("/a/bcdef/x"), [22, 21, 20, 24, 10, 26, 25, 12]);
+        assert_eq!(at("/a/"), [24, 10, 26, 25, 12]);
+        assert_eq!(at("/a"), [10, 26, 25, 12]);
+        assert_eq!(at("/ab"), [26, 25, 12]);
+        assert_eq!(at("/"), [25, 12]);
+        assert_eq!(at("*"), [12]);
+    }
+
     #[test]
     fn a_walk_finds_the_exact_path_and_every_prefix_from_the_longest() {
         let index = PathIndex::build([
@@ -274,7 +399,7 @@ mod tests {
         ]);
         let at = |path: &str| {
             let found = index.walk(path);
-            (found.exact, index.prefixes(found).collect::<Vec<_>>())
+            (found.exact, all(&index, found, path))
         };
         assert_eq!(at("/a/b"), (10, vec![11, 12, 14]));
         assert_eq!(at("/a/b/"), (NONE, vec![11, 12, 14]));

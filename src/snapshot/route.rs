@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::RouteId;
-use crate::filter::{FilterChain, RedirectPlan};
+use crate::filter::{FilterChain, HttpsPlan, RedirectPlan};
 use crate::ir::{self, HostPattern, Name, Origin};
 use crate::telemetry::WorkerId;
 use crate::upstream::balance::Stride;
@@ -29,6 +29,10 @@ pub struct CompiledRoute {
     pub action: Action,
     /// Its changes to heads.
     pub filters: FilterChain,
+    /// How requests without TLS are redirected to https.
+    pub https_redirect: Option<HttpsPlan>,
+    /// The value of `Strict-Transport-Security` on answers over TLS.
+    pub hsts: Option<HeaderValue>,
     /// Its deadlines.
     pub timeouts: ir::Timeouts,
     /// When an attempt is repeated.

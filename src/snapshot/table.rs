@@ -93,7 +93,7 @@ impl HostTable {
                 return Some(route);
             }
         }
-        self.paths.prefixes(found).find_map(|slot| self.first_of(Slot(slot), method, facts))
+        self.paths.longest(found, facts.path, |slot| self.first_of(Slot(slot), method, facts))
     }
 
     /// How every route of the host fares with a request: by rank, at the end those that
@@ -192,12 +192,15 @@ fn compile(
     patterns: &mut Patterns,
 ) -> Result<Compiled, String> {
     let path = match &matches.path {
-        PathMatch::Exact(path) | PathMatch::Prefix(path) if !path.starts_with('/') => {
+        PathMatch::Exact(path) | PathMatch::Prefix(path) | PathMatch::StartsWith(path)
+            if !path.starts_with('/') =>
+        {
             return Err(format!("the path \"{path}\" does not begin with a slash"));
         }
         PathMatch::Exact(path) => PathCondition::Exact(path.clone()),
         PathMatch::Prefix(path) => PathCondition::Prefix(path.clone()),
         PathMatch::Regex(text) => PathCondition::Regex(patterns.obtain(text)?),
+        PathMatch::StartsWith(path) => PathCondition::StartsWith(path.clone()),
     };
     let conditions = Conditions::compile(matches, patterns)?;
     Ok(Compiled { rank, path, candidate: Candidate { route, last: false, conditions } })
@@ -211,6 +214,7 @@ fn arrange(compiled: Vec<Compiled>, broken: Vec<(RouteId, String)>) -> HostTable
         let place = match path {
             PathCondition::Exact(path) => Place::Exact(path),
             PathCondition::Prefix(path) => Place::Prefix(path),
+            PathCondition::StartsWith(path) => Place::Start(path),
             PathCondition::Regex(pattern) => {
                 match by_regex.last_mut() {
                     Some((last, group)) if last.as_str() == pattern.as_str() => {

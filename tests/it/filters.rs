@@ -62,6 +62,9 @@ hosts:
       - { path: /old, upstream: app, rewrite: { prefix: /new/place } }
       - { path: /strip/, upstream: app, rewrite: { prefix: /x/ } }
       - { path: /one, upstream: app, rewrite: { path: /index.html } }
+      - { path: /re, upstream: app, rewrite: { regex: "(?i)^/RE(/|$)(.*)", path: "/$2" } }
+      - { path: /id, upstream: app, rewrite: { regex: "/id/(.*)", path: "/item?id=$1" } }
+      - { path: /dots, upstream: app, rewrite: { regex: "/x(.*)", path: "/safe/$1" } }
       - { path: /host, upstream: app, rewrite: { host: inner.example } }
       - { path: /, upstream: app }
 upstreams: { app: { endpoints: ["@app@"] } }
@@ -79,6 +82,11 @@ upstreams: { app: { endpoints: ["@app@"] } }
         ("/old/x%20y?z", "/new/place/x%20y?z"),
         ("/strip/y", "/x/y"),
         ("/one/two/three?k=v", "/index.html?k=v"),
+        ("/re/a%20b/?q=1", "/a%20b/?q=1"),
+        ("/re", "/"),
+        ("/re/%0Ax", "/%0Ax"),
+        ("/id/7&admin=1?x=2", "/item?id=7%26admin=1&x=2"),
+        ("/id?x=2", "/id?x=2"),
         ("/plain?%20", "/plain?%20"),
     ] {
         assert_eq!(client.request("GET", "shop.example", target).await.status, 200);
@@ -86,6 +94,9 @@ upstreams: { app: { endpoints: ["@app@"] } }
         assert_eq!(seen.target, expected, "{target}");
         assert_eq!(seen.headers.get("host"), Some("shop.example"), "{target}");
     }
+    // What the client wrote must not lead out of where the rewrite leads.
+    let refused = Client::connect(proxy.web()).await.request("GET", "t", "/dots/x../y").await;
+    assert_eq!(refused.status, 400, "{refused}");
     client.request("GET", "shop.example", "/host").await;
     let seen = app.last();
     assert_eq!(seen.headers.all("host").collect::<Vec<_>>(), ["inner.example"]);

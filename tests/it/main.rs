@@ -23,6 +23,7 @@ mod http1;
 mod http2;
 mod http2_endpoints;
 mod http2_flow;
+mod https;
 mod idle;
 mod interop;
 mod limits;

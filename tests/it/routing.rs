@@ -23,11 +23,18 @@ hosts:
       - { path: /beta, headers: { X-Beta: "yes" }, respond: { body: beta } }
       - { path: /beta, headers: { X-Beta: "yes", X-Group: { regex: "[a-c]+" } }, respond: { body: beta-group } }
       - { path: /any, headers: { X-Debug: { present: true } }, respond: { body: debug } }
+      - { path: /pre, match: starts_with, respond: { body: starts } }
+      - { path: /pre/, match: starts_with, respond: { body: starts-below } }
+      - { path: /pre, respond: { body: pre } }
+      - { path: /jar, cookies: { canary: always }, respond: { body: canary } }
+      - { path: /jar, respond: { body: jar } }
       - { path: /search, query: { q: "cats & dogs" }, respond: { body: cats } }
       - { path: /search, query: { q: { present: true } }, respond: { body: query } }
       - { path: /search, query: { page: { regex: "[0-9]+" } }, respond: { body: page } }
   "*.example.com": { routes: [ { path: /, respond: { body: wildcard } } ] }
   "*.api.example.com": { routes: [ { path: /, respond: { body: deeper-wildcard } } ] }
+  "*.one.example.com": { wildcard: one_label, routes: [ { path: /w, respond: { body: one-label } } ] }
+  x.one.example.com: { routes: [ { path: /s, respond: { body: beside } } ] }
   "[::1]": { routes: [ { path: /, respond: { body: v6 } } ] }
   only.example.org: { routes: [ { path: /here, respond: { body: here } } ] }
   "*": { routes: [ { path: /default, respond: { body: default } } ] }
@@ -64,6 +71,16 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("GET /beta", "shop.example.com", "X-Beta: yes\r\nX-Group: abcd\r\n", "beta"),
     ("GET /any", "shop.example.com", "X-Debug:\r\n", "debug"),
     ("GET /any", "shop.example.com", "", "root"),
+    // Prefixes of bytes beside those of whole segments.
+    ("GET /prefix", "shop.example.com", "", "starts"),
+    ("GET /pre", "shop.example.com", "", "pre"),
+    ("GET /pre/x", "shop.example.com", "", "starts-below"),
+    ("GET /pr", "shop.example.com", "", "root"),
+    // Cookies: the first of a name counts, in whichever field it stands.
+    ("GET /jar", "shop.example.com", "Cookie: a=1; canary=always\r\n", "canary"),
+    ("GET /jar", "shop.example.com", "Cookie: a=1\r\nCookie: canary=always\r\n", "canary"),
+    ("GET /jar", "shop.example.com", "Cookie: canary=never; canary=always\r\n", "jar"),
+    ("GET /jar", "shop.example.com", "", "jar"),
     // Query parameters, decoded; the first of a name counts. Among equals, what stands first.
     ("GET /search?q=", "shop.example.com", "", "query"),
     ("GET /search?q=cats%20%26%20dogs", "shop.example.com", "", "cats"),
@@ -79,6 +96,11 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("GET /", "a.b.example.com", "", "wildcard"),
     ("GET /", "x.api.example.com", "", "deeper-wildcard"),
     ("GET /", "api.example.com", "", "wildcard"),
+    ("GET /w", "a.one.example.com", "", "one-label"),
+    ("GET /w", "b.a.one.example.com", "", "wildcard"),
+    ("GET /", "a.one.example.com", "", "-"),
+    ("GET /s", "x.one.example.com", "", "beside"),
+    ("GET /w", "x.one.example.com", "", "-"),
     ("GET /default", "example.com", "", "default"),
     ("GET /default", "10.1.2.3:80", "", "default"),
     ("GET /", "[::1]:8080", "", "v6"),

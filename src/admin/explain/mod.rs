@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::view::{self, RouteView, UpstreamView};
 use crate::filter::{Location, RequestTarget};
 use crate::ir::HostPattern;
-use crate::proxy::Sight;
+use crate::proxy::{Sight, client_scheme};
 use crate::snapshot::{
     Action, CompiledListener, CompiledRoute, Outcome, RequestFacts, Snapshot, Trial,
 };
@@ -78,7 +78,7 @@ pub struct OnListener {
     pub tls: bool,
     /// The pattern of the virtual host that answers; `None` where there is none.
     pub host: Option<String>,
-    /// How it matched: `exact`, `wildcard` or `default`.
+    /// How it matched: `exact`, `wildcard`, `wildcard of one label` or `default`.
     pub host_match: Option<String>,
     /// The route that serves it; `None` is answered 404.
     pub won: Option<Winner>,
@@ -95,6 +95,8 @@ pub struct Winner {
     pub policies: Policies,
     /// Path and query as the upstream gets them, where the route forwards.
     pub upstream_target: Option<String>,
+    /// Where the route's `https_redirect` leads, where this request is one that it redirects.
+    pub https_redirect: Option<String>,
     /// Where a redirect leads.
     pub location: Option<String>,
     /// The upstreams it forwards to.
@@ -221,6 +223,7 @@ fn how(pattern: &HostPattern) -> &'static str {
     match pattern {
         HostPattern::Any => "default",
         HostPattern::Exact(_) => "exact",
+        HostPattern::OneLabel(_) => "wildcard of one label",
         HostPattern::Wildcard(_) => "wildcard",
     }
 }
@@ -232,9 +235,25 @@ fn account(
     target: &RequestTarget,
 ) -> Option<Winner> {
     let (view, spec) = view::route(snapshot, route)?;
+    let secure = client_scheme(&question.headers).unwrap_or(question.secure);
+    let to_https = (route.https_redirect.as_ref())
+        .filter(|plan| {
+            !secure && !matches!(route.action, Action::Fail { .. }) && plan.concerns(target)
+        })
+        .and_then(|plan| plan.location(question.host.name(), target));
+    if let Some(location) = to_https {
+        return Some(Winner {
+            route: view,
+            policies: Policies::new(spec),
+            upstream_target: None,
+            https_redirect: location.to_str().ok().map(str::to_owned),
+            location: None,
+            upstreams: Vec::new(),
+        });
+    }
     let location = match &route.action {
         Action::Redirect(plan) => plan.location(&Location {
-            scheme: question.scheme(),
+            scheme: if secure { "https" } else { "http" },
             host: question.host.name(),
             port: question.host.port(),
             target,
@@ -263,6 +282,7 @@ fn account(
     Some(Winner {
         route: view,
         policies: Policies::new(spec),
+        https_redirect: None,
         upstream_target: forwards.then(|| policies::rewritten(route, spec, target)).flatten(),
         location: location.and_then(|location| location.to_str().ok().map(str::to_owned)),
         upstreams,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::view;
 use crate::filter::{RequestFilter, RequestTarget};
-use crate::ir::{Filter, HeaderText, PathRewrite, Route};
+use crate::ir::{Filter, HeaderText, PathRewrite, RegexRewrite, Route};
 use crate::snapshot::CompiledRoute;
 
 /// The policies of a route. Times are in milliseconds; `None` is no limit.
@@ -14,6 +14,10 @@ use crate::snapshot::CompiledRoute;
 pub struct Policies {
     /// Changes to request and response, in order, in words. Secrets are left out.
     pub filters: Vec<String>,
+    /// How requests without TLS are redirected, in words; `None` where they are not.
+    pub https_redirect: Option<String>,
+    /// The value of `Strict-Transport-Security` on answers over TLS.
+    pub hsts: Option<String>,
     /// From the request's head to the last byte of the response.
     pub timeout_ms: Option<u64>,
     /// One connection attempt.
@@ -45,6 +49,8 @@ impl Policies {
         let timeouts = &route.timeouts;
         Self {
             filters: route.filters.iter().flat_map(filter).collect(),
+            https_redirect: route.https_redirect.as_ref().map(view::policy::https_redirect),
+            hsts: route.hsts.as_ref().map(view::policy::hsts),
             timeout_ms: ms(timeouts.request),
             connect_timeout_ms: ms(timeouts.connect),
             response_timeout_ms: ms(timeouts.response),
@@ -67,7 +73,7 @@ pub(super) fn rewritten(
     target: &RequestTarget,
 ) -> Option<String> {
     let secret = |filter: &Filter| match filter {
-        Filter::RewritePath(PathRewrite::Full(to) | PathRewrite::Prefix(to)) => to.is_secret(),
+        Filter::RewritePath(rewrite) => rewrite.replacement().is_secret(),
         _ => false,
     };
     if spec.filters.iter().any(secret) {
@@ -92,6 +98,10 @@ fn filter(filter: &Filter) -> Vec<String> {
         }
         Filter::RewritePath(PathRewrite::Prefix(prefix)) => {
             return vec![format!("the matched prefix of the path becomes {prefix}")];
+        }
+        Filter::RewritePath(PathRewrite::Regex(rewrite)) => {
+            let RegexRewrite { pattern, replacement } = rewrite;
+            return vec![format!("path becomes {replacement} where \"{pattern}\" is found in it")];
         }
     };
     let removed = edit.remove.iter().map(|name| format!("{side} header {name} removed"));

@@ -159,3 +159,66 @@ fn an_explanation_survives_the_way_over_the_api() {
     let json = serde_json::to_string(&explanation).unwrap();
     assert_eq!(serde_json::from_str::<Explanation>(&json).unwrap(), explanation);
 }
+
+const NEW_CONDITIONS: &str = r#"
+listeners:
+  web: { bind: "127.0.0.1:8080" }
+  websecure: { bind: "127.0.0.1:8443", tls: {} }
+hosts:
+  shop.example:
+    routes:
+      - { name: front, path: /, upstream: app, https_redirect: on, hsts: on }
+      - { name: starts, path: /pre, match: starts_with, upstream: app,
+          rewrite: { regex: "(?i)^/PRE([a-z]+)", path: "/$1" } }
+      - { name: canary, path: /, cookies: { canary: always }, upstream: app }
+  "*.shop.example":
+    wildcard: one_label
+    routes: [ { name: wild, path: /, respond: {} } ]
+upstreams:
+  app: { endpoints: ["10.0.0.1:80"] }
+"#;
+
+#[test]
+fn cookies_prefixes_of_bytes_and_expressions_are_told() {
+    let snapshot = compiled(NEW_CONDITIONS);
+    let ask = |url: &str, headers: &[&str]| {
+        explain(&snapshot, &Question::new(url, "GET", headers).unwrap()).to_string()
+    };
+    let text = ask("http://shop.example:8080/prefix?q", &["X-Forwarded-Proto: https"]);
+    for part in [
+        "starts: starts_with /pre",
+        "sends    /fix?q",
+        "path becomes /$1 where \"(?i)^/PRE([a-z]+)\" is found in it",
+        "lost     canary: prefix /: cookie canary is not \"always\"",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    let text = ask("http://shop.example:8080/x", &["Cookie: canary=always"]);
+    assert!(text.contains("cookie canary=always"), "{text}");
+    assert!(text.contains("lost     starts: starts_with /pre: the path does not start with /pre"));
+    let text = ask("http://a.shop.example:8080/", &[]);
+    assert!(text.contains("*.shop.example (wildcard of one label)"), "{text}");
+}
+
+#[test]
+fn a_request_that_is_redirected_to_https_is_told_as_such() {
+    let snapshot = compiled(NEW_CONDITIONS);
+    let ask = |url: &str, headers: &[&str]| {
+        let explanation = explain(&snapshot, &Question::new(url, "GET", headers).unwrap());
+        (only(&explanation).won.clone().unwrap(), explanation.to_string())
+    };
+    let (won, text) = ask("http://shop.example:8080/x/?q=1", &[]);
+    assert_eq!(won.https_redirect.as_deref(), Some("https://shop.example/x/?q=1"));
+    assert!(won.upstreams.is_empty() && won.upstream_target.is_none());
+    for part in ["answer   redirect to https", "https    redirect 308", "max-age=31536000"] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    for (url, headers) in [
+        ("http://shop.example:8080/x", &["X-Forwarded-Proto: https"][..]),
+        ("http://shop.example:8080/.well-known/acme-challenge/x", &[]),
+        ("https://shop.example:8443/x", &[]),
+    ] {
+        let (won, text) = ask(url, headers);
+        assert_eq!((won.https_redirect, won.upstreams.len()), (None, 1), "{text}");
+    }
+}

@@ -54,6 +54,9 @@ impl Display for Winner {
         for condition in &route.headers {
             writeln!(f, "             header {condition}")?;
         }
+        for condition in &route.cookies {
+            writeln!(f, "             cookie {condition}")?;
+        }
         for condition in &route.query {
             writeln!(f, "             query {condition}")?;
         }
@@ -65,7 +68,10 @@ impl Display for Winner {
         for error in &route.errors {
             writeln!(f, "             error: {error}")?;
         }
-        if self.upstreams.is_empty() {
+        if let Some(location) = &self.https_redirect {
+            writeln!(f, "  answer   redirect to https, for it did not come over TLS")?;
+            writeln!(f, "             Location: {location}")?;
+        } else if self.upstreams.is_empty() {
             writeln!(f, "  answer   {}", route.action)?;
         }
         if let Some(location) = &self.location {
@@ -143,6 +149,8 @@ impl Display for Policies {
         for filter in &self.filters {
             writeln!(f, "  filter   {filter}")?;
         }
+        let https = self.https_redirect.iter().chain(&self.hsts);
+        https.into_iter().try_for_each(|policy| writeln!(f, "  https    {policy}"))?;
         writeln!(
             f,
             "  timeouts request {}, connect {}, response {}, idle {}, tunnel idle {}",

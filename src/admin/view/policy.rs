@@ -2,8 +2,8 @@
 
 use crate::ir::{
     Affinity, AffinityKey, AffinityMode, Balance, BalancePolicy, HashInput, HashPolicy, HashTable,
-    HealthCheck, HedgeAfter, OrcaPolicy, Outlier, Probe, Retry, Route, SlowStart, Span,
-    UpstreamLimits,
+    HealthCheck, HedgeAfter, Hsts, HttpsRedirect, OrcaPolicy, Outlier, Probe, Retry, Route,
+    SlowStart, Span, UpstreamLimits,
 };
 
 /// The name of the algorithm, as the configuration has it.
@@ -158,4 +158,22 @@ pub fn hedge(route: &Route) -> Option<String> {
         HedgeAfter::Quantile(quantile) => format!("what {quantile} of the requests take"),
     };
     Some(format!("after {after}, {} of the requests at most", hedge.budget))
+}
+
+/// When and how requests without TLS are redirected.
+pub fn https_redirect(policy: &HttpsRedirect) -> String {
+    let port = policy.port.map(|port| format!(", port {port}")).unwrap_or_default();
+    let exempt = match policy.exempt.is_empty() {
+        true => String::new(),
+        false => format!(", but for paths that start with {}", policy.exempt.join(" or ")),
+    };
+    let strip = if policy.strip_trailing_slash { ", without a slash at the end" } else { "" };
+    format!("redirect {} where it is not{port}{strip}{exempt}", policy.status.as_u16())
+}
+
+/// What browsers are told about https.
+pub fn hsts(policy: &Hsts) -> String {
+    let value = crate::filter::hsts(policy);
+    let value = value.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    format!("strict-transport-security: {value}")
 }

@@ -22,13 +22,15 @@ pub struct RouteView {
     pub host: String,
     /// The path it matches.
     pub path: String,
-    /// How it matches: `exact`, `prefix` or `regex`.
+    /// How it matches: `exact`, `prefix`, `regex` or `starts_with`.
     #[serde(rename = "match")]
     pub path_match: String,
     /// The methods it is for; none is any.
     pub methods: Vec<String>,
     /// The header conditions.
     pub headers: Vec<Condition>,
+    /// The conditions on cookies.
+    pub cookies: Vec<Condition>,
     /// The conditions on query parameters.
     pub query: Vec<Condition>,
     /// What becomes of a request.
@@ -41,7 +43,7 @@ pub struct RouteView {
     pub errors: Vec<String>,
 }
 
-/// A condition on a header or query parameter.
+/// A condition on a header, cookie or query parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     /// The name.
@@ -128,6 +130,7 @@ pub fn path(path: &PathMatch) -> (&'static str, &str) {
         PathMatch::Exact(path) => ("exact", path),
         PathMatch::Prefix(path) => ("prefix", path),
         PathMatch::Regex(path) => ("regex", path),
+        PathMatch::StartsWith(path) => ("starts_with", path),
     }
 }
 
@@ -138,7 +141,7 @@ fn declared(snapshot: &Snapshot) -> impl Iterator<Item = &Route> {
 
 fn plain(snapshot: &Snapshot, route: &CompiledRoute, spec: &Route) -> RouteView {
     let serving = snapshot.listeners().filter(|listener| listener.serves(route.id));
-    let RouteMatch { path, methods, headers, query } = &route.matches;
+    let RouteMatch { path, methods, headers, cookies, query, order: _ } = &route.matches;
     let (path_match, path) = self::path(path);
     let name = |listener: &Arc<CompiledListener>| listener.name.to_string();
     RouteView {
@@ -149,6 +152,7 @@ fn plain(snapshot: &Snapshot, route: &CompiledRoute, spec: &Route) -> RouteView 
         path_match: path_match.to_owned(),
         methods: methods.iter().map(ToString::to_string).collect(),
         headers: headers.iter().map(|h| Condition::new(h.name.as_str(), &h.value)).collect(),
+        cookies: cookies.iter().map(|c| Condition::new(&c.name, &c.value)).collect(),
         query: query.iter().map(|q| Condition::new(&q.name, &q.value)).collect(),
         action: action(route, spec),
         origin: Origin { location: None, ..route.origin.clone() }.to_string(),
@@ -198,6 +202,7 @@ fn redirect(spec: &Redirect) -> String {
         Some(PathRewrite::Prefix(prefix)) => {
             format!("{}{{rest of path}}", prefix.to_string().trim_end_matches('/'))
         }
+        Some(PathRewrite::Regex(rewrite)) => rewrite.replacement.to_string(),
     };
     format!("{}://{}{port}{path}", part(&spec.scheme, "{scheme}"), part(&spec.host, "{host}"))
 }

@@ -204,12 +204,14 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
     Route {
         name: name.into(),
         origin: origin("route", name),
-        matches: RouteMatch { path, methods: Vec::new(), headers: Vec::new(), query: Vec::new() },
+        matches: RouteMatch::of(path),
         filters: Vec::new(),
         action,
         timeouts: Timeouts::default(),
         retry: Retry::default(),
         hedge: None,
+        https_redirect: None,
+        hsts: None,
         body_limit: Some(BODY_LIMIT),
         access_log: true,
     }

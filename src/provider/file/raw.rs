@@ -2,6 +2,7 @@
 //! JSON Schema, so they speak to the one who writes a configuration.
 
 mod balance;
+mod https;
 mod resilience;
 mod route;
 mod settings;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use super::field::{Field, List, Named, OneOf, Text};
 use super::scalar::{Bind, Network, Size};
 pub(super) use balance::*;
+pub(super) use https::*;
 pub(super) use resilience::*;
 pub(super) use route::*;
 pub(super) use settings::*;

@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 
 use futures_util::FutureExt;
-use http::Response;
+use http::header::STRICT_TRANSPORT_SECURITY;
+use http::{HeaderMap, Response};
 use tower::{Service, service_fn};
 
 use super::Outcome;
 use crate::error::ProxyError;
-use crate::proxy::{Body, Inbound, rescue};
+use crate::proxy::{Body, Context, Inbound, rescue};
 
 /// The outermost layer. The story ends with the response body, or with the tunnel it opens.
 pub fn access_log<S>(
@@ -20,7 +21,10 @@ where
     service_fn(move |inbound: Inbound| {
         let context = inbound.context.clone();
         inner.call(inbound).map(move |outcome: Outcome| {
-            let response = outcome.unwrap_or_else(|error| rescue::response(&error, &context));
+            let mut response = outcome.unwrap_or_else(|error| rescue::response(&error, &context));
+            if context.secure.get() {
+                keep_on_https(&context, response.headers_mut());
+            }
             context.responded(response.status());
             context.note_grpc_status(response.headers());
             let mut response = response.map(|body| body.finishing(context.clone()));
@@ -35,4 +39,14 @@ where
             Ok(response)
         })
     })
+}
+
+/// Browsers take no notice of the field in what came without TLS (RFC 6797 §8.1), and it must not
+/// stand there (§7.2).
+fn keep_on_https(context: &Context, headers: &mut HeaderMap) {
+    if let Some(route) = context.route()
+        && let Some(value) = &route.hsts
+    {
+        headers.insert(STRICT_TRANSPORT_SECURITY, value.clone());
+    }
 }

@@ -42,7 +42,7 @@ fn outcome(request: &Request) -> Option<Outcome> {
         }
         Action::Redirect(plan) => {
             let from = Location {
-                scheme: if context.conn.secure { "https" } else { "http" },
+                scheme: if context.secure.get() { "https" } else { "http" },
                 host: request.host.name(),
                 port: request.host.port(),
                 target: &request.target,

@@ -16,6 +16,22 @@ pub(super) fn hint(structure: &str, word: &str) -> Option<&'static str> {
         ("HashPart", "client_ip" | "host" | "path" | "uri") => {
             "write it without braces, as in `hash: path` or `hash: [path, { header: x-user }]`"
         }
+        ("Route", "cookie" | "canary_by_cookie") => "did you mean `cookies`?",
+        ("MatchKind", "string" | "path_prefix" | "begins_with" | "implementation_specific") => {
+            "`prefix` is by whole segments, `starts_with` by bytes"
+        }
+        (
+            "Route" | "Defaults",
+            "force_https" | "force_ssl_redirect" | "ssl_redirect" | "tls_redirect",
+        ) => "did you mean `https_redirect`?",
+        ("Route" | "Defaults", "strict_transport_security") => "did you mean `hsts`?",
+        ("Hsts", "subdomains" | "includeSubDomains" | "includeSubdomains") => {
+            "did you mean `include_subdomains`?"
+        }
+        ("Rewrite" | "Redirect", "pattern") => "did you mean `regex`?",
+        ("Rewrite" | "Redirect", "replacement" | "substitution" | "target") => {
+            "did you mean `path`? with `regex`, `$1` in it is what the first group matched"
+        }
         ("Upstream", word) => upstream(word)?,
         ("HealthCheck", "expect_status" | "expected_status" | "statuses") => {
             "did you mean `status`?"

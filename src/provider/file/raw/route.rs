@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Hedge, Retry};
+use super::{Hedge, Hsts, HttpsRedirect, Retry};
 use crate::provider::file::field::{Any, Field, List, Named, OneOf, Text};
 use crate::provider::file::scalar::{
     Deadline, FieldName, HedgeWord, Pattern, RedirectStatus, SizeLimit, Status, Switch, Verb,
@@ -17,6 +17,17 @@ pub(in crate::provider::file) struct Host {
     pub listeners: Field<List<String>>,
     /// The routes; the most specific match wins, whatever the order.
     pub routes: Field<List<Route>>,
+    /// What the star of `*.example.com` stands for. Default: `any_depth`, one label or more.
+    pub wildcard: Field<WildcardDepth>,
+}
+
+/// What the star of a host stands for.
+#[derive(Clone, Copy, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::provider::file) enum WildcardDepth {
+    AnyDepth,
+    OneLabel,
 }
 
 /// What a request must look like, and one of `upstream`, `upstreams`, `redirect` and `respond`.
@@ -27,12 +38,18 @@ pub(in crate::provider::file) struct Route {
     pub access_log: Field<bool>,
     /// The largest request body, or `off`. Default: `off`.
     pub body_limit: Field<Text<SizeLimit>>,
+    /// Conditions on cookies by name; all must hold.
+    pub cookies: Field<Named<OneOf<String, Condition>>>,
     /// Header conditions by name; all must hold.
     pub headers: Field<Named<OneOf<String, Condition>>>,
     /// Sends a second request where the first is slow: `on`, `off`, a time, a quantile as `p95`, or
     /// a mapping. Default: `off`.
     pub hedge: Field<OneOf<Text<HedgeWord>, Hedge>>,
-    /// How `path` is compared. Default: `prefix`, by whole segments.
+    /// `Strict-Transport-Security` on answers over TLS: `on`, `off` or a mapping. Default: `off`.
+    pub hsts: Field<OneOf<Text<Switch>, Hsts>>,
+    /// Redirects requests that did not come over TLS: `on`, `off` or a mapping. Default: `off`.
+    pub https_redirect: Field<OneOf<Text<Switch>, HttpsRedirect>>,
+    /// How `path` is compared. Default: `prefix`, by whole segments; `starts_with` is by bytes.
     #[serde(rename = "match")]
     pub kind: Field<MatchKind>,
     /// The methods; none given means any.
@@ -74,6 +91,7 @@ pub(in crate::provider::file) enum MatchKind {
     Exact,
     Prefix,
     Regex,
+    StartsWith,
 }
 
 /// A condition on a value: one of the keys.
@@ -103,12 +121,14 @@ pub(in crate::provider::file) struct Backend {
 pub(in crate::provider::file) struct Redirect {
     /// The host.
     pub host: Field<String>,
-    /// The whole path.
+    /// The whole path; with `regex`, `$1` to `$9` are what its groups matched.
     pub path: Field<String>,
     /// The port. Default: with `scheme`, the scheme's own.
     pub port: Field<u16>,
     /// What the matched prefix becomes.
     pub prefix: Field<String>,
+    /// Where this is found in the path, the whole of it becomes `path`; else it stays.
+    pub regex: Field<Text<Pattern>>,
     /// The scheme.
     pub scheme: Field<Scheme>,
     /// 301, 302, 303, 307 or 308. Default: 302.
@@ -146,10 +166,12 @@ pub(in crate::provider::file) struct Respond {
 pub(in crate::provider::file) struct Rewrite {
     /// The `Host`.
     pub host: Field<String>,
-    /// The whole path.
+    /// The whole path; with `regex`, `$1` to `$9` are what its groups matched.
     pub path: Field<String>,
     /// What the matched prefix becomes.
     pub prefix: Field<String>,
+    /// Where this is found in the path, the whole of it becomes `path`; else it stays.
+    pub regex: Field<Text<Pattern>>,
 }
 
 /// An edit of header fields: removed first, then set, then added.
@@ -191,6 +213,10 @@ pub(in crate::provider::file) struct Defaults {
     /// Sends a second request where the first is slow: `on`, `off`, a time, a quantile as `p95`, or
     /// a mapping. Default: `off`.
     pub hedge: Field<OneOf<Text<HedgeWord>, Hedge>>,
+    /// `Strict-Transport-Security` on answers over TLS: `on`, `off` or a mapping. Default: `off`.
+    pub hsts: Field<OneOf<Text<Switch>, Hsts>>,
+    /// Redirects requests that did not come over TLS: `on`, `off` or a mapping. Default: `off`.
+    pub https_redirect: Field<OneOf<Text<Switch>, HttpsRedirect>>,
     /// Changes to every request's headers, before those of the route.
     pub request_headers: Field<HeaderEdit>,
     /// Changes to every response's headers, before those of the route.

@@ -93,7 +93,8 @@ fn redirect(
         && raw.host.is_absent()
         && raw.port.is_absent()
         && raw.path.is_absent()
-        && raw.prefix.is_absent();
+        && raw.prefix.is_absent()
+        && raw.regex.is_absent();
     if same {
         let hint = "add `scheme`, `host`, `port`, `path` or `prefix`";
         context.error(at.place, "the redirect leads back to where it came from", Some(hint));
@@ -109,7 +110,7 @@ fn redirect(
         }),
         host: raw.host.given().and_then(|at| route::host_name(context, at, false)),
         port: raw.port.get().copied(),
-        path: route::path_rewrite(context, route, &raw.path, &raw.prefix),
+        path: route::path_rewrite(context, route, &raw.path, &raw.prefix, &raw.regex),
         status: raw.status.get().map_or(StatusCode::FOUND, |status| status.0.0),
     })
 }

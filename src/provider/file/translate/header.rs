@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
-use ir::{HeaderEdit, HeaderMatch, HeaderText, QueryMatch, SecretBytes, ValueMatch};
+use ir::{CookieMatch, HeaderEdit, HeaderMatch, HeaderText, QueryMatch, SecretBytes, ValueMatch};
 
 use super::context::{Context, shown};
 use crate::ir;
@@ -98,6 +98,30 @@ pub(super) fn conditions(
         let name = name(context, &entry.name);
         if let (Some(name), Some(value)) = (name, condition(context, &entry.name, &entry.value)) {
             conditions.push(HeaderMatch { name, value });
+        }
+    }
+    conditions
+}
+
+/// Conditions on cookies.
+pub(super) fn cookies(
+    context: &mut Context<'_>,
+    field: &Field<Named<OneOf<String, raw::Condition>>>,
+) -> Vec<CookieMatch> {
+    let entries = field.get().map(|named| named.0.as_slice()).unwrap_or_default();
+    let mut conditions = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let name = &entry.name.value;
+        // RFC 6265 §4.1.1: a token, as header names are.
+        if HeaderName::from_bytes(name.as_bytes()).is_err() {
+            context.error(
+                entry.name.place,
+                format!("{} is no name a cookie can have", shown(&entry.name)),
+                Some("letters, digits and a few signs, but no spaces, `;`, `,` or `=`"),
+            );
+        }
+        if let Some(value) = condition(context, &entry.name, &entry.value) {
+            conditions.push(CookieMatch { name: Arc::from(&**name), value });
         }
     }
     conditions

@@ -65,12 +65,31 @@ pub(super) fn hosts(
         }
         patterns.insert(pattern.clone(), key.place);
         let Some(raw) = raw else { continue };
+        let pattern = wildcard(context, pattern, &raw.wildcard);
         let listeners = listeners(context, &raw.listeners, names);
         let routes = routes(context, key, &pattern, raw, names, defaults, &mut labels);
         let origin = context.origin("host", &pattern.to_string(), key.place);
         hosts.push(VirtualHost { pattern, listeners, routes, origin });
     }
     hosts
+}
+
+/// The pattern with what its star stands for.
+fn wildcard(
+    context: &mut Context<'_>,
+    pattern: HostPattern,
+    depth: &Field<raw::WildcardDepth>,
+) -> HostPattern {
+    let Some(at) = depth.given() else { return pattern };
+    if !matches!(pattern, HostPattern::Wildcard(_)) {
+        let hint = "it says how many labels the star of a host such as `*.example.com` stands for";
+        let message = format!("`wildcard` has no meaning for the host `{pattern}`");
+        context.error(at.place, message, Some(hint));
+    }
+    match at.value {
+        raw::WildcardDepth::AnyDepth => pattern,
+        raw::WildcardDepth::OneLabel => pattern.one_label(),
+    }
 }
 
 fn listeners(
@@ -138,9 +157,11 @@ fn canonical(matches: &RouteMatch) -> String {
     methods.dedup();
     let mut headers: Vec<_> = matches.headers.iter().map(|m| format!("{m:?}")).collect();
     headers.sort_unstable();
+    let mut cookies: Vec<_> = matches.cookies.iter().map(|m| format!("{m:?}")).collect();
+    cookies.sort_unstable();
     let mut query: Vec<_> = matches.query.iter().map(|m| format!("{m:?}")).collect();
     query.sort_unstable();
-    format!("{:?} {methods:?} {headers:?} {query:?}", matches.path)
+    format!("{:?} {methods:?} {headers:?} {cookies:?} {query:?}", matches.path)
 }
 
 /// The routes' names, which are unique within the configuration.
@@ -178,9 +199,7 @@ impl Labels {
         if let Some(name) = given.get() {
             return Name::from(&**name);
         }
-        let (ir::PathMatch::Exact(path) | ir::PathMatch::Prefix(path) | ir::PathMatch::Regex(path)) =
-            &matches.path;
-        let base = format!("{host}{path}");
+        let base = format!("{host}{}", matches.path.text());
         loop {
             let count = self.made.entry(base.clone()).or_insert(0);
             *count += 1;

@@ -6,6 +6,7 @@ mod balance;
 mod context;
 mod header;
 mod host;
+mod https;
 mod listener;
 mod range;
 mod resilience;

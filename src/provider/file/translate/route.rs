@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use ir::{
-    Action, Filter, Hedge, HostPattern, Name, Origin, PathMatch, PathRewrite, Retry, Route,
-    RouteMatch, Timeouts,
+    Action, Filter, Hedge, HostPattern, Hsts, HttpsRedirect, Name, Origin, PathMatch, PathRewrite,
+    RegexRewrite, Retry, Route, RouteMatch, Timeouts,
 };
 
 use super::context::{Context, shown};
 use super::host::Names;
-use super::{action, header, or, resilience};
+use super::{action, header, https, or, resilience};
 use crate::ir;
 use crate::provider::file::field::{At, Field, Text};
 use crate::provider::file::raw::{self, MatchKind};
@@ -22,6 +22,8 @@ pub(super) struct Defaults {
     body_limit: Option<u64>,
     filters: Vec<Filter>,
     hedge: Option<Hedge>,
+    hsts: Option<Hsts>,
+    https_redirect: Option<HttpsRedirect>,
     retry: Retry,
     timeouts: Timeouts,
 }
@@ -33,6 +35,8 @@ impl Defaults {
         defaults.access_log = or(&raw.access_log, true);
         defaults.body_limit = raw.body_limit.get().and_then(|text| text.0.0);
         defaults.retry = resilience::retry(context, &raw.retry, &Retry::default());
+        defaults.hsts = https::hsts(context, &raw.hsts, &None);
+        defaults.https_redirect = https::redirect(context, &raw.https_redirect, &None);
         defaults.hedge = resilience::hedge(context, &raw.hedge, &None);
         defaults.timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &Timeouts::default());
         let request = header::edit(context, &raw.request_headers).map(Filter::RequestHeaders);
@@ -50,6 +54,8 @@ pub(super) struct Parts {
     timeouts: Timeouts,
     retry: Retry,
     hedge: Option<Hedge>,
+    hsts: Option<Hsts>,
+    https_redirect: Option<HttpsRedirect>,
     body_limit: Option<u64>,
     access_log: bool,
 }
@@ -65,6 +71,8 @@ impl Parts {
             timeouts: self.timeouts,
             retry: self.retry,
             hedge: self.hedge,
+            hsts: self.hsts,
+            https_redirect: self.https_redirect,
             body_limit: self.body_limit,
             access_log: self.access_log,
         }
@@ -85,17 +93,20 @@ pub(super) fn route(
         .map(|list| list.0.iter().map(|method| method.value.0.0.clone()).collect())
         .unwrap_or_default();
     let headers = header::conditions(context, &raw.headers);
+    let cookies = header::cookies(context, &raw.cookies);
     let query = header::query(context, &raw.query);
     let filters = filters(context, raw, defaults);
     let action = action::action(context, at, names);
     let timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &defaults.timeouts);
     Some(Parts {
-        matches: RouteMatch { path: path?, methods, headers, query },
+        matches: RouteMatch { path: path?, methods, headers, cookies, query, order: 0 },
         filters,
         action: action?,
         timeouts,
         retry: resilience::retry(context, &raw.retry, &defaults.retry),
         hedge: resilience::hedge(context, &raw.hedge, &defaults.hedge),
+        hsts: https::hsts(context, &raw.hsts, &defaults.hsts),
+        https_redirect: https::redirect(context, &raw.https_redirect, &defaults.https_redirect),
         body_limit: raw.body_limit.get().map_or(defaults.body_limit, |text| text.0.0),
         access_log: or(&raw.access_log, defaults.access_log),
     })
@@ -117,6 +128,7 @@ fn path(context: &mut Context<'_>, raw: &raw::Route) -> Option<PathMatch> {
             let path = Arc::from("/");
             return Some(match kind {
                 MatchKind::Exact => PathMatch::Exact(path),
+                MatchKind::StartsWith => PathMatch::StartsWith(path),
                 MatchKind::Prefix | MatchKind::Regex => PathMatch::Prefix(path),
             });
         }
@@ -137,6 +149,7 @@ fn path(context: &mut Context<'_>, raw: &raw::Route) -> Option<PathMatch> {
     let path = plain_path(context, at)?;
     Some(match kind {
         MatchKind::Exact => PathMatch::Exact(path.into()),
+        MatchKind::StartsWith => PathMatch::StartsWith(path.into()),
         MatchKind::Prefix | MatchKind::Regex => match path.strip_suffix('/') {
             Some(shorter) if !shorter.is_empty() => PathMatch::Prefix(shorter.into()),
             _ => PathMatch::Prefix(path.into()),
@@ -146,7 +159,7 @@ fn path(context: &mut Context<'_>, raw: &raw::Route) -> Option<PathMatch> {
 
 /// A path in its normal form: what can never be part of a request's normalised path is an error,
 /// and characters that only travel percent-encoded are encoded.
-fn plain_path(context: &mut Context<'_>, at: &At<String>) -> Option<String> {
+pub(super) fn plain_path(context: &mut Context<'_>, at: &At<String>) -> Option<String> {
     let wrong = |context: &mut Context<'_>, what: &str, hint: &str| {
         context.error(at.place, format!("path: {} {what}", shown(at)), Some(hint));
         None
@@ -192,7 +205,9 @@ fn filters(context: &mut Context<'_>, raw: &raw::Route, defaults: &Defaults) -> 
         if let Some(host) = rewrite.host.given().and_then(|at| host_name(context, at, true)) {
             filters.push(Filter::RewriteHost(host));
         }
-        if let Some(path) = path_rewrite(context, raw, &rewrite.path, &rewrite.prefix) {
+        if let Some(path) =
+            path_rewrite(context, raw, &rewrite.path, &rewrite.prefix, &rewrite.regex)
+        {
             filters.push(Filter::RewritePath(path));
         }
         if raw.upstream.is_absent() && raw.upstreams.is_absent() {
@@ -235,7 +250,11 @@ pub(super) fn path_rewrite(
     route: &raw::Route,
     path: &Field<String>,
     prefix: &Field<String>,
+    regex: &Field<Text<Pattern>>,
 ) -> Option<PathRewrite> {
+    if let Some(regex) = regex.given() {
+        return regex_rewrite(context, regex, path, prefix).map(PathRewrite::Regex);
+    }
     let at = match (path.given(), prefix.given()) {
         (None, None) => return None,
         (Some(_), Some(at)) => {
@@ -262,6 +281,54 @@ pub(super) fn path_rewrite(
     }
     let text = ir::Text::new(&at.value, at.substituted);
     Some(if path.given().is_some() { PathRewrite::Full(text) } else { PathRewrite::Prefix(text) })
+}
+
+fn regex_rewrite(
+    context: &mut Context<'_>,
+    regex: &At<Text<Pattern>>,
+    path: &Field<String>,
+    prefix: &Field<String>,
+) -> Option<RegexRewrite> {
+    if let Some(place) = prefix.place() {
+        let hint = "with `regex` the whole path becomes `path`";
+        context.error(place, "both `regex` and `prefix`", Some(hint));
+        return None;
+    }
+    let Some(at) = path.given() else {
+        if path.is_absent() {
+            let hint = "for example `{ regex: \"^/api/(.*)\", path: /$1 }`";
+            context.error(regex.place, "`regex` without a `path`", Some(hint));
+        }
+        return None;
+    };
+    let pattern = regex.value.0.0.clone();
+    let replacement = ir::Text::new(&at.value, at.substituted);
+    // Patterns were parsed before, so there is one.
+    let groups = regex::Regex::new(&pattern).map_or(0, |regex| regex.captures_len() - 1);
+    let clean = at.value.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if !(at.value.starts_with('/') || at.value.starts_with('$')) || !clean {
+        let hint = "it starts with `/` or a group, is percent-encoded, and may have a query";
+        context.error(at.place, format!("{} is no path", shown(at)), Some(hint));
+        return None;
+    }
+    for after in at.value.split('$').skip(1) {
+        let digit = after.strip_prefix('{').unwrap_or(after).chars().next();
+        let number = digit.and_then(|digit| digit.to_digit(10)).unwrap_or(0) as usize;
+        if number == 0 || number > groups {
+            let message = match number {
+                0 => format!("{} has a `$` without the number of a group", shown(at)),
+                _ => format!("{} asks for a group ${number} that is not there", shown(at)),
+            };
+            let hint = match groups {
+                0 => "the expression has no groups; write `(…)` around what is kept".to_owned(),
+                1 => "the only group is $1; a dollar sign is `%24`".to_owned(),
+                _ => format!("groups are $1 to ${}; a dollar sign is `%24`", groups.min(9)),
+            };
+            context.error(at.place, message, Some(&hint));
+            return None;
+        }
+    }
+    Some(RegexRewrite { pattern, replacement })
 }
 
 fn timeouts(
