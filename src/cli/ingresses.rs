@@ -13,7 +13,7 @@ pub struct IngressView {
     namespace: String,
     name: String,
     location: Option<Place>,
-    /// `honoured`, `difference`, `refused`: the worst of its findings; `ignored` where it is not
+    /// `honoured`, `difference`, `left out`, `refused`: the worst of its findings; `ignored` where it is not
     /// for this controller.
     verdict: &'static str,
     /// Why it is ignored.
@@ -69,6 +69,7 @@ fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Honoured => "honoured",
         Verdict::Differs => "difference",
+        Verdict::Omitted => "left out",
         Verdict::Refused => "refused",
     }
 }
@@ -85,7 +86,7 @@ pub fn text(views: &[IngressView]) -> String {
         let _ = match (&view.reason, view.verdict) {
             (Some(why), _) => writeln!(out, ": not served, {why}"),
             (None, "difference") => writeln!(out, ": honoured with a difference"),
-            (None, "refused") => writeln!(out, ": not honoured in all"),
+            (None, "left out" | "refused") => writeln!(out, ": not honoured in all"),
             (None, verdict) => writeln!(out, ": {verdict}"),
         };
         for finding in &view.findings {

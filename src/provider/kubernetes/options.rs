@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use ir::Hsts;
+
 use super::Key;
+use crate::ir;
 
 /// This controller's name in `IngressClass.spec.controller`.
 pub const CONTROLLER: &str = "portcullis.dev/ingress-controller";
@@ -33,6 +36,9 @@ pub struct Options {
     /// Whether Services of type ExternalName are forwarded to. Whoever may create a Service can
     /// then make the proxy connect wherever it can.
     pub external_names: bool,
+    /// What browsers are told over https, on every answer of a route; `None` tells them nothing.
+    /// Default a year, names below included.
+    pub hsts: Option<Hsts>,
     /// The domain of the cluster's own names. Default `cluster.local`.
     pub cluster_domain: Arc<str>,
     /// Whether the objects are a part of what there is, as with manifests: what is not among them
@@ -57,6 +63,7 @@ impl Default for Options {
             default_backend: None,
             default_certificate: None,
             external_names: false,
+            hsts: Some(Hsts { include_subdomains: true, ..Hsts::default() }),
             cluster_domain: "cluster.local".into(),
             partial: false,
             http: any(80),

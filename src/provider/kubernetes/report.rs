@@ -17,6 +17,8 @@ pub enum Verdict {
     Honoured,
     /// It is served, but not in all as it would be elsewhere.
     Differs,
+    /// It is left out; the rest is served.
+    Omitted,
     /// It is not served.
     Refused,
 }
@@ -43,6 +45,11 @@ impl Finding {
     /// `subject` is honoured with a difference.
     pub fn differs(subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(Verdict::Differs, subject, message)
+    }
+
+    /// `subject` is left out.
+    pub fn omitted(subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(Verdict::Omitted, subject, message)
     }
 
     /// `subject` is not served.
@@ -93,7 +100,7 @@ pub(super) fn problems(reports: &BTreeMap<Key, Report>) -> Vec<Problem> {
             let message = format!("{}: {}", finding.subject, finding.message);
             let problem = match finding.verdict {
                 Verdict::Honoured => continue,
-                Verdict::Differs => Problem::warning(message),
+                Verdict::Differs | Verdict::Omitted => Problem::warning(message),
                 Verdict::Refused => Problem::error(message),
             };
             let problem = Problem { hint: finding.hint.clone(), ..problem };

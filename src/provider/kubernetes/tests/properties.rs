@@ -89,17 +89,18 @@ fn served(translation: &Translation, host: &str, path: &str) -> Option<String> {
     let with = |wanted: HostPattern| hosts.iter().find(|at| at.pattern == wanted);
     let suffix = host.split_once('.').map(|(_, suffix)| suffix).unwrap_or_default();
     let host = with(HostPattern::Exact(host.into()))
-        .or_else(|| with(HostPattern::Wildcard(suffix.into())))
+        .or_else(|| with(HostPattern::OneLabel(suffix.into())))
         .or_else(|| with(HostPattern::Any))?;
+    // The longest first, and of one length whole segments before bytes.
     let rank = |matches: &PathMatch| match matches {
-        PathMatch::Exact(text) => (path == &**text).then_some((1, text.len())),
+        PathMatch::Exact(text) => (path == &**text).then_some((1, 0)),
         PathMatch::Prefix(text) => {
             let text = text.trim_end_matches('/');
-            let below = path
-                .strip_prefix(text)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            below.then_some((0, text.len()))
+            let rest = path.strip_prefix(text);
+            let below = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            below.then_some((0, 2 * text.len() + 1))
         }
+        PathMatch::StartsWith(text) => path.starts_with(&**text).then_some((0, 2 * text.len())),
         PathMatch::Regex(_) => panic!("none was asked for"),
     };
     let mut best = None;
@@ -142,19 +143,22 @@ fn expected(plans: &[Plan], host: &str, path: &str) -> Option<String> {
         let text = if PATHS[text].is_empty() { "/" } else { PATHS[text] };
         let segments: Vec<&str> = text.split('/').filter(|s| !s.is_empty()).collect();
         let asked: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
-        if KINDS[kind] == "Exact" {
-            if text == path {
-                found.push(((1, text.len()), age, service));
+        match KINDS[kind] {
+            "Exact" if text == path => found.push(((1, 0), age, service)),
+            "Prefix" if asked.starts_with(&segments) => {
+                found.push(((0, 2 * text.trim_end_matches('/').len() + 1), age, service));
             }
-        } else if asked.starts_with(&segments) {
-            found.push(((0, segments.join("/").len()), age, service));
+            "ImplementationSpecific" if path.starts_with(text) => {
+                found.push(((0, 2 * text.len()), age, service));
+            }
+            _ => {}
         }
     }
     let best = found.iter().map(|(rank, ..)| *rank).max();
     let oldest =
         found.iter().filter(|(rank, ..)| Some(*rank) == best).min_by_key(|(_, age, _)| *age);
     if let Some((_, _, service)) = oldest
-        && (best != Some((0, 0)) || !wanted.is_empty())
+        && (best != Some((0, 1)) || !wanted.is_empty())
     {
         return Some(SERVICES[*service].to_owned());
     }
@@ -164,7 +168,7 @@ fn expected(plans: &[Plan], host: &str, path: &str) -> Option<String> {
             let rooted = plans[at].0.iter().find(|rule| {
                 HOSTS[rule.0].is_empty()
                     && matches!(PATHS[rule.1], "" | "/")
-                    && KINDS[rule.2] != "Exact"
+                    && KINDS[rule.2] == "Prefix"
             });
             if let Some(rule) = rooted {
                 return Some(SERVICES[rule.3].to_owned());

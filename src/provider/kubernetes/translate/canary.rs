@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderName;
-use http::header::COOKIE;
-use ir::{Action, BackendRef, HeaderMatch, Name, Route, ValueMatch};
+use ir::{Action, BackendRef, CookieMatch, HeaderMatch, Name, Route, RouteMatch, ValueMatch};
 
 use crate::ir;
 
@@ -36,41 +35,50 @@ impl Canary {
     /// `route`, whose requests go to `main`, and beside it the routes for those that go to
     /// `canary`, the first to be asked first.
     pub fn split(&self, route: &Route, main: &Name, canary: &Name) -> Vec<Route> {
-        let mut routes = Vec::new();
-        let mut when = |suffix: &str, name: &HeaderName, value: ValueMatch, upstream: &Name| {
+        let mut routes: Vec<Route> = Vec::new();
+        let mut when = |suffix: &str, condition: &dyn Fn(&mut RouteMatch), upstream: &Name| {
             let mut other = route.clone();
             other.name = Name::from(format!("{}#{suffix}", route.name));
-            other.matches.headers.push(HeaderMatch { name: name.clone(), value });
-            other.action =
-                Action::Forward(vec![BackendRef { upstream: upstream.clone(), weight: 1 }]);
+            condition(&mut other.matches);
+            other.matches.order = i32::try_from(routes.len()).unwrap_or(i32::MAX);
+            let backend = BackendRef { upstream: upstream.clone(), weight: 1 };
+            other.action = Action::Forward(vec![backend]);
             routes.push(other);
         };
-        match &self.header {
-            Some((name, HeaderRule::AlwaysNever)) => {
-                when("canary-header", name, ValueMatch::Exact("always".into()), canary);
-                when("main-header", name, ValueMatch::Exact("never".into()), main);
+        if let Some((name, rule)) = &self.header {
+            let is = |value: ValueMatch| {
+                move |matches: &mut RouteMatch| {
+                    let value = value.clone();
+                    matches.headers.push(HeaderMatch { name: name.clone(), value });
+                }
+            };
+            match rule {
+                HeaderRule::AlwaysNever => {
+                    when("canary-header", &is(ValueMatch::Exact("always".into())), canary);
+                    when("main-header", &is(ValueMatch::Exact("never".into())), main);
+                }
+                HeaderRule::Exact(value) => {
+                    when("canary-header", &is(ValueMatch::Exact(value.clone())), canary);
+                }
+                HeaderRule::Never => when("main-header", &is(ValueMatch::Present), main),
+                HeaderRule::Pattern(pattern) => {
+                    let anywhere = format!("(?s:.*)(?:{pattern})(?s:.*)");
+                    when("canary-header", &is(ValueMatch::Regex(anywhere.into())), canary);
+                }
             }
-            Some((name, HeaderRule::Exact(value))) => {
-                when("canary-header", name, ValueMatch::Exact(value.clone()), canary);
-            }
-            Some((name, HeaderRule::Never)) => {
-                when("main-header", name, ValueMatch::Present, main);
-            }
-            Some((name, HeaderRule::Pattern(pattern))) => {
-                let anywhere = format!("(?s:.*)(?:{pattern})(?s:.*)");
-                when("canary-header", name, ValueMatch::Regex(anywhere.into()), canary);
-            }
-            None => {}
         }
         if let Some(cookie) = &self.cookie {
-            let cookie = regex::escape(cookie);
-            let is = |value: &str| {
-                ValueMatch::Regex(format!(r"(?s:.*;\s*)?{cookie}={value}(?s:;.*)?").into())
+            let is = |value: &'static str| {
+                move |matches: &mut RouteMatch| {
+                    let value = ValueMatch::Exact(value.into());
+                    matches.cookies.push(CookieMatch { name: cookie.clone(), value });
+                }
             };
-            when("canary-cookie", &COOKIE, is("always"), canary);
-            when("main-cookie", &COOKIE, is("never"), main);
+            when("canary-cookie", &is("always"), canary);
+            when("main-cookie", &is("never"), main);
         }
         let mut rest = route.clone();
+        rest.matches.order = i32::try_from(routes.len()).unwrap_or(i32::MAX);
         rest.action = Action::Forward(self.shares(main, canary));
         routes.push(rest);
         routes

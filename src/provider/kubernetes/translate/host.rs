@@ -1,16 +1,17 @@
 //! Rules to virtual hosts: who gets which path, canaries, default backends, further names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use http::StatusCode;
 use ir::{
-    Action, BackendRef, HostPattern, Name, Origin, PathMatch, Route, RouteMatch, VirtualHost,
+    Action, BackendRef, HostPattern, HttpsRedirect, Name, Origin, PathMatch, Route, RouteMatch,
+    VirtualHost,
 };
 use k8s_openapi::api::networking::v1::IngressBackend;
 
 use super::path::{Kind, RulePath};
-use super::policy::Policy;
+use super::policy::{Policy, ToHttps};
 use super::service::{Upstreams, WantedPort};
 use super::{Object, pattern};
 use crate::ir;
@@ -48,20 +49,22 @@ pub(super) fn hosts(
 ) -> Vec<VirtualHost> {
     let mut hosts = Hosts::new();
     let mut taken = HashMap::new();
+    let traits = Traits::of(objects, options);
     for (index, object) in objects.iter_mut().enumerate() {
         if object.policy.canary.is_none() {
-            let mut place = Place { hosts: &mut hosts, taken: &mut taken, upstreams };
+            let mut place =
+                Place { hosts: &mut hosts, taken: &mut taken, traits: &traits, upstreams };
             place.rules(index, object);
         }
     }
     // In a second round: a canary may be older than what it is a canary of.
     for index in 0..objects.len() {
-        canaries(index, objects, &mut hosts, &taken, upstreams);
+        canaries(index, objects, &mut hosts, &taken, &traits, upstreams);
     }
     for (pattern, host) in &mut hosts {
-        complete(pattern, host, objects, upstreams, options);
+        complete(pattern, host, objects, &traits, upstreams);
     }
-    if let Some(route) = catch_all(&hosts, upstreams, options) {
+    if let Some(route) = catch_all(&hosts, &traits, upstreams) {
         let host = hosts.entry(HostPattern::Any).or_insert_with(|| Host {
             owner: usize::MAX,
             routes: Vec::new(),
@@ -70,7 +73,50 @@ pub(super) fn hosts(
         host.routes.push(route);
     }
     aliases(&mut hosts, objects, options);
+    www(&mut hosts, objects, &traits);
     hosts.into_iter().map(|(pattern, host)| finish(pattern, host, objects)).collect()
+}
+
+/// What holds for all rules of a host.
+struct Traits<'o> {
+    /// Whose paths are expressions: those of a single rule make it so for all.
+    regex: BTreeSet<HostPattern>,
+    /// Those that have TLS, by whichever Ingress.
+    tls: BTreeSet<HostPattern>,
+    options: &'o Options,
+}
+
+impl<'o> Traits<'o> {
+    fn of(objects: &[Object<'_>], options: &'o Options) -> Self {
+        let mut traits = Self { regex: BTreeSet::new(), tls: BTreeSet::new(), options };
+        for object in objects.iter().filter(|object| object.policy.canary.is_none()) {
+            let Some(spec) = &object.ingress.spec else { continue };
+            let has_tls = spec.tls.as_ref().is_some_and(|tls| !tls.is_empty());
+            for rule in spec.rules.iter().flatten() {
+                let Ok(pattern) = pattern(rule.host.as_deref()) else { continue };
+                let paths = rule.http.iter().flat_map(|http| &http.paths);
+                let mut paths = paths.map(|path| path.path.as_deref().unwrap_or("/"));
+                if paths.any(|path| object.policy.rewrite.wants_regex(path)) {
+                    traits.regex.insert(pattern.clone());
+                }
+                if has_tls && pattern != HostPattern::Any {
+                    traits.tls.insert(pattern);
+                }
+            }
+        }
+        traits
+    }
+
+    /// The redirect to https of a host's routes by `policy`. Without a host of its own a request
+    /// has no certificate that it could be sent to.
+    fn https(&self, policy: &Policy, pattern: &HostPattern) -> Option<HttpsRedirect> {
+        let wanted = match policy.to_https {
+            ToHttps::Always => true,
+            ToHttps::Never => false,
+            ToHttps::WithTls => self.options.https.is_some() && self.tls.contains(pattern),
+        };
+        wanted.then(|| policy.https.clone())
+    }
 }
 
 /// Where rules find their place, in the order of their age.
@@ -78,6 +124,7 @@ struct Place<'p, 'i> {
     hosts: &'p mut Hosts,
     /// Which object has a path, and where its route is in the host.
     taken: &'p mut HashMap<(HostPattern, RulePath), (Key, usize)>,
+    traits: &'p Traits<'p>,
     upstreams: &'p mut Upstreams<'i>,
 }
 
@@ -105,9 +152,12 @@ impl Place<'_, '_> {
             }
             for (at, path) in rule.http.iter().flat_map(|http| &http.paths).enumerate() {
                 let subject = format!("{subject}.http.paths[{at}]");
-                match RulePath::read(path.path.as_deref(), &path.path_type) {
+                let regex = self.traits.regex.contains(&pattern);
+                match RulePath::read(path.path.as_deref(), &path.path_type, regex) {
                     Ok(read) => {
+                        self.surprise(object, &read, &subject);
                         if read.kind == Kind::Prefix
+                            && !regex
                             && path.path.as_deref().is_some_and(|p| p.len() > 1 && p.ends_with('/'))
                         {
                             let text = "the path without its last slash is served, too, where \
@@ -168,11 +218,24 @@ impl Place<'_, '_> {
             return;
         }
         self.taken.insert(key, (object.key.clone(), host.routes.len()));
-        host.routes.push(placed(index, object, pattern, path, backend, subject, self.upstreams));
+        let route =
+            placed(index, object, pattern, path, backend, subject, self.traits, self.upstreams);
+        host.routes.push(route);
+    }
+
+    /// Says where a path means something else because the host's paths are expressions.
+    fn surprise(&self, object: &mut Object<'_>, path: &RulePath, subject: &str) {
+        let own = object.policy.rewrite.wants_regex(&path.text);
+        if path.regex && !own && path.kind != Kind::Implementation && &*path.text != "/" {
+            let text = "another Ingress of the host has `rewrite-target` or `use-regex`, so, as in \
+                        ingress-nginx, this is an expression here that paths begin with, in any case";
+            object.report.add(Finding::differs(format!("{subject}.path"), text));
+        }
     }
 }
 
 /// The route for `path`, by the settings of its Ingress.
+#[expect(clippy::too_many_arguments, reason = "a struct would only rename them")]
 fn placed(
     owner: usize,
     object: &mut Object<'_>,
@@ -180,16 +243,27 @@ fn placed(
     path: RulePath,
     backend: &IngressBackend,
     subject: &str,
+    traits: &Traits<'_>,
     upstreams: &mut Upstreams<'_>,
 ) -> Placed {
     let name = format!("{}/{pattern}{}", object.key, path.label());
     let rule = format!("{pattern}{}", path.label());
     let origin = Origin { rule: Name::from(rule), ..origin("Ingress", object.key) };
-    let (action, main) = match &object.policy.answer {
-        Some(answer) => (answer.clone(), None),
+    let rewrite = &object.policy.rewrite;
+    let (action, main) = match object.policy.answer.clone().or_else(|| rewrite.answer(&path.text)) {
+        Some(answer) => (answer, None),
         None => forward(object, &path.text, backend, subject, upstreams),
     };
-    let route = route(&object.policy, Name::from(name), origin, path.matches(), action);
+    let mut route = route(&object.policy, Name::from(name), origin, path.matches(), action);
+    if main.is_some() {
+        route.filters.extend(object.policy.rewrite.filters(&path.text));
+    }
+    // What answers by itself does so over plain http, too.
+    route.https_redirect = match route.action {
+        Action::Respond(_) => None,
+        _ => traits.https(&object.policy, pattern),
+    };
+    route.hsts.clone_from(&traits.options.hsts);
     Placed { path, owner, route, main, canary: None }
 }
 
@@ -197,12 +271,14 @@ fn route(policy: &Policy, name: Name, origin: Origin, path: PathMatch, action: A
     Route {
         name,
         origin,
-        matches: RouteMatch { path, methods: Vec::new(), headers: Vec::new(), query: Vec::new() },
+        matches: RouteMatch::of(path),
         filters: match action {
             Action::Forward(_) => policy.filters.clone(),
             _ => Vec::new(),
         },
         action,
+        https_redirect: None,
+        hsts: None,
         timeouts: policy.timeouts.clone(),
         retry: policy.retry.clone(),
         hedge: None,
@@ -280,6 +356,7 @@ fn canaries(
     objects: &mut [Object<'_>],
     hosts: &mut Hosts,
     taken: &HashMap<(HostPattern, RulePath), (Key, usize)>,
+    traits: &Traits<'_>,
     upstreams: &mut Upstreams<'_>,
 ) {
     let Some(object) = objects.get(index).filter(|object| object.policy.canary.is_some()) else {
@@ -291,7 +368,8 @@ fn canaries(
         let Ok(pattern) = pattern(rule.host.as_deref()) else { continue };
         for (at, path) in rule.http.iter().flat_map(|http| &http.paths).enumerate() {
             let subject = format!("spec.rules[{number}].http.paths[{at}]");
-            let read = RulePath::read(path.path.as_deref(), &path.path_type);
+            let regex = traits.regex.contains(&pattern);
+            let read = RulePath::read(path.path.as_deref(), &path.path_type, regex);
             let main = read.ok().and_then(|read| taken.get(&(pattern.clone(), read)));
             let placed = main.and_then(|(_, at)| hosts.get_mut(&pattern)?.routes.get_mut(*at));
             let settings = placed.as_ref().and_then(|placed| objects.get(placed.owner));
@@ -340,9 +418,16 @@ fn complete(
     pattern: &HostPattern,
     host: &mut Host,
     objects: &mut [Object<'_>],
+    traits: &Traits<'_>,
     upstreams: &mut Upstreams<'_>,
-    options: &Options,
 ) {
+    if traits.regex.contains(pattern) {
+        // Expressions are tried in the order of their length; the sort is stable, by age.
+        let rank = |placed: &Placed| {
+            (std::cmp::Reverse(placed.path.text.len()), placed.path.kind != Kind::Exact)
+        };
+        host.routes.sort_by_key(rank);
+    }
     let root = objects
         .get(host.owner)
         .filter(|_| !host.routes.iter().any(|placed| placed.path.is_root()))
@@ -353,16 +438,22 @@ fn complete(
         if let Some(backend) = spec.and_then(|spec| spec.default_backend.as_ref()) {
             let subject = "spec.defaultBackend";
             let path = RulePath::root();
-            host.routes.push(placed(index, object, pattern, path, backend, subject, upstreams));
+            let route = placed(index, object, pattern, path, backend, subject, traits, upstreams);
+            host.routes.push(route);
         }
-    } else if root && let Some(service) = &options.default_backend {
-        host.routes.push(to_default(pattern, service, upstreams));
+    } else if root && let Some(service) = &traits.options.default_backend {
+        host.routes.push(to_default(pattern, service, traits, upstreams));
     }
-    app_root(pattern, host, objects);
+    app_root(pattern, host, objects, traits);
 }
 
 /// The route to the Service that gets what no rule matches.
-fn to_default(pattern: &HostPattern, service: &Key, upstreams: &mut Upstreams<'_>) -> Placed {
+fn to_default(
+    pattern: &HostPattern,
+    service: &Key,
+    traits: &Traits<'_>,
+    upstreams: &mut Upstreams<'_>,
+) -> Placed {
     let policy = Policy::default();
     let settings = &policy.upstream;
     let (upstream, _) = upstreams.obtain(service, WantedPort::First, settings, "default-backend");
@@ -370,35 +461,39 @@ fn to_default(pattern: &HostPattern, service: &Key, upstreams: &mut Upstreams<'_
     let path = RulePath::root();
     let name = Name::from(format!("default-backend/{pattern}/"));
     let action = Action::Forward(vec![BackendRef { upstream: upstream.clone(), weight: 1 }]);
-    let route = route(&policy, name, origin, path.matches(), action);
+    let mut route = route(&policy, name, origin, path.matches(), action);
+    route.https_redirect = traits.https(&policy, pattern);
+    route.hsts.clone_from(&traits.options.hsts);
     Placed { path, owner: usize::MAX, route, main: Some(upstream), canary: None }
 }
 
 /// The same for hosts that nobody names, unless a rule serves them.
-fn catch_all(hosts: &Hosts, upstreams: &mut Upstreams<'_>, options: &Options) -> Option<Placed> {
-    let service = options.default_backend.as_ref()?;
+fn catch_all(hosts: &Hosts, traits: &Traits<'_>, upstreams: &mut Upstreams<'_>) -> Option<Placed> {
+    let service = traits.options.default_backend.as_ref()?;
     if hosts.contains_key(&HostPattern::Any) {
         return None;
     }
-    Some(to_default(&HostPattern::Any, service, upstreams))
+    Some(to_default(&HostPattern::Any, service, traits, upstreams))
 }
 
 /// Of the Ingresses of a host the oldest that has a root for the application decides.
-fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>]) {
-    let owners: std::collections::BTreeSet<usize> =
+fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>], traits: &Traits<'_>) {
+    let owners: BTreeSet<usize> =
         host.routes.iter().map(|placed| placed.owner).chain([host.owner]).collect();
     let found = owners.iter().find_map(|index| {
         let object = objects.get(*index)?;
         Some((*index, object, object.policy.app_root.clone()?))
     });
     let Some((owner, object, action)) = found else { return };
-    let path = RulePath { kind: Kind::Exact, text: "/".into() };
+    let path = RulePath { kind: Kind::Exact, text: "/".into(), regex: false };
     let name = Name::from(format!("{}/{pattern}#app-root", object.key));
     let rule = Name::from(format!("{pattern}#app-root"));
     let origin = Origin { rule, ..origin("Ingress", object.key) };
-    let route = route(&object.policy, name, origin, path.matches(), action);
+    let mut route = route(&object.policy, name, origin, path.matches(), action);
     // It stands before a rule for the same path.
-    host.routes.insert(0, Placed { path, owner, route, main: None, canary: None });
+    route.matches.order = -1;
+    route.hsts.clone_from(&traits.options.hsts);
+    host.routes.push(Placed { path, owner, route, main: None, canary: None });
 }
 
 /// Serves the further names of hosts by the same routes, where no rule is for such a name.
@@ -430,7 +525,7 @@ fn aliases(hosts: &mut Hosts, objects: &mut [Object<'_>], options: &Options) {
                 (Some(message), _) => {
                     if let Some(object) = objects.get_mut(index) {
                         let subject = format!("{}/server-alias", options.annotation_prefix);
-                        object.report.add(Finding::refused(subject, message));
+                        object.report.add(Finding::omitted(subject, message));
                     }
                 }
             }
@@ -453,6 +548,50 @@ fn renamed(host: &Host, by: &Key, alias: &HostPattern) -> Host {
         }
     });
     Host { owner: host.owner, routes: routes.collect(), default: host.default }
+}
+
+/// Sends the hosts of Ingresses that want it from the name with `www.` to the one without, or the
+/// other way round, unless both are there.
+fn www(hosts: &mut Hosts, objects: &[Object<'_>], traits: &Traits<'_>) {
+    let mut added = Hosts::new();
+    for (pattern, host) in hosts.iter() {
+        let HostPattern::Exact(name) = pattern else { continue };
+        let owners = host.routes.iter().map(|placed| placed.owner).chain([host.owner]);
+        let wants = |index: &usize| objects.get(*index).is_some_and(|object| object.policy.www);
+        let Some(owner) = owners.filter(wants).min() else { continue };
+        let Some(object) = objects.get(owner) else { continue };
+        let Some(HostPattern::Exact(from)) = other_name(pattern) else { continue };
+        let from = HostPattern::Exact(from);
+        if hosts.contains_key(&from) || added.contains_key(&from) {
+            continue;
+        }
+        let path = RulePath::root();
+        let rule = Name::from(format!("{from}#www"));
+        let origin = Origin { rule, ..origin("Ingress", object.key) };
+        let route_name = Name::from(format!("{}/{from}#www", object.key));
+        let action = Action::Redirect(ir::Redirect {
+            scheme: None,
+            host: Some(Arc::from(&**name)),
+            port: None,
+            path: None,
+            status: StatusCode::PERMANENT_REDIRECT,
+        });
+        let mut route = route(&Policy::default(), route_name, origin, path.matches(), action);
+        route.hsts.clone_from(&traits.options.hsts);
+        let routes = vec![Placed { path, owner, route, main: None, canary: None }];
+        added.insert(from, Host { owner, routes, default: None });
+    }
+    hosts.append(&mut added);
+}
+
+/// The host with `www.` for one without, and the other way round.
+pub(super) fn other_name(pattern: &HostPattern) -> Option<HostPattern> {
+    let HostPattern::Exact(name) = pattern else { return None };
+    let other = match name.strip_prefix("www.") {
+        Some(bare) => bare.into(),
+        None => format!("www.{name}").into(),
+    };
+    Some(HostPattern::Exact(other))
 }
 
 fn finish(pattern: HostPattern, host: Host, objects: &[Object<'_>]) -> VirtualHost {

@@ -146,7 +146,7 @@ fn pattern(host: Option<&str>) -> Result<HostPattern, String> {
         None => Ok(HostPattern::Any),
         Some(host) => match HostPattern::parse(host) {
             Ok(HostPattern::Any) => Err("`*` is no host; leave it out for all hosts".to_owned()),
-            Ok(pattern) => Ok(pattern),
+            Ok(pattern) => Ok(pattern.one_label()),
             Err(error) => Err(format!("`{host}`: {error}")),
         },
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ir::PathMatch;
 
 use crate::ir;
+use crate::provider::kubernetes::annotation::Pattern;
 
 /// How a path is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,7 +15,7 @@ pub(super) enum Kind {
     Exact,
     /// Whole segments.
     Prefix,
-    /// As the controller likes: a prefix.
+    /// As ingress-nginx has it: whatever begins with it.
     Implementation,
 }
 
@@ -22,18 +23,21 @@ pub(super) enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct RulePath {
     pub kind: Kind,
-    /// In the form in which requests' paths are matched.
+    /// In the form in which requests' paths are matched; an expression as it was written.
     pub text: Arc<str>,
+    /// Whether it is an expression: one that paths begin with, in any case.
+    pub regex: bool,
 }
 
 impl RulePath {
     /// Every path.
     pub fn root() -> Self {
-        Self { kind: Kind::Prefix, text: "/".into() }
+        Self { kind: Kind::Prefix, text: "/".into(), regex: false }
     }
 
-    /// Reads a path and its type as an Ingress has them.
-    pub fn read(path: Option<&str>, kind: &str) -> Result<Self, String> {
+    /// Reads a path and its type as an Ingress has them, of a host whose paths are expressions
+    /// where `regex`.
+    pub fn read(path: Option<&str>, kind: &str, regex: bool) -> Result<Self, String> {
         let kind = match kind {
             "Exact" => Kind::Exact,
             "Prefix" => Kind::Prefix,
@@ -41,23 +45,35 @@ impl RulePath {
             other => return Err(format!("there is no path type `{other}`")),
         };
         let path = path.filter(|path| !path.is_empty()).unwrap_or("/");
+        if regex {
+            let fault = |error: String| match error.split_once('\n') {
+                Some((what, _)) => format!("the path `{path}` {what}"),
+                None => format!("the path `{path}` {error}"),
+            };
+            Pattern::parse(path).map_err(fault)?;
+            return Ok(Self { kind, text: path.into(), regex });
+        }
         let mut text = normal(path)?;
         if kind == Kind::Prefix && text.len() > 1 && text.ends_with('/') {
             text.pop();
         }
-        Ok(Self { kind, text: text.into() })
+        Ok(Self { kind, text: text.into(), regex })
     }
 
     /// Whether everything is below it.
     pub fn is_root(&self) -> bool {
-        self.kind != Kind::Exact && &*self.text == "/"
+        (self.kind != Kind::Exact || self.regex) && &*self.text == "/"
     }
 
     /// The condition on requests.
     pub fn matches(&self) -> PathMatch {
+        if self.regex {
+            return PathMatch::Regex(format!("(?i:{})(?s:.*)", self.text).into());
+        }
         match self.kind {
             Kind::Exact => PathMatch::Exact(self.text.clone()),
-            Kind::Prefix | Kind::Implementation => PathMatch::Prefix(self.text.clone()),
+            Kind::Prefix => PathMatch::Prefix(self.text.clone()),
+            Kind::Implementation => PathMatch::StartsWith(self.text.clone()),
         }
     }
 
@@ -129,7 +145,7 @@ mod tests {
     use super::*;
 
     fn text(path: &str, kind: &str) -> Result<String, String> {
-        RulePath::read(Some(path), kind).map(|path| path.text.to_string())
+        RulePath::read(Some(path), kind, false).map(|path| path.text.to_string())
     }
 
     #[test]

@@ -7,6 +7,7 @@ use ir::{Certificate, HostPattern, SecretBytes};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::IngressTLS;
 
+use super::host::other_name;
 use super::{Object, References, pattern};
 use crate::ir;
 use crate::provider::kubernetes::report::{Finding, origin};
@@ -46,6 +47,11 @@ pub(super) fn certificates(
         let rules = spec.and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
         let hosts = rules.iter().filter_map(|rule| pattern(rule.host.as_deref()).ok());
         let aliases = object.policy.aliases.iter().cloned();
+        let www = object.policy.www;
+        let hosts = hosts.flat_map(|host| {
+            let other = if www { other_name(&host) } else { None };
+            [Some(host), other].into_iter().flatten()
+        });
         for host in hosts.chain(aliases).filter(|host| *host != HostPattern::Any) {
             let chosen = choose(&host, &usable);
             // One without a usable Secret leaves the host to the next Ingress that has.

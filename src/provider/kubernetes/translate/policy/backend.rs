@@ -24,7 +24,7 @@ impl Mapping<'_> {
         self.policy.upstream.service_address = values.service_upstream == Some(true);
         if matches!(values.http_version, Some(HttpVersion::Http10)) {
             let text = "is not honoured: back ends are spoken to in HTTP/1.1";
-            self.note("proxy-http-version", Verdict::Refused, text);
+            self.note("proxy-http-version", Verdict::Omitted, text);
         }
         let protocol = values.protocol.unwrap_or(BackendProtocol::Http);
         let (protocol, secure) = match protocol {

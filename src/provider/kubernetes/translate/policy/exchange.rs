@@ -50,7 +50,7 @@ impl Mapping<'_> {
             Some(Duration::ZERO) => drop(self.mapped.insert("proxy-next-upstream-timeout")),
             Some(_) => {
                 let text = "is not honoured: attempts are bounded by their number, not by time";
-                self.note("proxy-next-upstream-timeout", Verdict::Refused, text);
+                self.note("proxy-next-upstream-timeout", Verdict::Omitted, text);
             }
             None => {}
         }

@@ -7,14 +7,16 @@ mod backend;
 mod balance;
 mod exchange;
 mod redirect;
+mod rewrite;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use http::StatusCode;
-use ir::{Action, Filter, HostPattern, Retry, RetryOn, Timeouts};
+use ir::{Action, Filter, HostPattern, HttpsRedirect, Retry, RetryOn, Timeouts};
 use k8s_openapi::api::networking::v1::Ingress;
 
+use self::rewrite::Rewrite;
 use super::References;
 use super::canary::Canary;
 use super::service::Settings;
@@ -45,8 +47,25 @@ pub(super) struct Policy {
     pub canary: Option<Canary>,
     /// Further names of its hosts.
     pub aliases: Vec<HostPattern>,
+    /// What becomes of the paths of its rules.
+    pub rewrite: Rewrite,
+    /// The redirect to https of hosts with TLS.
+    pub https: HttpsRedirect,
+    /// Whether there is one, and if so, whether also for hosts without TLS.
+    pub to_https: ToHttps,
+    /// Whether each of its hosts is served under its name with and without `www.`, by a redirect.
+    pub www: bool,
     /// Why its last good version should stay in force instead of it.
     pub refused: Option<String>,
+}
+
+/// Which requests without TLS are sent to https.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ToHttps {
+    Always,
+    Never,
+    /// Those for hosts with TLS.
+    WithTls,
 }
 
 /// What ingress-nginx does where nothing is said, as far as clients and back ends can tell.
@@ -68,6 +87,10 @@ impl Default for Policy {
             app_root: None,
             canary: None,
             aliases: Vec::new(),
+            rewrite: Rewrite::default(),
+            https: HttpsRedirect { strip_trailing_slash: true, ..HttpsRedirect::default() },
+            to_https: ToHttps::WithTls,
+            www: false,
             refused: None,
         }
     }
@@ -144,6 +167,7 @@ impl Mapping<'_> {
         self.canary(&values.canary);
         self.redirect(&values.redirect);
         self.host(&values.host);
+        self.rewrite(&values.rewrite, values.host.forwarded_prefix.as_ref());
         self.mapped.insert("enable-access-log");
         self.policy.access_log = values.log.access.unwrap_or(true);
     }
@@ -152,13 +176,13 @@ impl Mapping<'_> {
         self.mapped.extend(["server-alias", "upstream-vhost"]);
         for alias in &host.aliases {
             match alias {
-                Alias::Name(name) => self.policy.aliases.push(name.clone()),
+                Alias::Name(name) => self.policy.aliases.push(name.clone().one_label()),
                 Alias::Regex(pattern) => {
                     let text = format!(
                         "`~{}` is not honoured: a host has names, not expressions",
                         pattern.as_str()
                     );
-                    self.note("server-alias", Verdict::Refused, text);
+                    self.note("server-alias", Verdict::Omitted, text);
                 }
             }
         }
@@ -179,7 +203,7 @@ impl Mapping<'_> {
         let literal = template.as_literal().map(str::to_owned);
         if literal.is_none() {
             let text = "is not honoured: variables are not filled in here";
-            self.note(name, Verdict::Refused, text);
+            self.note(name, Verdict::Omitted, text);
         }
         literal
     }
@@ -205,7 +229,8 @@ impl Mapping<'_> {
         let verdict = match found.class {
             Class::Honoured => Verdict::Honoured,
             Class::Difference | Class::Ignored | Class::NeverExisted => Verdict::Differs,
-            Class::NotHonoured | Class::Denied | Class::Refused => Verdict::Refused,
+            Class::NotHonoured => Verdict::Omitted,
+            Class::Denied | Class::Refused => Verdict::Refused,
         };
         let read = matches!(found.class, Class::Honoured | Class::Difference);
         let finding = Finding {
@@ -233,7 +258,7 @@ impl Mapping<'_> {
             self.policy.deny(format!("{subject} {message}"));
             return Finding::refused(subject, message).hint("its requests are answered 503");
         }
-        Finding::refused(subject, "is not honoured by this version")
+        Finding::omitted(subject, "is not honoured by this version")
     }
 
     fn name<'n>(&self, annotation: &'n str) -> &'n str {

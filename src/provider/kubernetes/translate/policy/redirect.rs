@@ -6,20 +6,34 @@ use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use ir::{Action, HeaderText, PathRewrite, Respond};
 
-use super::Mapping;
+use super::{Mapping, ToHttps};
 use crate::ir;
 use crate::provider::kubernetes::annotation::{Redirect, Template};
-use crate::provider::kubernetes::report::Verdict;
 
 impl Mapping<'_> {
     pub(super) fn redirect(&mut self, values: &Redirect) {
         self.mapped.extend([
             "app-root",
+            "force-ssl-redirect",
+            "from-to-www-redirect",
             "permanent-redirect",
             "permanent-redirect-code",
+            "preserve-trailing-slash",
+            "ssl-redirect",
             "temporal-redirect",
             "temporal-redirect-code",
+            "use-port-in-redirects",
         ]);
+        self.policy.www = values.from_to_www == Some(true);
+        self.policy.to_https = match (values.force_ssl, values.ssl) {
+            (Some(true), _) => ToHttps::Always,
+            (_, Some(false)) => ToHttps::Never,
+            (_, Some(true) | None) => ToHttps::WithTls,
+        };
+        self.policy.https.strip_trailing_slash = values.preserve_trailing_slash != Some(true);
+        if values.use_port == Some(true) {
+            self.policy.https.port = self.options.https.map(|bind| bind.port());
+        }
         if let Some(path) = &values.app_root {
             self.policy.app_root = Some(Action::Redirect(ir::Redirect {
                 scheme: None,
@@ -32,10 +46,6 @@ impl Mapping<'_> {
         if let Some(to) = &values.temporal {
             let status = values.temporal_code.unwrap_or(StatusCode::FOUND);
             self.elsewhere("temporal-redirect", to, status);
-            if values.permanent.is_some() {
-                let text = "has no effect beside `temporal-redirect`";
-                self.note("permanent-redirect", Verdict::Differs, text);
-            }
         } else if let Some(to) = &values.permanent {
             let status = values.permanent_code.unwrap_or(StatusCode::MOVED_PERMANENTLY);
             self.elsewhere("permanent-redirect", to, status);
