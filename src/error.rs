@@ -2,6 +2,7 @@
 //! sent again.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -49,25 +50,31 @@ pub struct ProxyError {
     pub side: Side,
     /// Whether the request may be sent again.
     pub replay: Replay,
-    /// The status a client sees where it is not the reason's own.
-    answer: Option<StatusCode>,
+    /// When the client may try again, where that is known.
+    pub retry_after: Option<Duration>,
+    status: Option<StatusCode>,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl ProxyError {
+    fn new(reason: Reason, side: Side) -> Self {
+        let (replay, retry_after, status, cause) = (Replay::Never, None, None, None);
+        Self { reason, side, replay, retry_after, status, cause }
+    }
+
     /// The client failed.
     pub fn client(reason: Reason) -> Self {
-        Self { reason, side: Side::Client, replay: Replay::Never, answer: None, cause: None }
+        Self::new(reason, Side::Client)
     }
 
     /// The proxy answers for itself.
     pub fn proxy(reason: Reason) -> Self {
-        Self { reason, side: Side::Proxy, replay: Replay::Never, answer: None, cause: None }
+        Self::new(reason, Side::Proxy)
     }
 
     /// The upstream failed.
     pub fn upstream(reason: Reason) -> Self {
-        Self { reason, side: Side::Upstream, replay: Replay::Never, answer: None, cause: None }
+        Self::new(reason, Side::Upstream)
     }
 
     /// The same with its cause.
@@ -77,10 +84,10 @@ impl ProxyError {
         self
     }
 
-    /// The same, answered with `status`.
+    /// The same, answered with a status that the route chooses.
     #[must_use]
     pub fn answered(mut self, status: StatusCode) -> Self {
-        self.answer = Some(status);
+        self.status = Some(status);
         self
     }
 
@@ -104,10 +111,11 @@ impl ProxyError {
     /// The status a client sees. 499 is nginx's code for a client that went away: it is only
     /// ever logged.
     pub fn status(&self) -> StatusCode {
-        if let Some(status) = self.answer {
+        if let Some(status) = self.status {
             return status;
         }
         match self.reason {
+            Reason::AccessDenied => StatusCode::FORBIDDEN,
             Reason::BadRequest => StatusCode::BAD_REQUEST,
             Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::ClientBodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -119,6 +127,7 @@ impl ProxyError {
             | Reason::NoEndpoint
             | Reason::Overloaded
             | Reason::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
+            Reason::ConnectionLimited | Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Reason::ConnectTimeout
             | Reason::RequestTimeout
             | Reason::ResponseTimeout
@@ -136,6 +145,7 @@ impl ProxyError {
             | Reason::UpstreamReset
             | Reason::UpstreamTls => StatusCode::BAD_GATEWAY,
             Reason::ConfigError
+            | Reason::CorsPreflight
             | Reason::Internal
             | Reason::None
             | Reason::Redirect

@@ -145,6 +145,8 @@ mod tests {
         let route = |name: &str| Route {
             name: name.into(),
             origin: Origin::default(),
+            guard: Default::default(),
+            cors: None,
             matches: RouteMatch::of(PathMatch::Prefix("/".into())),
             filters: Vec::new(),
             action: Action::Forward(Vec::new()),

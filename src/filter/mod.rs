@@ -1,19 +1,34 @@
 //! Policies of routes: for each one its compiled data and its logic, one per file.
 //!
-//! Pure functions over heads: no I/O, no knowledge of connections, routers or upstreams.
+//! Pure functions over heads, and counts of clients in atomics: no I/O, no clock, no knowledge of
+//! connections, routers or upstreams.
 
+mod access;
+mod connection_limit;
+mod cors;
+mod guard;
 mod headers;
 mod https;
+mod networks;
+mod rate_limit;
 mod redirect;
 mod rewrite;
 mod substitute;
+mod tally;
 mod target;
 
+pub use access::AccessList;
+pub use connection_limit::ConnectionLimit;
+pub use cors::Cors;
+pub use guard::{Guard, Refusal};
 pub use headers::HeaderEdits;
 pub use https::{HttpsPlan, hsts};
+pub use networks::Networks;
+pub use rate_limit::RateLimit;
 pub use redirect::{Location, RedirectPlan};
 pub use rewrite::PathPlan;
 pub use substitute::Substitution;
+pub use tally::{Seat, Tallies};
 pub use target::{RequestTarget, TargetError};
 
 use http::HeaderValue;

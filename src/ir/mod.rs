@@ -7,8 +7,10 @@
 
 mod backend;
 mod balance;
+mod cors;
 mod dump;
 mod filter;
+mod guard;
 mod host;
 mod https;
 mod listener;
@@ -28,8 +30,10 @@ pub use balance::{
     HashPolicy, HashTable, LeastRequest, OrcaPolicy, PeakEwma, Permille, PrequalPolicy, SameSite,
     SlowStart, WeightedByLoad,
 };
+pub use cors::{Cors, OriginPattern};
 pub use dump::Span;
 pub use filter::{Filter, HeaderEdit, HeaderText};
+pub use guard::{AccessList, ConnectionLimit, Guard, RateKey, RateLimit};
 pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
 pub use https::{Hsts, HttpsRedirect};
 pub use listener::{

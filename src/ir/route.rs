@@ -7,7 +7,8 @@ use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
 use super::{
-    Filter, HeaderText, Hedge, Hsts, HttpsRedirect, Name, Origin, Retry, SecretBytes, Text, dump,
+    Cors, Filter, Guard, HeaderText, Hedge, Hsts, HttpsRedirect, Name, Origin, Retry, SecretBytes,
+    Text, dump,
 };
 
 /// A rule of a virtual host.
@@ -19,6 +20,12 @@ pub struct Route {
     pub origin: Origin,
     /// What it matches.
     pub matches: RouteMatch,
+    /// Who may use it, and how much.
+    #[serde(skip_serializing_if = "dump::is_default")]
+    pub guard: Guard,
+    /// Which pages of other origins may use it; `None` leaves that to the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     /// Changes to request and response, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,

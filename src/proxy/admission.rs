@@ -2,7 +2,6 @@
 //! that upstream bears, waits for one, or is turned away.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::{Context, Request};
 use crate::error::ProxyError;
@@ -21,7 +20,7 @@ pub fn enter(request: &mut Request) -> Result<Option<Queued>, ProxyError> {
     let Some(upstream) = draw(context) else {
         return Err(ProxyError::proxy(Reason::ConfigError));
     };
-    let now = Moment::of(context.started);
+    let now = context.started;
     upstream.limits.budget.deposit(worker, now);
     let upstream = request.upstream.insert(upstream);
     let Some(turnstile) = &upstream.limits.requests else { return Ok(None) };
@@ -61,7 +60,7 @@ pub struct Queued {
 impl Queued {
     /// Waits, as long as the upstream's limits allow and the client is there.
     pub async fn admitted(self, context: &Context) -> Result<(), ProxyError> {
-        let since = Instant::now();
+        let since = Moment::now();
         let outcome = in_time(context, &self.upstream, self.wait).await;
         context.queued.set(Some(since.elapsed()));
         context.place.replace(Some(outcome?));

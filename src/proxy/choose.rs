@@ -38,7 +38,7 @@ fn among_others(
 ) -> Result<InFlight, Reason> {
     // The first attempt begins with the request, as near as makes no difference.
     let first = tried.is_empty() && context.attempts.get() == 0;
-    let now = if first { Moment::of(context.started) } else { Moment::now() };
+    let now = if first { context.started } else { Moment::now() };
     let mut pick = Pick {
         worker: context.worker.id,
         now,

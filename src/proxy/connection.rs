@@ -2,7 +2,7 @@
 //! of them, whichever comes free first.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use http::HeaderValue;
@@ -109,8 +109,8 @@ impl Need<'_> {
     ) -> Result<Either<Connection, Place>, ProxyError> {
         let Self { context, upstream, endpoint, wish, .. } = *self;
         let (transport, name) = (&upstream.transport, self.server_name.as_ref());
-        let since = Instant::now();
-        let place = admission::wait(context, upstream, turnstile, Moment::of(since))?;
+        let since = Moment::now();
+        let place = admission::wait(context, upstream, turnstile, since)?;
         let open = context.worker.pools.hope(endpoint, transport, name, wish);
         let first = admission::in_time(context, upstream, select(open, place)).await;
         let waited = context.queued.get().unwrap_or_default() + since.elapsed();

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -14,12 +14,14 @@ use super::Worker;
 use super::tunnel::Tunnel;
 use super::worker::WorkerSnapshot;
 use crate::error::ProxyError;
+use crate::filter::Seat;
 use crate::ir::{Name, Settings};
 use crate::snapshot::{CompiledListener, CompiledRoute, ListenerId, RouteId, Snapshot};
 use crate::telemetry::{Exchange, GrpcCode, HedgeOutcome, Reason, Record, RouteMetrics};
 use crate::tls::{PeerCertificate, PolicyId};
 use crate::upstream::limits::Place;
 use crate::upstream::{Endpoint, Upstream};
+use crate::util::moment::Moment;
 
 /// The protocol of a client connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +128,7 @@ pub struct Context {
     /// Its client.
     pub link: Rc<dyn ClientLink>,
     /// When its head was complete.
-    pub started: Instant,
+    pub started: Moment,
     /// The snapshot it is served by, until it outlasts it. Nobody else borrows it for change.
     snapshot: RefCell<Option<WorkerSnapshot>>,
     /// What stays where the snapshot is gone.
@@ -142,6 +144,8 @@ pub struct Context {
     pub prefers_json: Cell<bool>,
     /// Whether it is a gRPC call, whose errors travel in trailers.
     pub is_grpc: Cell<bool>,
+    /// Its seat among the requests its client has in progress, until the last byte of the response.
+    pub seat: RefCell<Option<Seat>>,
     /// Its place among those its upstream bears.
     pub place: RefCell<Option<Place>>,
     /// How long it waited for that.
@@ -155,7 +159,7 @@ pub struct Context {
     /// The time from the last attempt's start to its response head.
     pub response_time: Cell<Option<Duration>>,
     /// When the final response head came.
-    pub response_at: Cell<Option<Instant>>,
+    pub response_at: Cell<Option<Moment>>,
     /// The upstream and endpoint of the last attempt.
     pub upstream: RefCell<Option<Attempted>>,
     /// Body bytes from the client.
@@ -184,7 +188,7 @@ impl Context {
             conn,
             worker,
             link,
-            started: Instant::now(),
+            started: Moment::now(),
             snapshot: RefCell::new(Some(snapshot)),
             account: OnceCell::new(),
             request_id: OnceCell::new(),
@@ -192,6 +196,7 @@ impl Context {
             secure,
             prefers_json: Cell::new(false),
             is_grpc: Cell::new(false),
+            seat: RefCell::new(None),
             place: RefCell::new(None),
             queued: Cell::new(None),
             hedge: Cell::new(None),
@@ -339,6 +344,7 @@ impl Context {
             return;
         }
         self.leave();
+        drop(self.seat.take());
         let duration = self.started.elapsed();
         let exchange = Exchange {
             status: self.status.get(),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -14,6 +14,7 @@ use crate::error::{ProxyError, Side};
 use crate::telemetry::Reason;
 use crate::upstream::h1::{H1Exchange, HeadEvent};
 use crate::upstream::h2::H2Exchange;
+use crate::util::moment::Moment;
 use crate::util::wheel::Timer;
 
 /// A request being sent and its response being read. Moved once, into a box with its body; the
@@ -93,7 +94,7 @@ impl ExchangeBody {
         watch: Watch,
         length: Option<u64>,
         idle: Option<Duration>,
-        total: Option<Instant>,
+        total: Option<Moment>,
     ) -> Self {
         let deadline = Deadline::new(idle, total);
         let watch = Some(watch);
@@ -154,7 +155,7 @@ impl ExchangeBody {
 
     fn note(&mut self, frame: &Frame<Bytes>) {
         if let (Some(watch), Some(trailers)) = (&mut self.watch, frame.trailers_ref()) {
-            watch.trailers(trailers, Instant::now());
+            watch.trailers(trailers, Moment::now());
         }
         if let (Some(owed), Some(data)) = (&mut self.owed, frame.data_ref()) {
             *owed = owed.saturating_sub(data.len() as u64);
@@ -175,7 +176,7 @@ impl ExchangeBody {
         };
         tokio::task::spawn_local(async move {
             if let Some(trailers) = rest.end().await {
-                let now = Instant::now();
+                let now = Moment::now();
                 watch.trailers(&trailers, now);
                 watch.ended(now);
             }
@@ -200,11 +201,11 @@ impl ExchangeBody {
     }
 
     /// Lets go of the connection and the endpoint as soon as the response is complete.
-    fn settle(&mut self, now: Option<Instant>) {
+    fn settle(&mut self, now: Option<Moment>) {
         if !self.exchange.is_over() {
             return;
         }
-        let now = now.unwrap_or_else(Instant::now);
+        let now = now.unwrap_or_else(Moment::now);
         if let Exchange::H1(exchange) = &mut self.exchange
             && let Some(conn) = exchange.take_reusable(now)
         {
@@ -252,20 +253,20 @@ impl HeadDeadline {
 /// The idle and the total deadline of a body. The timer is looked at only while nothing moves.
 pub(super) struct Deadline {
     idle: Option<Duration>,
-    total: Option<Instant>,
+    total: Option<Moment>,
     timer: Option<Timer>,
     seen: u64,
-    idle_at: Option<Instant>,
+    idle_at: Option<Moment>,
 }
 
 impl Deadline {
-    pub fn new(idle: Option<Duration>, total: Option<Instant>) -> Self {
+    pub fn new(idle: Option<Duration>, total: Option<Moment>) -> Self {
         Self { idle, total, timer: None, seen: u64::MAX, idle_at: None }
     }
 
     /// Whether the time of the whole request has passed.
     pub fn is_over(&self) -> bool {
-        self.total.is_some_and(|total| Instant::now() >= total)
+        self.total.is_some_and(|total| Moment::now() >= total)
     }
 
     /// Ready with the reason once a deadline has passed. `progress` is a count of bytes moved.
@@ -277,8 +278,8 @@ impl Deadline {
     ) -> Poll<Reason> {
         if progress != self.seen {
             self.seen = progress;
-            let now = Instant::now();
-            self.idle_at = self.idle.map(|idle| now + idle);
+            let now = Moment::now();
+            self.idle_at = self.idle.map(|idle| now.after(idle));
             let Some(at) = self.idle_at.into_iter().chain(self.total).min() else {
                 return Poll::Pending;
             };

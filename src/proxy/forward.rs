@@ -1,7 +1,7 @@
 //! One attempt: pick an endpoint, get a connection, send the request, wait for the response head.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE};
 use http::uri::Scheme;
@@ -20,6 +20,7 @@ use crate::telemetry::Reason;
 use crate::upstream::h1::{Framing, H1Conn, H1Exchange, HeadEvent, RequestHead, ResponseHead};
 use crate::upstream::h2::H2Conn;
 use crate::upstream::pool::Connection;
+use crate::util::moment::Moment;
 use crate::util::wheel::timeout;
 
 /// An attempt that did not bring the response to pass on.
@@ -113,8 +114,8 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
     context.attempts.set(context.attempts.get() + 1);
     // The first attempt begins with the request, as near as makes no difference.
     let first = context.attempts.get() == 1 && context.queued.get().is_none();
-    let started = if first { context.started } else { Instant::now() };
-    let due = route.timeouts.request.map(|limit| context.started + limit);
+    let started = if first { context.started } else { Moment::now() };
+    let due = route.timeouts.request.map(|limit| context.started.after(limit));
     let mut watch = Watch::new(upstream.clone(), in_flight, worker, started, due);
     let connection =
         match connect(&context, route, &request, &upstream, &endpoint, &mut watch).await {
@@ -330,8 +331,8 @@ impl Attempt<'_> {
             .await?;
             match event {
                 HeadEvent::Final(head) => {
-                    let now = Instant::now();
-                    let took = now.saturating_duration_since(watch.started());
+                    let now = Moment::now();
+                    let took = now.since(watch.started());
                     context.response_at.set(Some(now));
                     context.response_time.set(Some(took));
                     watch.responded(&head, context.is_grpc.get(), now);
@@ -399,11 +400,13 @@ impl Attempt<'_> {
         let timeouts = &self.route.timeouts;
         let (idle, total) = match tunnel {
             true => (timeouts.tunnel_idle, None),
-            false => (timeouts.idle, timeouts.request.map(|limit| self.context.started + limit)),
+            false => {
+                (timeouts.idle, timeouts.request.map(|limit| self.context.started.after(limit)))
+            }
         };
         // What follows the consent to a tunnel is no part of the answer.
         if tunnel {
-            self.watch.ended(Instant::now());
+            self.watch.ended(Moment::now());
         }
         let whole = match &mut exchange {
             Exchange::H1(exchange) => exchange.take_whole_body(),
@@ -431,7 +434,7 @@ impl Attempt<'_> {
         let taken = Far::take_over(exchange);
         let (stream, early) = taken.ok_or_else(|| ProxyError::proxy(Reason::Internal))?;
         let idle = self.route.timeouts.tunnel_idle;
-        self.watch.ended(Instant::now());
+        self.watch.ended(Moment::now());
         let tunnel = Tunnel::new(stream, early, self.context.clone(), idle, self.watch);
         hop::strip_response(&mut head.headers, !extended);
         head.headers.remove(CONTENT_LENGTH);

@@ -202,7 +202,7 @@ fn client_behind(headers: &HeaderMap, trusts: impl Fn(IpAddr) -> bool) -> Option
         for hop in value.as_bytes().rsplit(|byte| *byte == b',') {
             let hop = std::str::from_utf8(hop).ok()?.trim();
             let hop = hop.trim_start_matches('[').trim_end_matches(']');
-            let address = hop.parse::<IpAddr>().ok()?;
+            let address = hop.parse::<IpAddr>().ok()?.to_canonical();
             last = Some(address);
             if !trusts(address) {
                 return last;

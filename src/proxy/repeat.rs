@@ -21,8 +21,10 @@ pub fn unwelcome(policy: &Retry, status: StatusCode, headers: &HeaderMap) -> Opt
         return Some(STATUS);
     }
     // In a head there is a code only where the response has no body ("Trailers-Only").
-    let code = headers.get("grpc-status").filter(|_| !policy.on.grpc.is_empty())?;
-    let code: u8 = code.to_str().ok()?.parse().ok()?;
+    if policy.on.grpc.is_empty() {
+        return None;
+    }
+    let code: u8 = headers.get("grpc-status")?.to_str().ok()?.parse().ok()?;
     policy.on.grpc.contains(&code).then_some(GRPC_STATUS)
 }
 

@@ -50,7 +50,11 @@ pub fn response(error: &ProxyError, context: &Context) -> Response<Body> {
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static(ALLOWED_METHODS));
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if let Some(wait) = error.retry_after {
+        // In whole seconds, and never too early.
+        let rounded = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(rounded.max(1)));
+    } else if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     // What is left of a request that was not read to its end must not be taken for the next one.
@@ -86,6 +90,7 @@ fn grpc(error: &ProxyError, context: &Context) -> Response<Body> {
 
 fn message(reason: Reason) -> &'static str {
     match reason {
+        Reason::AccessDenied => "This client may not use this route.",
         Reason::BadRequest => "The request is malformed.",
         Reason::BodyTooLarge => "The request body is larger than this route allows.",
         Reason::ClientBodyTimeout => "The request body stopped arriving.",
@@ -94,6 +99,7 @@ fn message(reason: Reason) -> &'static str {
         Reason::ConfigError => "This route is misconfigured.",
         Reason::ConnectFailed => "No endpoint accepted a connection.",
         Reason::ConnectTimeout => "No endpoint accepted a connection in time.",
+        Reason::ConnectionLimited => "This client has too many requests at once.",
         Reason::Draining => "This server is shutting down.",
         Reason::Loop => "The request has passed through this server before.",
         Reason::MethodNotAllowed => "This method is not served.",
@@ -102,6 +108,7 @@ fn message(reason: Reason) -> &'static str {
         Reason::NoRoute => "No route matches this host and path.",
         Reason::Overloaded => "Too many requests at once.",
         Reason::QueueTimeout => "Too many requests at once; this one waited for too long.",
+        Reason::RateLimited => "This client sends requests too fast.",
         Reason::RequestTimeout => "The request took longer than this route allows.",
         Reason::ResponseTimeout => "The service did not answer in time.",
         Reason::TunnelIdle => "The connection was idle for too long.",
@@ -111,8 +118,10 @@ fn message(reason: Reason) -> &'static str {
         Reason::UpstreamProtocol => "The service sent an answer that is not valid HTTP.",
         Reason::UpstreamReset => "The service closed the connection.",
         Reason::UpstreamTls => "The service could not be verified.",
-        Reason::Internal | Reason::None | Reason::Redirect | Reason::Respond => {
-            "Something went wrong in this server."
-        }
+        Reason::CorsPreflight
+        | Reason::Internal
+        | Reason::None
+        | Reason::Redirect
+        | Reason::Respond => "Something went wrong in this server.",
     }
 }

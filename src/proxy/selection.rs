@@ -40,6 +40,12 @@ pub struct Selection {
 impl Selection {
     /// What `upstream` looks at in `request`.
     pub fn of(upstream: &Upstream, request: &Request) -> Self {
+        // Most upstreams look at nothing.
+        if upstream.affinity.is_none()
+            && !matches!(upstream.spec.balance.algorithm, Balance::Hash(_))
+        {
+            return Self::default();
+        }
         let sight = Sight {
             client: Some(request.context.client.get()),
             host: request.host.name(),

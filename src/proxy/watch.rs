@@ -6,7 +6,7 @@
 //! for a gRPC call.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
@@ -21,9 +21,9 @@ pub struct Watch {
     upstream: Arc<Upstream>,
     in_flight: InFlight,
     worker: WorkerId,
-    started: Instant,
+    started: Moment,
     /// When the time of the whole request is up.
-    due: Option<Instant>,
+    due: Option<Moment>,
     /// Whether the endpoint is the one who is waited for.
     awaits: bool,
     /// Whether it is counted as an attempt.
@@ -58,8 +58,8 @@ impl Watch {
         upstream: Arc<Upstream>,
         in_flight: InFlight,
         worker: WorkerId,
-        started: Instant,
-        due: Option<Instant>,
+        started: Moment,
+        due: Option<Moment>,
     ) -> Self {
         let (awaits, counted, held, state) = (true, false, false, State::Awaited);
         Self { upstream, in_flight, worker, started, due, awaits, counted, held, state }
@@ -82,8 +82,8 @@ impl Watch {
     /// Says that the attempt goes on, as if it had begun now.
     pub fn go_on(&mut self) {
         self.held = false;
-        self.started = Instant::now();
-        self.in_flight.go_on(Moment::of(self.started));
+        self.started = Moment::now();
+        self.in_flight.go_on(self.started);
     }
 
     /// Says whether the endpoint is waited for, rather than the client's body.
@@ -97,20 +97,20 @@ impl Watch {
     }
 
     /// When the attempt began.
-    pub fn started(&self) -> Instant {
+    pub fn started(&self) -> Moment {
         self.started
     }
 
     /// Takes in a final response head: the endpoint's report of load, and how the attempt goes. Of
     /// a gRPC call that is a head only, the code says that and not the status.
-    pub fn responded(&mut self, head: &ResponseHead, is_grpc: bool, now: Instant) {
-        let (status, moment) = (head.status.as_u16(), Moment::of(now));
-        let took = now.saturating_duration_since(self.started);
+    pub fn responded(&mut self, head: &ResponseHead, is_grpc: bool, now: Moment) {
+        let status = head.status.as_u16();
+        let took = now.since(self.started);
         self.endpoint().metrics.responded(self.worker, status, took);
-        self.upstream.read_report(self.endpoint(), &head.headers, self.worker, moment);
-        self.in_flight.answered(moment);
+        self.upstream.read_report(self.endpoint(), &head.headers, self.worker, now);
+        self.in_flight.answered(now);
         let is_call = is_grpc && status == 200;
-        let code = head.headers.get("grpc-status").filter(|_| is_call);
+        let code = if is_call { head.headers.get("grpc-status") } else { None };
         let verdict = match code {
             Some(code) => self.called(GrpcCode::of(code.as_bytes())),
             None => Verdict::Responded(status),
@@ -120,17 +120,17 @@ impl Watch {
         if verdict.is_success() {
             let owes_code = is_call && code.is_none() && ends_with_code(&head.headers);
             self.state = State::Begun(Begun { verdict, took, owes_code });
-            self.upstream.observe_head(self.in_flight.endpoint(), seen, moment);
+            self.upstream.observe_head(self.in_flight.endpoint(), seen, now);
         } else {
             self.state = State::Settled;
-            self.upstream.observe(self.in_flight.endpoint(), seen, moment);
+            self.upstream.observe(self.in_flight.endpoint(), seen, now);
         }
     }
 
     /// Takes in the trailer section of the response: a report of load, and the code of a gRPC
     /// call.
-    pub fn trailers(&mut self, trailers: &HeaderMap, now: Instant) {
-        self.upstream.read_report(self.endpoint(), trailers, self.worker, Moment::of(now));
+    pub fn trailers(&mut self, trailers: &HeaderMap, now: Moment) {
+        self.upstream.read_report(self.endpoint(), trailers, self.worker, now);
         if let State::Begun(Begun { owes_code: true, .. }) = self.state
             && let Some(code) = trailers.get("grpc-status")
         {
@@ -139,7 +139,7 @@ impl Watch {
     }
 
     /// Says that the response is complete.
-    pub fn ended(&mut self, now: Instant) {
+    pub fn ended(&mut self, now: Moment) {
         if let State::Begun(Begun { owes_code: true, .. }) = self.state {
             self.note_code(GrpcCode::UNKNOWN);
         }
@@ -152,13 +152,13 @@ impl Watch {
     /// says nothing of the endpoint.
     pub fn went_stale(&mut self, reason: Reason) {
         self.endpoint().metrics.failed(self.worker, reason);
-        self.settle(Verdict::Abandoned, Instant::now());
+        self.settle(Verdict::Abandoned, Moment::now());
     }
 
     /// Reports a failure on the endpoint's side, before the response head or after.
     pub fn failed(&mut self, reason: Reason) {
         self.endpoint().metrics.failed(self.worker, reason);
-        self.settle(Verdict::Failed(reason), Instant::now());
+        self.settle(Verdict::Failed(reason), Moment::now());
     }
 
     fn note_code(&mut self, code: GrpcCode) {
@@ -173,21 +173,21 @@ impl Watch {
         Verdict::of_call(code)
     }
 
-    fn settle(&mut self, verdict: Verdict, now: Instant) {
+    fn settle(&mut self, verdict: Verdict, now: Moment) {
         self.begin();
-        let (in_flight, moment) = (self.in_flight.before(), Moment::of(now));
+        let in_flight = self.in_flight.before();
         match std::mem::replace(&mut self.state, State::Settled) {
             State::Awaited => {
                 if verdict != Verdict::Abandoned {
-                    self.in_flight.answered(moment);
+                    self.in_flight.answered(now);
                 }
-                let latency = now.saturating_duration_since(self.started);
+                let latency = now.since(self.started);
                 let seen = Observation { in_flight, latency, verdict };
-                self.upstream.observe(self.in_flight.endpoint(), seen, moment);
+                self.upstream.observe(self.in_flight.endpoint(), seen, now);
             }
             State::Begun(Begun { took, .. }) => {
                 let seen = Observation { in_flight, latency: took, verdict };
-                self.upstream.observe_end(self.in_flight.endpoint(), seen, moment);
+                self.upstream.observe_end(self.in_flight.endpoint(), seen, now);
             }
             State::Settled => {}
         }
@@ -211,12 +211,12 @@ impl Drop for Watch {
             State::Settled => {}
             // An attempt that is dropped because the request's time is up was the endpoint's to
             // end.
-            State::Awaited if self.awaits && self.due.is_some_and(|due| Instant::now() >= due) => {
+            State::Awaited if self.awaits && self.due.is_some_and(|due| Moment::now() >= due) => {
                 self.failed(Reason::RequestTimeout);
             }
-            State::Awaited => self.settle(Verdict::Abandoned, Instant::now()),
+            State::Awaited => self.settle(Verdict::Abandoned, Moment::now()),
             // Nobody waits for its end; it went well up to here.
-            State::Begun(Begun { verdict, .. }) => self.settle(verdict, Instant::now()),
+            State::Begun(Begun { verdict, .. }) => self.settle(verdict, Moment::now()),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
@@ -18,6 +18,7 @@ use super::{Transport, WorkerCx, h1, h2, proxy_protocol};
 use crate::proxy::{ClientConn, HttpVersion, Stack, WorkerSnapshot};
 use crate::snapshot::{CompiledListener, ListenerId};
 use crate::tls::{PeerCertificate, PolicyId, ServerTls, handshake_kind, handshake_version};
+use crate::util::moment::Moment;
 use crate::util::wheel::timeout;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
@@ -38,7 +39,7 @@ pub async fn serve<S: Stack>(
     let metrics = listener.metrics.clone();
     metrics.accepted(worker.proxy.id);
     let _closed = OnDrop(|| metrics.closed(worker.proxy.id));
-    let first_head = Instant::now() + limits.head_timeout;
+    let first_head = Moment::now().after(limits.head_timeout);
     let Some(ready) = prepare(&worker, &listener, tcp, peer, limits.head_timeout).await else {
         return;
     };

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -20,6 +20,7 @@ use super::{Transport, WorkerCx};
 use crate::http2::{DATA_FRAME_BUDGET, Intake};
 use crate::ir::{Http2Options, Limits};
 use crate::proxy::{Body, ClientConn, ClientLink, Context, H2Body, Inbound, IncomingBody, Stack};
+use crate::util::moment::Moment;
 use crate::util::wheel::timeout;
 
 /// How long a client may leave response bytes unread.
@@ -48,7 +49,7 @@ pub async fn serve<S: Stack>(
     worker: &WorkerCx<S>,
     conn: Rc<ClientConn>,
     transport: Transport,
-    first_head: Instant,
+    first_head: Moment,
     options: &Http2Options,
     limits: &Limits,
     place: &Place,
@@ -66,7 +67,7 @@ pub async fn serve<S: Stack>(
         .data_frame_budget(DATA_FRAME_BUDGET)
         .enable_connect_protocol()
         .handshake::<_, Bytes>(intake.paced(transport));
-    let left = first_head.saturating_duration_since(Instant::now());
+    let left = first_head.since(Moment::now());
     let mut connection = match timeout(&worker.proxy.wheel, Some(left), handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -19,6 +19,7 @@ use super::Transport;
 use super::gate::{Gate, GateLimits, Phase, Reject, Then, Verdict};
 use super::refusal::LONGEST_LINE;
 use crate::proxy::ClientLink;
+use crate::util::moment::Moment;
 use crate::util::wheel::{Timer, Wheel};
 
 /// How long a client may leave response bytes unread.
@@ -38,7 +39,7 @@ const REST_AFTER: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug)]
 pub struct ClientTimeouts {
     /// Until the first head is complete.
-    pub first_head: Instant,
+    pub first_head: Moment,
     /// From the first byte of a later head to its end.
     pub head: Duration,
     /// Between requests.
@@ -65,8 +66,8 @@ pub struct H1Link {
     read_timer: RefCell<Timer>,
     write_timer: RefCell<Timer>,
     timeouts: ClientTimeouts,
-    head_since: Cell<Option<Instant>>,
-    idle_since: Cell<Option<Instant>>,
+    head_since: Cell<Option<Moment>>,
+    idle_since: Cell<Option<Moment>>,
     /// Between requests for so long that the parser and its buffers are not worth keeping.
     resting: Cell<bool>,
     refusal: Cell<Option<Refusal>>,
@@ -280,7 +281,7 @@ impl H1Link {
         self.resting.set(false);
         match self.gate.borrow().phase() {
             Phase::Head if self.head_since.get().is_none() => {
-                self.head_since.set(Some(Instant::now()));
+                self.head_since.set(Some(Moment::now()));
             }
             Phase::Head => {}
             _ => self.head_since.set(None),
@@ -295,13 +296,13 @@ impl H1Link {
         let mut rest = None;
         let due = match phase {
             Phase::Idle | Phase::Head if first => Some(self.timeouts.first_head),
-            Phase::Head => self.head_since.get().map(|since| since + self.timeouts.head),
+            Phase::Head => self.head_since.get().map(|since| since.after(self.timeouts.head)),
             Phase::Idle => {
-                let since = self.idle_since.get().unwrap_or_else(Instant::now);
+                let since = self.idle_since.get().unwrap_or_else(Moment::now);
                 self.idle_since.set(Some(since));
                 let rests = !self.resting.get() && REST_AFTER < self.timeouts.keep_alive;
-                rest = rests.then(|| since + REST_AFTER);
-                Some(since + self.timeouts.keep_alive)
+                rest = rests.then(|| since.after(REST_AFTER));
+                Some(since.after(self.timeouts.keep_alive))
             }
             // A body's pace is watched by the one who reads it.
             Phase::Body | Phase::AwaitingUpgrade | Phase::Rejected | Phase::Tunnel => None,

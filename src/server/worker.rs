@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +17,7 @@ use super::connections::Connections;
 use crate::proxy::{Stack, Worker, stack};
 use crate::snapshot::{ListenerId, SnapshotHandle};
 use crate::telemetry::{AccessLogger, WorkerId};
+use crate::util::moment::Moment;
 
 /// How long accepting pauses when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -102,7 +103,7 @@ async fn sweep(worker: Rc<Worker>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        worker.pools.sweep(Instant::now());
+        worker.pools.sweep(Moment::now());
         // An idle worker lets go of an old snapshot, too.
         worker.tidy();
     }

@@ -14,7 +14,7 @@ use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, FixedResponse, Targets};
 use super::upstreams::Upstreams;
 use super::{HostIndex, HostTable, RouteId, Snapshot};
-use crate::filter::{self, FilterChain, HttpsPlan, RedirectPlan};
+use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Tallies};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::Metrics;
 use crate::tls::{ServerTls, TlsShared};
@@ -33,6 +33,8 @@ pub struct Compiler {
     hedges: HashMap<Name, Weak<Hedging>>,
     /// The turns of routes with several upstreams, by name.
     turns: HashMap<Name, Turns>,
+    /// What is counted of clients.
+    tallies: Tallies,
     /// Where turns begin: elsewhere in each process.
     seeds: RandomState,
     generation: u64,
@@ -61,6 +63,7 @@ impl Compiler {
             next_listener: 0,
             hedges: HashMap::new(),
             turns: HashMap::new(),
+            tallies: Tallies::default(),
             seeds: RandomState::new(),
             generation: 0,
         }
@@ -181,6 +184,8 @@ impl Compiler {
             origin: route.origin.clone(),
             host: host.pattern.clone(),
             matches: route.matches.clone(),
+            guard: Guard::new(&route.guard, &route.name, &self.tallies),
+            cors: route.cors.as_ref().map(|cors| Box::new(Cors::new(cors))),
             action,
             filters,
             https_redirect: route.https_redirect.as_ref().map(HttpsPlan::new),

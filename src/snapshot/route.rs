@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::RouteId;
-use crate::filter::{FilterChain, HttpsPlan, RedirectPlan};
+use crate::filter::{Cors, FilterChain, Guard, HttpsPlan, RedirectPlan};
 use crate::ir::{self, HostPattern, Name, Origin};
 use crate::telemetry::WorkerId;
 use crate::upstream::balance::Stride;
@@ -25,6 +25,10 @@ pub struct CompiledRoute {
     pub host: HostPattern,
     /// What it matches, for `explain` and the route table.
     pub matches: ir::RouteMatch,
+    /// What a request must pass first.
+    pub guard: Option<Box<Guard>>,
+    /// Which pages of other origins may use it.
+    pub cors: Option<Box<Cors>>,
     /// What becomes of a request.
     pub action: Action,
     /// Its changes to heads.

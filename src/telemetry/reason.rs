@@ -10,6 +10,8 @@ pub enum Reason {
     /// Nothing out of the ordinary.
     #[default]
     None,
+    /// The client's address may not use the route.
+    AccessDenied,
     /// The request broke a rule of the protocol.
     BadRequest,
     /// The request body exceeds the route's limit.
@@ -26,6 +28,10 @@ pub enum Reason {
     ConnectFailed,
     /// No endpoint accepted a connection in time.
     ConnectTimeout,
+    /// The client has as many requests in progress as it may have.
+    ConnectionLimited,
+    /// The proxy answered a preflight of a page of another origin.
+    CorsPreflight,
     /// The process is shutting down.
     Draining,
     /// The proxy failed; a bug.
@@ -44,6 +50,8 @@ pub enum Reason {
     Overloaded,
     /// The request waited for its turn for too long.
     QueueTimeout,
+    /// The client sends requests faster than the route allows.
+    RateLimited,
     /// The route redirects.
     Redirect,
     /// The request took longer than the route allows.
@@ -71,8 +79,9 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order of its discriminant.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::None,
+        Self::AccessDenied,
         Self::BadRequest,
         Self::BodyTooLarge,
         Self::ClientBodyTimeout,
@@ -81,6 +90,8 @@ impl Reason {
         Self::ConfigError,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::ConnectionLimited,
+        Self::CorsPreflight,
         Self::Draining,
         Self::Internal,
         Self::Loop,
@@ -90,6 +101,7 @@ impl Reason {
         Self::NoRoute,
         Self::Overloaded,
         Self::QueueTimeout,
+        Self::RateLimited,
         Self::Redirect,
         Self::RequestTimeout,
         Self::Respond,
@@ -107,6 +119,7 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "-",
+            Self::AccessDenied => "access_denied",
             Self::BadRequest => "bad_request",
             Self::BodyTooLarge => "body_too_large",
             Self::ClientBodyTimeout => "client_body_timeout",
@@ -115,6 +128,8 @@ impl Reason {
             Self::ConfigError => "config_error",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
+            Self::ConnectionLimited => "connection_limited",
+            Self::CorsPreflight => "cors_preflight",
             Self::Draining => "draining",
             Self::Internal => "internal",
             Self::Loop => "loop",
@@ -124,6 +139,7 @@ impl Reason {
             Self::NoRoute => "no_route",
             Self::Overloaded => "overloaded",
             Self::QueueTimeout => "queue_timeout",
+            Self::RateLimited => "rate_limited",
             Self::Redirect => "redirect",
             Self::RequestTimeout => "request_timeout",
             Self::Respond => "respond",

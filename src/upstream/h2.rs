@@ -11,7 +11,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -30,6 +29,7 @@ use crate::upstream::Endpoint;
 use crate::upstream::h1::{HeadEvent, MAX_INTERIM, ResponseHead};
 use crate::upstream::limits::Place;
 use crate::upstream::pool::{UpstreamIo, Waitlist};
+use crate::util::moment::Moment;
 
 /// Response bytes an endpoint may send ahead of a client that does not take them: enough for
 /// 200 Mbit/s a stream at 10 ms of distance.
@@ -58,8 +58,8 @@ struct Shared {
     /// Whether it ends with its last exchange, because others wait for its place.
     leaving: Cell<bool>,
     streams: Cell<usize>,
-    idle_since: Cell<Instant>,
-    created: Instant,
+    idle_since: Cell<Moment>,
+    created: Moment,
     server_name: Option<Arc<str>>,
     task: RefCell<Option<JoinHandle<()>>>,
     berth: Berth,
@@ -106,8 +106,8 @@ impl H2Conn {
             answered: Cell::new(false),
             leaving: Cell::new(false),
             streams: Cell::new(0),
-            idle_since: Cell::new(Instant::now()),
-            created: Instant::now(),
+            idle_since: Cell::new(Moment::now()),
+            created: Moment::now(),
             server_name,
             task: RefCell::new(None),
             berth,
@@ -191,12 +191,12 @@ impl H2Conn {
     }
 
     /// When its last exchange ended.
-    pub fn idle_since(&self) -> Instant {
+    pub fn idle_since(&self) -> Moment {
         self.shared.idle_since.get()
     }
 
     /// When it was made.
-    pub fn created(&self) -> Instant {
+    pub fn created(&self) -> Moment {
         self.shared.created
     }
 
@@ -342,7 +342,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get().saturating_sub(1));
-        self.0.idle_since.set(Instant::now());
+        self.0.idle_since.set(Moment::now());
         self.0.stream_ended();
     }
 }

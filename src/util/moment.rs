@@ -23,6 +23,11 @@ impl Moment {
         Self(nanoseconds(instant.saturating_duration_since(start)))
     }
 
+    /// How long ago it was.
+    pub fn elapsed(self) -> Duration {
+        Self::now().since(self)
+    }
+
     /// How long after `earlier` it is; zero where it is before.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -17,17 +17,20 @@ use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
+use crate::util::moment::Moment;
+
 /// The length of a tick.
 const TICK: Duration = Duration::from_millis(10);
-const TICK_MILLIS: u64 = TICK.as_millis() as u64;
-const TICKS_A_SECOND: u64 = 1000 / TICK_MILLIS;
+const TICK_NANOS: u64 = TICK.as_nanos() as u64;
 /// Slots of the wheel; one round is `SLOTS * TICK`.
 const SLOTS: usize = 512;
 const NEVER: u64 = u64::MAX;
 
 /// All timers of one worker.
 pub struct Wheel {
-    start: Instant,
+    /// Its first tick, in two clocks.
+    start: Moment,
+    began: Instant,
     inner: RefCell<Inner>,
     /// Timers that are not in use but keep their entry, so that the next request finds one that
     /// already stands in a slot.
@@ -57,8 +60,10 @@ struct Entry {
 impl Wheel {
     /// An empty wheel that starts now.
     pub fn new() -> Rc<Self> {
+        let began = Instant::now();
         Rc::new(Self {
-            start: Instant::now(),
+            start: Moment::of(began),
+            began,
             inner: RefCell::new(Inner {
                 slots: (0..SLOTS).map(|_| Vec::new()).collect(),
                 occupied: [0; SLOTS / 64],
@@ -81,11 +86,11 @@ impl Wheel {
     /// Fires due timers as time goes by; runs as long as the worker does.
     pub async fn drive(self: Rc<Self>) {
         loop {
-            self.advance(Instant::now());
+            self.advance(Moment::now());
             match self.next_tick() {
                 Some(tick) => {
                     self.sleeping_until.set(tick);
-                    let sleep = tokio::time::sleep_until((self.start + since_start(tick)).into());
+                    let sleep = tokio::time::sleep_until((self.began + since_start(tick)).into());
                     Interruptible { sleep, wheel: &self, until: tick }.await;
                 }
                 None => {
@@ -97,7 +102,7 @@ impl Wheel {
     }
 
     /// Fires everything due at `now`.
-    fn advance(&self, now: Instant) {
+    fn advance(&self, now: Moment) {
         let tick = self.floor(now);
         let mut woken = Vec::new();
         self.inner.borrow_mut().advance(tick, &mut woken);
@@ -119,9 +124,8 @@ impl Wheel {
         Poll::Pending
     }
 
-    fn floor(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.start);
-        since.as_secs() * TICKS_A_SECOND + u64::from(since.subsec_millis()) / TICK_MILLIS
+    fn floor(&self, at: Moment) -> u64 {
+        at.0.saturating_sub(self.start.0) / TICK_NANOS
     }
 
     fn wake_driver_for(&self, tick: u64) {
@@ -261,11 +265,11 @@ pub struct Timer {
 impl Timer {
     /// Sets the deadline to `after` from now.
     pub fn arm(&mut self, after: Duration) {
-        self.arm_at(Instant::now() + after);
+        self.arm_at(Moment::now().after(after));
     }
 
     /// Sets the deadline to `at`.
-    pub fn arm_at(&mut self, at: Instant) {
+    pub fn arm_at(&mut self, at: Moment) {
         let due = self.wheel.floor(at) + 1; // never early
         let mut inner = self.wheel.inner.borrow_mut();
         let Some(entry) = inner.entries.get_mut(self.key) else { return };
@@ -410,13 +414,13 @@ mod tests {
             let mut model: Vec<Option<u64>> = vec![None; 4];
             let mut now = 0u64;
             for (which, delay, pass) in steps {
-                timers[which].arm_at(wheel.start + Duration::from_millis(now + delay));
+                timers[which].arm_at(wheel.start.after(Duration::from_millis(now + delay)));
                 model[which] = Some(now + delay);
                 for timer in &mut timers {
                     fired(timer); // registers a waker, as a task would
                 }
                 now += pass;
-                wheel.advance(wheel.start + Duration::from_millis(now));
+                wheel.advance(wheel.start.after(Duration::from_millis(now)));
                 for (timer, due) in timers.iter_mut().zip(&model) {
                     let due = due.map(|ms| ms / 10 + 1);
                     prop_assert_eq!(fired(timer), due.is_some_and(|tick| tick <= now / 10));

@@ -14,6 +14,12 @@ use crate::snapshot::CompiledRoute;
 pub struct Policies {
     /// Changes to request and response, in order, in words. Secrets are left out.
     pub filters: Vec<String>,
+    /// What guards it, in words: client addresses, rates, requests at once.
+    #[serde(default)]
+    pub guard: Vec<String>,
+    /// Which pages of other origins may use it, in words; `None` leaves that to the upstream.
+    #[serde(default)]
+    pub cors: Option<String>,
     /// How requests without TLS are redirected, in words; `None` where they are not.
     pub https_redirect: Option<String>,
     /// The value of `Strict-Transport-Security` on answers over TLS.
@@ -49,6 +55,8 @@ impl Policies {
         let timeouts = &route.timeouts;
         Self {
             filters: route.filters.iter().flat_map(filter).collect(),
+            guard: view::policy::guard(&route.guard),
+            cors: route.cors.as_ref().map(view::policy::cors),
             https_redirect: route.https_redirect.as_ref().map(view::policy::https_redirect),
             hsts: route.hsts.as_ref().map(view::policy::hsts),
             timeout_ms: ms(timeouts.request),

@@ -146,6 +146,10 @@ fn facts(endpoint: &EndpointView, algorithm: &str) -> String {
 
 impl Display for Policies {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for line in &self.guard {
+            writeln!(f, "  guard    {line}")?;
+        }
+        self.cors.iter().try_for_each(|cors| writeln!(f, "  cors     {cors}"))?;
         for filter in &self.filters {
             writeln!(f, "  filter   {filter}")?;
         }

@@ -1,9 +1,13 @@
 //! Balancing and resilience in a few words: what is in force, not what was written.
 
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
 use crate::ir::{
-    Affinity, AffinityKey, AffinityMode, Balance, BalancePolicy, HashInput, HashPolicy, HashTable,
-    HealthCheck, HedgeAfter, Hsts, HttpsRedirect, OrcaPolicy, Outlier, Probe, Retry, Route,
-    SlowStart, Span, UpstreamLimits,
+    Affinity, AffinityKey, AffinityMode, Balance, BalancePolicy, ConnectionLimit, Cors, Guard,
+    HashInput, HashPolicy, HashTable, HealthCheck, HedgeAfter, Hsts, HttpsRedirect, OrcaPolicy,
+    Outlier, Probe, RateKey, RateLimit, Retry, Route, SlowStart, Span, UpstreamLimits,
 };
 
 /// The name of the algorithm, as the configuration has it.
@@ -158,6 +162,63 @@ pub fn hedge(route: &Route) -> Option<String> {
         HedgeAfter::Quantile(quantile) => format!("what {quantile} of the requests take"),
     };
     Some(format!("after {after}, {} of the requests at most", hedge.budget))
+}
+
+/// What guards a route, a line each.
+pub fn guard(guard: &Guard) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(access) = &guard.access {
+        if !access.deny.is_empty() {
+            lines.push(format!("denies {}", networks(&access.deny)));
+        }
+        if !access.allow.is_empty() {
+            lines.push(format!("allows only {}", networks(&access.allow)));
+        }
+    }
+    lines.extend(guard.connection_limit.as_ref().map(connection_limit));
+    lines.extend(guard.rate_limits.iter().map(rate_limit));
+    lines
+}
+
+fn rate_limit(limit: &RateLimit) -> String {
+    let key = match &limit.key {
+        RateKey::ClientIp => "client".to_owned(),
+        RateKey::Header(name) => format!("value of {name}"),
+    };
+    let RateLimit { requests, burst, status, .. } = limit;
+    let text = format!("rate {requests} in {}, burst {burst}, for each {key}", Span(limit.per));
+    format!("{text}{}, else {}", aside(&limit.scope, &limit.exempt), status.as_u16())
+}
+
+fn connection_limit(limit: &ConnectionLimit) -> String {
+    let text = format!("{} at once for each client", limit.per_client);
+    format!("{text}{}, else {}", aside(&limit.scope, &limit.exempt), limit.status.as_u16())
+}
+
+/// Which pages of other origins may use a route.
+pub fn cors(cors: &Cors) -> String {
+    let origins: Vec<_> = cors.origins.iter().map(ToString::to_string).collect();
+    let credentials = if cors.credentials { ", with credentials" } else { "" };
+    format!("allows {}{credentials}", origins.join(", "))
+}
+
+/// Who counts together, and who does not count.
+fn aside(scope: &Option<Arc<str>>, exempt: &[IpNet]) -> String {
+    let scope = scope.as_ref().map(|scope| format!(" in scope {scope}")).unwrap_or_default();
+    match exempt {
+        [] => scope,
+        exempt => format!("{scope} but {}", networks(exempt)),
+    }
+}
+
+/// The first of them: a list may have hundreds.
+fn networks(networks: &[IpNet]) -> String {
+    const SHOWN: usize = 4;
+    let shown: Vec<_> = networks.iter().take(SHOWN).map(ToString::to_string).collect();
+    match networks.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),
+        _ => shown.join(", "),
+    }
 }
 
 /// When and how requests without TLS are redirected.

@@ -204,6 +204,8 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
     Route {
         name: name.into(),
         origin: origin("route", name),
+        guard: Default::default(),
+        cors: None,
         matches: RouteMatch::of(path),
         filters: Vec::new(),
         action,

@@ -2,6 +2,8 @@
 //! JSON Schema, so they speak to the one who writes a configuration.
 
 mod balance;
+mod cors;
+mod guard;
 mod https;
 mod resilience;
 mod route;
@@ -14,6 +16,8 @@ use serde::Deserialize;
 use super::field::{Field, List, Named, OneOf, Text};
 use super::scalar::{Bind, Network, Size};
 pub(super) use balance::*;
+pub(super) use cors::*;
+pub(super) use guard::*;
 pub(super) use https::*;
 pub(super) use resilience::*;
 pub(super) use route::*;

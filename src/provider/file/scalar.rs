@@ -1,5 +1,6 @@
 //! Small values with a text form: durations, sizes, addresses, patterns.
 
+mod guard;
 mod policy;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,6 +14,7 @@ use schemars::{Schema, json_schema};
 
 use super::field::Scalar;
 use crate::ir;
+pub(super) use guard::*;
 pub(super) use policy::*;
 
 /// A length of time: `5s`, `500ms`, `1m30s`, `1h`.

@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use http::Response;
 use tower::Service;
@@ -36,8 +35,8 @@ where
     S: Service<Box<Request>, Response = Response<Body>, Error = Failed>,
 {
     let context = request.context.clone();
-    let (worker, started) = (context.worker.id, Instant::now());
-    let delay = hedging.begin(worker, Moment::of(started));
+    let (worker, started) = (context.worker.id, Moment::now());
+    let delay = hedging.begin(worker, started);
     let copy = delay.and_then(|_| copy(&request));
     let mut first = pin!(inner.call(request));
     let early = match delay {
@@ -54,8 +53,8 @@ where
     };
     if outcome.is_ok() {
         // Where the second attempt won, the first takes at least as long.
-        let now = Instant::now();
-        hedging.observe(worker, now.saturating_duration_since(started), Moment::of(now));
+        let now = Moment::now();
+        hedging.observe(worker, now.since(started), now);
     }
     outcome
 }

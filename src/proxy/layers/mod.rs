@@ -7,7 +7,9 @@
 
 mod access_log;
 mod answer;
+mod cors;
 mod filters;
+mod guard;
 mod hedge;
 mod https;
 mod limits;
@@ -18,7 +20,9 @@ mod timeout;
 
 pub use access_log::access_log;
 pub use answer::answer;
+pub use cors::cors;
 pub use filters::filters;
+pub use guard::guard;
 pub use https::https;
 pub use limits::limits;
 pub use lookup::lookup;

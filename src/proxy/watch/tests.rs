@@ -7,6 +7,7 @@ use super::*;
 use crate::ir::{self, Name, Origin, Outlier, PeakEwma, Permille};
 use crate::telemetry::Metrics;
 use crate::upstream::{Environment, LatencyRule, Registry, Target, Transport};
+use crate::util::moment::Moment;
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -17,7 +18,7 @@ struct World {
     upstream: Arc<Upstream>,
     endpoint: Arc<Endpoint>,
     metrics: Metrics,
-    started: Instant,
+    started: Moment,
 }
 
 impl World {
@@ -45,22 +46,22 @@ impl World {
         let metrics = Metrics::new(1);
         let registry = Registry::new(metrics.clone(), Environment::new(1, 1));
         let transport = Transport { protocol: spec.protocol, tls: None, pool: spec.pool.clone() };
-        let started = Instant::now();
-        let (name, now) = (Name::from("app"), Moment::of(started));
+        let started = Moment::now();
+        let (name, now) = (Name::from("app"), started);
         let upstream = registry.obtain(&name, &spec, transport, &[target], now);
         let endpoint = upstream.endpoints().members()[0].endpoint.clone();
         Self { upstream, endpoint, metrics, started }
     }
 
     fn watch(&self) -> Watch {
-        let in_flight = InFlight::new(self.endpoint.clone(), Moment::of(self.started));
+        let in_flight = InFlight::new(self.endpoint.clone(), self.started);
         Watch::new(self.upstream.clone(), in_flight, WORKER, self.started, None)
     }
 
     /// An attempt whose gRPC call has begun after ten milliseconds.
     fn call(&self, fields: &[(&'static str, &'static str)]) -> Watch {
         let mut watch = self.watch();
-        watch.responded(&head(200, fields), true, self.started + MS * 10);
+        watch.responded(&head(200, fields), true, self.started.after(MS * 10));
         watch
     }
 
@@ -95,8 +96,8 @@ fn a_call_is_judged_once_by_the_code_in_its_trailers() {
     for (code, failures) in [("0", 0), ("5", 0), ("14", 1), ("13", 1), ("2", 1), ("99", 1)] {
         let mut watch = world.call(&[GRPC]);
         assert_eq!(world.outcomes(), (0, 0), "its head says nothing yet");
-        watch.trailers(&fields(&[("grpc-status", code)]), world.started + HOUR);
-        watch.ended(world.started + HOUR);
+        watch.trailers(&fields(&[("grpc-status", code)]), world.started.after(HOUR));
+        watch.ended(world.started.after(HOUR));
         drop(watch);
         assert_eq!(world.outcomes(), (1, failures), "code {code}");
     }
@@ -156,15 +157,15 @@ fn the_latency_is_the_time_to_the_head_however_long_a_stream_lasts() {
     let world = World::new();
     let mut watch = world.call(&[GRPC]);
     assert_eq!(world.latency(), MS * 10, "known at once");
-    watch.trailers(&fields(&[("grpc-status", "0")]), world.started + HOUR);
-    watch.ended(world.started + HOUR);
+    watch.trailers(&fields(&[("grpc-status", "0")]), world.started.after(HOUR));
+    watch.ended(world.started.after(HOUR));
     assert_eq!(world.latency(), MS * 10);
     let mut watch = world.call(&[GRPC]);
-    watch.trailers(&fields(&[("grpc-status", "14")]), world.started + HOUR);
-    watch.ended(world.started + HOUR);
+    watch.trailers(&fields(&[("grpc-status", "14")]), world.started.after(HOUR));
+    watch.ended(world.started.after(HOUR));
     assert_eq!(world.latency(), MS * 10, "a failure is no latency");
     let rule = LatencyRule::new(&PeakEwma::default());
-    let expected = world.endpoint.latency.expected(&rule, Moment::of(world.started + HOUR));
+    let expected = world.endpoint.latency.expected(&rule, world.started.after(HOUR));
     assert!(expected.is_some_and(|nanos| nanos > 4e9), "and counts as slow: {expected:?}");
 }
 

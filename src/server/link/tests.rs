@@ -12,7 +12,7 @@ async fn narrow() -> (Rc<H1Link>, TcpStream) {
     socket2::SockRef::from(&stream).set_send_buffer_size(4096).expect("a TCP socket");
     let later = Duration::from_secs(60);
     let timeouts =
-        ClientTimeouts { first_head: Instant::now() + later, head: later, keep_alive: later };
+        ClientTimeouts { first_head: Moment::now().after(later), head: later, keep_alive: later };
     let transport = Transport::tcp(stream);
     let link = H1Link::new(transport, GateLimits::default(), timeouts, &Wheel::new());
     (link, client.expect("it listens"))

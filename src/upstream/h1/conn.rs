@@ -4,7 +4,6 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
@@ -13,6 +12,7 @@ use crate::telemetry::WorkerId;
 use crate::upstream::Endpoint;
 use crate::upstream::limits::Place;
 use crate::upstream::pool::UpstreamIo;
+use crate::util::moment::Moment;
 
 /// The least room a read offers.
 const MIN_READ: usize = 8 * 1024;
@@ -27,9 +27,9 @@ pub struct H1Conn {
     /// Head and framing bytes to write.
     pub(super) outbox: Vec<u8>,
     /// When it was made.
-    pub created: Instant,
+    pub created: Moment,
     /// When its last exchange ended.
-    pub idle_since: Instant,
+    pub idle_since: Moment,
     /// How many exchanges it carried.
     pub exchanges: u32,
     /// The TLS name it was made with, where that is not fixed by the upstream.
@@ -51,7 +51,7 @@ impl H1Conn {
         place: Option<Place>,
     ) -> Self {
         endpoint.metrics.opened(worker);
-        let now = Instant::now();
+        let now = Moment::now();
         Self {
             io,
             inbox: BytesMut::new(),

@@ -6,7 +6,6 @@
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Method, StatusCode};
@@ -19,6 +18,7 @@ use super::head::{self, ResponseHead};
 use super::{Framing, H1Conn, RequestHead};
 use crate::error::{ProxyError, Replay};
 use crate::telemetry::Reason;
+use crate::util::moment::Moment;
 
 /// The most interim responses before the final one, over HTTP/2, too.
 pub const MAX_INTERIM: u8 = 16;
@@ -241,7 +241,7 @@ where
     }
 
     /// The connection, after a complete exchange that leaves it fit for another.
-    pub fn take_reusable(&mut self, now: Instant) -> Option<Box<H1Conn>> {
+    pub fn take_reusable(&mut self, now: Moment) -> Option<Box<H1Conn>> {
         if !(self.is_over() && self.keep_alive && self.tx.done) {
             return None;
         }

@@ -308,7 +308,7 @@ async fn a_connection_is_reusable_after_a_clean_exchange_only() {
         let (head, ()) = tokio::join!(head_of(&mut exchange), answer);
         head.expect("a head");
         body_of(&mut exchange).await.expect("a body");
-        let back = exchange.take_reusable(std::time::Instant::now());
+        let back = exchange.take_reusable(crate::util::moment::Moment::now());
         assert_eq!(back.is_some(), reusable, "{response:?}");
         match back {
             Some(back) => conn = back,
@@ -339,7 +339,7 @@ async fn an_upload_is_framed_and_its_trailers_follow() {
     };
     let (head, ()) = tokio::join!(head_of(&mut exchange), answer);
     assert_eq!(head.expect("a head").status, StatusCode::OK);
-    assert!(exchange.take_reusable(std::time::Instant::now()).is_some());
+    assert!(exchange.take_reusable(crate::util::moment::Moment::now()).is_some());
 }
 
 #[tokio::test]
@@ -385,7 +385,7 @@ async fn a_body_that_ends_early_is_an_error_unless_its_end_is_the_connections() 
         peer.socket.shutdown().await.expect("closed");
         head_of(&mut exchange).await.expect("a head");
         assert_eq!(body_of(&mut exchange).await.is_ok(), sound, "{response:?}");
-        assert!(exchange.take_reusable(std::time::Instant::now()).is_none());
+        assert!(exchange.take_reusable(crate::util::moment::Moment::now()).is_none());
     }
 }
 

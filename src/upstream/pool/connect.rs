@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -16,6 +16,7 @@ use crate::upstream::h1::H1Conn;
 use crate::upstream::h2::H2Conn;
 use crate::upstream::limits::Place;
 use crate::upstream::{Endpoint, Transport};
+use crate::util::moment::Moment;
 
 /// How long data may stay unacknowledged before the kernel gives a connection up (RFC 5482).
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -45,7 +46,7 @@ impl Pools {
         wish: Wish,
         mut place: Option<Place>,
     ) -> Result<Option<Connection>, ProxyError> {
-        let asked = Instant::now();
+        let asked = Moment::now();
         let turn = (!wish.h1_only && self.expects_h2(endpoint, transport))
             .then(|| self.dialling(endpoint, transport));
         let _turn = match &turn {
@@ -84,7 +85,7 @@ impl Pools {
         wish: Wish,
         place: Option<Place>,
     ) -> Result<Connection, ProxyError> {
-        let started = Instant::now();
+        let started = Moment::now();
         let name = server_name.map_or("", |name| name);
         let io = open(endpoint.address, transport.tls.as_deref(), name, wish.h1_only).await?;
         endpoint.metrics.connected(self.worker, started.elapsed());

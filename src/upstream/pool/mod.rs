@@ -16,7 +16,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use foldhash::fast::FixedState;
 use tokio::sync::{Notify, Semaphore};
@@ -26,6 +25,7 @@ use super::h2::H2Conn;
 use super::{Endpoint, EndpointId, Transport};
 use crate::ir::{PoolOptions, UpstreamProtocol};
 use crate::telemetry::WorkerId;
+use crate::util::moment::Moment;
 
 /// A connection ready for an exchange.
 pub enum Connection {
@@ -72,7 +72,7 @@ struct EndpointPool {
 impl EndpointPool {
     /// An HTTP/2 connection with room for another stream; where `since` is given, one that was made
     /// later.
-    fn share(&mut self, server_name: Option<&str>, since: Option<Instant>) -> Option<H2Conn> {
+    fn share(&mut self, server_name: Option<&str>, since: Option<Moment>) -> Option<H2Conn> {
         if self.h2.is_empty() {
             return None;
         }
@@ -140,7 +140,7 @@ impl Pools {
         }
         let mut endpoints = self.endpoints.borrow_mut();
         let Some(pool) = endpoints.get_mut(&conn.endpoint.id) else { return };
-        let old = conn.idle_since.duration_since(conn.created) > pool.options.max_age;
+        let old = conn.idle_since.since(conn.created) > pool.options.max_age;
         if !old && pool.h1.len() < pool.options.max_idle as usize {
             conn.shrink();
             match conn.endpoint.common.connections.limited().is_some() {
@@ -152,7 +152,7 @@ impl Pools {
 
     /// Closes what has been idle for too long or leads to endpoints that are gone. Called about
     /// once a second.
-    pub fn sweep(&self, now: Instant) {
+    pub fn sweep(&self, now: Moment) {
         let mut short = false;
         let mut endpoints = self.endpoints.borrow_mut();
         endpoints.retain(|_, pool| {
@@ -160,11 +160,11 @@ impl Pools {
                 return false; // exchanges in flight keep their connections
             }
             let idle = pool.options.idle_timeout;
-            pool.h1.retain(|conn| now.saturating_duration_since(conn.idle_since) < idle);
+            pool.h1.retain(|conn| now.since(conn.idle_since) < idle);
             pool.h2.retain(|conn| {
                 let unused = conn.streams() == 0;
-                let expired = now.saturating_duration_since(conn.idle_since()) >= idle;
-                let old = now.saturating_duration_since(conn.created()) > pool.options.max_age;
+                let expired = now.since(conn.idle_since()) >= idle;
+                let old = now.since(conn.created()) > pool.options.max_age;
                 !(conn.is_closed() || unused && expired || old)
             });
             short |= pool.settle();
@@ -191,7 +191,7 @@ impl Pools {
         &self,
         endpoint: &Endpoint,
         server_name: Option<&str>,
-        since: Instant,
+        since: Moment,
     ) -> Option<Connection> {
         let mut endpoints = self.endpoints.borrow_mut();
         let pool = endpoints.get_mut(&endpoint.id)?;

@@ -3,12 +3,12 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::{Connection, EndpointPool, Pools};
 use crate::upstream::h1::H1Conn;
 use crate::upstream::h2::H2Conn;
 use crate::upstream::limits::{Place, Turnstile};
+use crate::util::moment::Moment;
 
 impl Pools {
     /// A place for one more connection: a free one, or that of the connection of this worker that
@@ -146,7 +146,7 @@ impl EndpointPool {
 
 /// An idle connection.
 struct Oldest {
-    since: Instant,
+    since: Moment,
     h2: bool,
     index: usize,
 }

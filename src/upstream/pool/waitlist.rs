@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -57,7 +57,7 @@ impl Waitlist {
 
     /// Whether a connection made at `created` that has `place` is to be closed: others need the
     /// place more than those who wait here.
-    pub fn comes_after_others(&self, place: &Place, created: Instant) -> bool {
+    pub fn comes_after_others(&self, place: &Place, created: Moment) -> bool {
         let turnstile = place.turnstile();
         let here = self.turns.len() + self.called.get();
         let elsewhere = || turnstile.waiting() as usize > here;

@@ -3,10 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Hedge, Hsts, HttpsRedirect, Retry};
-use crate::provider::file::field::{Any, Field, List, Named, OneOf, Text};
+use super::{Access, ConnectionLimit, Cors, Hedge, Hsts, HttpsRedirect, RateLimit, Retry};
+use crate::provider::file::field::{Any, Field, List, Named, OneOf, OneOrMany, Text};
 use crate::provider::file::scalar::{
-    Deadline, FieldName, HedgeWord, Pattern, RedirectStatus, SizeLimit, Status, Switch, Verb,
+    Deadline, FieldName, HedgeWord, Off, Pattern, RedirectStatus, SizeLimit, Status, Switch, Verb,
 };
 
 /// The routes of one host.
@@ -34,10 +34,18 @@ pub(in crate::provider::file) enum WildcardDepth {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::provider::file) struct Route {
+    /// Which client addresses may use it: a mapping, or `off`. Default: all.
+    pub access: Field<OneOf<Text<Off>, Access>>,
     /// Whether requests of this route are written to the access log. Default: `true`.
     pub access_log: Field<bool>,
     /// The largest request body, or `off`. Default: `off`.
     pub body_limit: Field<Text<SizeLimit>>,
+    /// How many requests of one client may be in progress at once: a mapping, or `off`. Default:
+    /// `off`.
+    pub connection_limit: Field<OneOf<Text<Off>, ConnectionLimit>>,
+    /// Which pages of other origins may use it from a browser: a mapping, or `off`, which leaves
+    /// that to the upstream. Default: `off`.
+    pub cors: Field<OneOf<Text<Off>, Cors>>,
     /// Conditions on cookies by name; all must hold.
     pub cookies: Field<Named<OneOf<String, Condition>>>,
     /// Header conditions by name; all must hold.
@@ -60,6 +68,9 @@ pub(in crate::provider::file) struct Route {
     pub path: Field<String>,
     /// Conditions on query parameters by name; all must hold.
     pub query: Field<Named<OneOf<String, Condition>>>,
+    /// How often each client may use it: a mapping, several of which all must allow a request, or
+    /// `off`. Default: `off`.
+    pub rate_limit: Field<OneOrMany<OneOf<Text<Off>, RateLimit>>>,
     /// Answers with a redirect.
     pub redirect: Field<Redirect>,
     /// Changes to the request's headers.
@@ -206,13 +217,24 @@ pub(in crate::provider::file) struct Timeouts {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::provider::file) struct Defaults {
+    /// Which client addresses may use a route: a mapping, or `off`. Default: all.
+    pub access: Field<OneOf<Text<Off>, Access>>,
     /// Whether requests are written to the access log. Default: `true`.
     pub access_log: Field<bool>,
     /// The largest request body, or `off`. Default: `off`.
     pub body_limit: Field<Text<SizeLimit>>,
+    /// How many requests of one client may be in progress at once: a mapping, or `off`. Default:
+    /// `off`.
+    pub connection_limit: Field<OneOf<Text<Off>, ConnectionLimit>>,
+    /// Which pages of other origins may use a route from a browser: a mapping, or `off`, which leaves
+    /// that to the upstream. Default: `off`.
+    pub cors: Field<OneOf<Text<Off>, Cors>>,
     /// Sends a second request where the first is slow: `on`, `off`, a time, a quantile as `p95`, or
     /// a mapping. Default: `off`.
     pub hedge: Field<OneOf<Text<HedgeWord>, Hedge>>,
+    /// How often each client may use a route: a mapping, several of which all must allow a request, or
+    /// `off`. Default: `off`.
+    pub rate_limit: Field<OneOrMany<OneOf<Text<Off>, RateLimit>>>,
     /// `Strict-Transport-Security` on answers over TLS: `on`, `off` or a mapping. Default: `off`.
     pub hsts: Field<OneOf<Text<Switch>, Hsts>>,
     /// Redirects requests that did not come over TLS: `on`, `off` or a mapping. Default: `off`.

@@ -4,6 +4,8 @@ mod action;
 mod affinity;
 mod balance;
 mod context;
+mod cors;
+mod guard;
 mod header;
 mod host;
 mod https;

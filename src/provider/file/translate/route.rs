@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use ir::{
-    Action, Filter, Hedge, HostPattern, Hsts, HttpsRedirect, Name, Origin, PathMatch, PathRewrite,
-    RegexRewrite, Retry, Route, RouteMatch, Timeouts,
+    Action, Cors, Filter, Guard, Hedge, HostPattern, Hsts, HttpsRedirect, Name, Origin, PathMatch,
+    PathRewrite, RegexRewrite, Retry, Route, RouteMatch, Timeouts,
 };
 
 use super::context::{Context, shown};
 use super::host::Names;
-use super::{action, header, https, or, resilience};
+use super::{action, cors, guard, header, https, or, resilience};
 use crate::ir;
 use crate::provider::file::field::{At, Field, Text};
 use crate::provider::file::raw::{self, MatchKind};
@@ -21,6 +21,8 @@ pub(super) struct Defaults {
     access_log: bool,
     body_limit: Option<u64>,
     filters: Vec<Filter>,
+    guard: Guard,
+    cors: Option<Cors>,
     hedge: Option<Hedge>,
     hsts: Option<Hsts>,
     https_redirect: Option<HttpsRedirect>,
@@ -34,6 +36,10 @@ impl Defaults {
         let Some(raw) = raw else { return defaults };
         defaults.access_log = or(&raw.access_log, true);
         defaults.body_limit = raw.body_limit.get().and_then(|text| text.0.0);
+        let none = Guard::default();
+        let (access, rates) = (&raw.access, &raw.rate_limit);
+        defaults.guard = guard::guard(context, access, rates, &raw.connection_limit, &none);
+        defaults.cors = cors::cors(context, &raw.cors, &None);
         defaults.retry = resilience::retry(context, &raw.retry, &Retry::default());
         defaults.hsts = https::hsts(context, &raw.hsts, &None);
         defaults.https_redirect = https::redirect(context, &raw.https_redirect, &None);
@@ -49,6 +55,8 @@ impl Defaults {
 /// A route that has no name yet.
 pub(super) struct Parts {
     pub matches: RouteMatch,
+    guard: Guard,
+    cors: Option<Cors>,
     filters: Vec<Filter>,
     action: Action,
     timeouts: Timeouts,
@@ -66,6 +74,8 @@ impl Parts {
             name,
             origin,
             matches: self.matches,
+            guard: self.guard,
+            cors: self.cors,
             filters: self.filters,
             action: self.action,
             timeouts: self.timeouts,
@@ -95,10 +105,15 @@ pub(super) fn route(
     let headers = header::conditions(context, &raw.headers);
     let cookies = header::cookies(context, &raw.cookies);
     let query = header::query(context, &raw.query);
+    let (access, rates) = (&raw.access, &raw.rate_limit);
+    let guard = guard::guard(context, access, rates, &raw.connection_limit, &defaults.guard);
+    let cors = cors::cors(context, &raw.cors, &defaults.cors);
     let filters = filters(context, raw, defaults);
     let action = action::action(context, at, names);
     let timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &defaults.timeouts);
     Some(Parts {
+        guard,
+        cors,
         matches: RouteMatch { path: path?, methods, headers, cookies, query, order: 0 },
         filters,
         action: action?,

@@ -272,6 +272,8 @@ fn route(policy: &Policy, name: Name, origin: Origin, path: PathMatch, action: A
         name,
         origin,
         matches: RouteMatch::of(path),
+        guard: policy.guard.clone(),
+        cors: policy.cors.clone(),
         filters: match action {
             Action::Forward(_) => policy.filters.clone(),
             _ => Vec::new(),
@@ -492,6 +494,7 @@ fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>], trai
     let mut route = route(&object.policy, name, origin, path.matches(), action);
     // It stands before a rule for the same path.
     route.matches.order = -1;
+    (route.guard, route.cors) = Default::default();
     route.hsts.clone_from(&traits.options.hsts);
     host.routes.push(Placed { path, owner, route, main: None, canary: None });
 }

@@ -3,6 +3,7 @@
 //! `annotation` knows what the texts mean; here typed values become settings, one family a file.
 //! What the model cannot do is said, and where somebody would get in because of it, nobody does.
 
+mod access;
 mod backend;
 mod balance;
 mod exchange;
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use http::StatusCode;
-use ir::{Action, Filter, HostPattern, HttpsRedirect, Retry, RetryOn, Timeouts};
+use ir::{Action, Cors, Filter, Guard, HostPattern, HttpsRedirect, Retry, RetryOn, Timeouts};
 use k8s_openapi::api::networking::v1::Ingress;
 
 use self::rewrite::Rewrite;
@@ -35,6 +36,10 @@ pub(super) struct Policy {
     pub body_limit: Option<u64>,
     pub access_log: bool,
     pub filters: Vec<Filter>,
+    /// Who may use its routes.
+    pub guard: Guard,
+    /// Which pages of other origins may.
+    pub cors: Option<Cors>,
     /// What its requests are answered with in place of being forwarded.
     pub answer: Option<Action>,
     /// How its upstreams are spoken to.
@@ -81,6 +86,8 @@ impl Default for Policy {
             body_limit: Some(1 << 20),
             access_log: true,
             filters: Vec::new(),
+            guard: Guard::default(),
+            cors: None,
             answer: None,
             upstream: Settings::default(),
             cookie_by_path: false,
@@ -166,6 +173,9 @@ impl Mapping<'_> {
         self.balance(&values.balance);
         self.canary(&values.canary);
         self.redirect(&values.redirect);
+        self.access(&values.access);
+        self.limits(&values.limit);
+        self.cors(&values.cors);
         self.host(&values.host);
         self.rewrite(&values.rewrite, values.host.forwarded_prefix.as_ref());
         self.mapped.insert("enable-access-log");
