@@ -8,7 +8,6 @@ use tower::{Service, service_fn};
 
 use crate::error::ProxyError;
 use crate::proxy::{Body, Request};
-use crate::util::moment::Moment;
 
 /// Refuses what the route's guard does not let in. What it counts as in progress stays so until
 /// the end of the request's story.
