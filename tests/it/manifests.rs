@@ -21,6 +21,7 @@ spec:
         paths:
           - { path: /, pathType: Prefix, backend: { service: { name: front, port: { name: http } } } }
           - { path: /cart/, pathType: Prefix, backend: { service: { name: cart, port: { number: 80 } } } }
+          - { path: /, pathType: Prefix, backend: { service: { name: other, port: { number: 80 } } } }
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -60,11 +61,12 @@ fn check_tells_what_becomes_of_each_ingress() {
     for part in [
         "Ingress shop/web (web.yaml:1): not honoured in all",
         "honoured      7  nginx.ingress.kubernetes.io/proxy-body-size\n",
-        "refused       8  nginx.ingress.kubernetes.io/mirror-target: ",
+        "left out      8  nginx.ingress.kubernetes.io/mirror-target: ",
         "difference   16  spec.rules[0].http.paths[1].path: ",
         "difference   16  spec.rules[0].http.paths[1].backend: there is no Service shop/cart",
-        "Ingress shop/theirs (web.yaml:18): not served, there is no IngressClass `traefik`",
-        "invalid: 2 listeners, 2 routes, 2 upstreams; 1 error, 2 warnings",
+        "refused      17  spec.rules[0].http.paths[2]: ",
+        "Ingress shop/theirs (web.yaml:19): not served, there is no IngressClass `traefik`",
+        "invalid: 2 listeners, 2 routes, 2 upstreams; 1 error, 3 warnings",
     ] {
         assert!(told.contains(part), "{part} is not in\n{told}");
     }
@@ -88,6 +90,7 @@ fn check_tells_what_becomes_of_each_ingress() {
 fn manifests_without_fault_are_valid() {
     let good = MANIFESTS
         .replace("    nginx.ingress.kubernetes.io/mirror-target: https://mirror.example.com\n", "")
+        .replace("          - { path: /, pathType: Prefix, backend: { service: { name: other, port: { number: 80 } } } }\n", "")
         .replace("/cart/", "/cart")
         .replace("name: cart", "name: front");
     let directory = written("web.yaml", &good);
