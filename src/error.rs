@@ -122,7 +122,8 @@ impl ProxyError {
             Reason::ClientClosed | Reason::ClientWriteTimeout => {
                 StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
             }
-            Reason::ConnectFailed
+            Reason::AuthUnavailable
+            | Reason::ConnectFailed
             | Reason::Draining
             | Reason::NoEndpoint
             | Reason::Overloaded
@@ -133,10 +134,12 @@ impl ProxyError {
             | Reason::ResponseTimeout
             | Reason::TunnelIdle
             | Reason::UpstreamIdleTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Reason::Forbidden => StatusCode::FORBIDDEN,
             Reason::Loop => StatusCode::LOOP_DETECTED,
             Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Reason::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Reason::NoRoute => StatusCode::NOT_FOUND,
+            Reason::Unauthorized => StatusCode::UNAUTHORIZED,
             // RFC 9220 §3: not even an endpoint is asked.
             Reason::UpgradeUnsupported if self.side == Side::Client => StatusCode::NOT_IMPLEMENTED,
             Reason::UpgradeUnsupported
@@ -144,7 +147,8 @@ impl ProxyError {
             | Reason::UpstreamProtocol
             | Reason::UpstreamReset
             | Reason::UpstreamTls => StatusCode::BAD_GATEWAY,
-            Reason::ConfigError
+            Reason::AuthFailed
+            | Reason::ConfigError
             | Reason::CorsPreflight
             | Reason::Internal
             | Reason::None

@@ -148,6 +148,8 @@ mod tests {
             guard: Default::default(),
             cors: None,
             matches: RouteMatch::of(PathMatch::Prefix("/".into())),
+            auth: None,
+            error_pages: None,
             filters: Vec::new(),
             action: Action::Forward(Vec::new()),
             timeouts: Default::default(),

@@ -4,10 +4,12 @@
 //! connections, routers or upstreams.
 
 mod access;
+mod basic_auth;
 mod connection_limit;
 mod cors;
 mod guard;
 mod headers;
+mod htpasswd;
 mod https;
 mod networks;
 mod rate_limit;
@@ -16,12 +18,15 @@ mod rewrite;
 mod substitute;
 mod tally;
 mod target;
+mod template;
 
 pub use access::AccessList;
+pub use basic_auth::{BasicAuth, Login};
 pub use connection_limit::ConnectionLimit;
 pub use cors::Cors;
 pub use guard::{Guard, Refusal};
 pub use headers::HeaderEdits;
+pub use htpasswd::{Fault, Htpasswd, StoredHash};
 pub use https::{HttpsPlan, hsts};
 pub use networks::Networks;
 pub use rate_limit::RateLimit;
@@ -30,6 +35,7 @@ pub use rewrite::PathPlan;
 pub use substitute::Substitution;
 pub use tally::{Seat, Tallies};
 pub use target::{RequestTarget, TargetError};
+pub use template::{Facts, Place, render, render_value};
 
 use http::HeaderValue;
 

@@ -5,10 +5,12 @@
 //! configuration is not published again) and `Serialize` (dumps and golden files), and whatever
 //! is secret redacts itself in both `Debug` and `Serialize`.
 
+mod auth;
 mod backend;
 mod balance;
 mod cors;
 mod dump;
+mod error_pages;
 mod filter;
 mod guard;
 mod host;
@@ -20,7 +22,12 @@ mod resilience;
 mod route;
 mod secret;
 mod settings;
+mod template;
 
+pub use auth::{
+    Auth, AuthService, BasicAuth, Credentials, ExternalAuth, Satisfy, ServicePlace, ServiceUrl,
+    signin_url,
+};
 pub use backend::{
     ClientCertificate, EndpointAddress, EndpointSpec, PoolOptions, TrustAnchors, Upstream,
     UpstreamProtocol, UpstreamTls,
@@ -32,6 +39,7 @@ pub use balance::{
 };
 pub use cors::{Cors, OriginPattern};
 pub use dump::Span;
+pub use error_pages::ErrorPages;
 pub use filter::{Filter, HeaderEdit, HeaderText};
 pub use guard::{AccessList, ConnectionLimit, Guard, RateKey, RateLimit};
 pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
@@ -55,6 +63,7 @@ pub use settings::{
     AccessLog, AccessLogFormat, AccessLogTarget, AddressFamily, Admin, Drain, ErrorFormat,
     Forwarding, Limits, ResolverOptions, Settings,
 };
+pub use template::{Piece, Template, TemplateError, Variable};
 
 use std::collections::BTreeMap;
 

@@ -7,8 +7,8 @@ use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
 use super::{
-    Cors, Filter, Guard, HeaderText, Hedge, Hsts, HttpsRedirect, Name, Origin, Retry, SecretBytes,
-    Text, dump,
+    Auth, Cors, ErrorPages, Filter, Guard, HeaderText, Hedge, Hsts, HttpsRedirect, Name, Origin,
+    Retry, SecretBytes, Text, dump,
 };
 
 /// A rule of a virtual host.
@@ -26,6 +26,9 @@ pub struct Route {
     /// Which pages of other origins may use it; `None` leaves that to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// Who may use it; `None` is anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// Changes to request and response, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
@@ -37,6 +40,9 @@ pub struct Route {
     /// Whether browsers are told to stay on https.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hsts: Option<Hsts>,
+    /// Whose answers stand in the place of errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_pages: Option<ErrorPages>,
     /// Deadlines of the exchange.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub timeouts: Timeouts,

@@ -109,6 +109,21 @@ pub trait ClientLink {
     fn is_rejected(&self) -> bool;
 }
 
+/// The client of a request of our own: the same, but it hears nothing of it.
+struct Aside(Rc<dyn ClientLink>);
+
+impl ClientLink for Aside {
+    fn poll_closed(&self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.0.poll_closed(cx)
+    }
+
+    fn send_interim(&self, _: StatusCode, _: &HeaderMap) {}
+
+    fn is_rejected(&self) -> bool {
+        self.0.is_rejected()
+    }
+}
+
 /// What the end of a request's story needs of the snapshot.
 struct Account {
     metrics: Arc<RouteMetrics>,
@@ -162,6 +177,8 @@ pub struct Context {
     pub response_at: Cell<Option<Moment>>,
     /// The upstream and endpoint of the last attempt.
     pub upstream: RefCell<Option<Attempted>>,
+    /// Who it is from, where that was asked for and shown.
+    pub user: RefCell<Option<Name>>,
     /// Body bytes from the client.
     pub request_bytes: Cell<u64>,
     /// Body bytes to the client.
@@ -205,6 +222,7 @@ impl Context {
             response_time: Cell::new(None),
             response_at: Cell::new(None),
             upstream: RefCell::new(None),
+            user: RefCell::new(None),
             request_bytes: Cell::new(0),
             response_bytes: Cell::new(0),
             route: Cell::new(None),
@@ -214,6 +232,19 @@ impl Context {
             record: RefCell::new(None),
             finished: Cell::new(false),
         }))
+    }
+
+    /// The story of a request of our own on behalf of this one, over the inner or other route
+    /// `route`. It is not counted or logged: what it leads to is part of this one's.
+    pub fn aside(&self, route: RouteId) -> Option<Rc<Self>> {
+        let link = Rc::new(Aside(self.link.clone()));
+        let aside = Self::new(self.conn.clone(), self.worker.clone(), link)?;
+        aside.snapshot.replace(self.snapshot());
+        let _ = aside.request_id.set(self.request_id().clone());
+        aside.client.set(self.client.get());
+        aside.route.set(Some(route));
+        aside.finished.set(true);
+        Some(aside)
     }
 
     /// The snapshot itself, for what holds it across an await.
@@ -405,6 +436,7 @@ impl Context {
         record.response_bytes = exchange.response_bytes;
         record.duration = exchange.duration;
         record.route = route;
+        record.user = self.user.take();
         record.attempts = self.attempts.get();
         record.hedge = self.hedge.get();
         record.queued = self.queued.get().and_then(|waited| {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::selection::Selection;
 use super::{Context, RequestBody};
-use crate::filter::RequestTarget;
+use crate::filter::{Facts, RequestTarget};
 use crate::upstream::{EndpointId, Upstream};
 
 /// A request as the server hands it over: parsed, not judged.
@@ -52,6 +52,24 @@ pub struct Request {
     /// Whether the fields of `forwarding` are still to be added: straight into the bytes of an
     /// HTTP/1 head, which is cheaper than through the map.
     pub owes_forwarding: bool,
+}
+
+impl Request {
+    /// What templates may take of it.
+    pub fn facts(&self) -> Facts<'_> {
+        let conn = &self.context.conn;
+        Facts {
+            scheme: if conn.secure { "https" } else { "http" },
+            host: self.host.name(),
+            http_host: self.host.to_value(),
+            port: conn.local.port(),
+            target: &self.target,
+            method: &self.method,
+            headers: &self.headers,
+            client: self.context.client.get(),
+            request_id: self.context.request_id().as_bytes(),
+        }
+    }
 }
 
 /// The endpoints that a request has been to without success.

@@ -91,6 +91,8 @@ fn grpc(error: &ProxyError, context: &Context) -> Response<Body> {
 fn message(reason: Reason) -> &'static str {
     match reason {
         Reason::AccessDenied => "This client may not use this route.",
+        Reason::AuthFailed => "Who may use this route could not be found out.",
+        Reason::AuthUnavailable => "Who may use this route cannot be checked right now.",
         Reason::BadRequest => "The request is malformed.",
         Reason::BodyTooLarge => "The request body is larger than this route allows.",
         Reason::ClientBodyTimeout => "The request body stopped arriving.",
@@ -101,6 +103,7 @@ fn message(reason: Reason) -> &'static str {
         Reason::ConnectTimeout => "No endpoint accepted a connection in time.",
         Reason::ConnectionLimited => "This client has too many requests at once.",
         Reason::Draining => "This server is shutting down.",
+        Reason::Forbidden => "This client may not use this route.",
         Reason::Loop => "The request has passed through this server before.",
         Reason::MethodNotAllowed => "This method is not served.",
         Reason::Misdirected => "This host is not served on this connection.",
@@ -112,6 +115,7 @@ fn message(reason: Reason) -> &'static str {
         Reason::RequestTimeout => "The request took longer than this route allows.",
         Reason::ResponseTimeout => "The service did not answer in time.",
         Reason::TunnelIdle => "The connection was idle for too long.",
+        Reason::Unauthorized => "This route asks who you are.",
         Reason::UpgradeUnsupported => "The service takes no such switch of protocols.",
         Reason::UpstreamIdleTimeout => "The service stopped in the middle of its answer.",
         Reason::UpstreamIncomplete => "The service broke off its answer.",

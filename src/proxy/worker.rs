@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Verifier;
 use crate::snapshot::{ListenerId, SnapshotHandle};
 use crate::telemetry::{AccessLogger, WorkerId};
 use crate::upstream::limits::Queues;
@@ -39,6 +40,8 @@ pub struct Worker {
     pub queues: Rc<Queues>,
     /// Bytes of request bodies that are kept to be sent again.
     pub kept_bytes: Rc<Cell<u64>>,
+    /// What checks passwords, for all workers.
+    pub verifier: Arc<Verifier>,
     /// The access log.
     pub access_log: AccessLogger,
     handle: Arc<SnapshotHandle>,
@@ -52,13 +55,19 @@ pub struct Worker {
 
 impl Worker {
     /// A worker that serves what `handle` publishes.
-    pub fn new(id: WorkerId, handle: Arc<SnapshotHandle>, access_log: AccessLogger) -> Rc<Self> {
+    pub fn new(
+        id: WorkerId,
+        handle: Arc<SnapshotHandle>,
+        access_log: AccessLogger,
+        verifier: Arc<Verifier>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             id,
             wheel: Wheel::new(),
             pools: Rc::new(Pools::new(id)),
             queues: Rc::new(Queues::new(id)),
             kept_bytes: Rc::default(),
+            verifier,
             access_log,
             handle,
             current: RefCell::new(None),

@@ -50,7 +50,7 @@ impl Server {
             (0..workers.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
         let open = commands.iter().map(|_| Arc::new(AtomicUsize::new(0))).collect();
         let most = AtomicUsize::new(most_connections);
-        let peers = Arc::new(Peers { open, commands, most });
+        let peers = Arc::new(Peers { open, commands, most, verifier: Arc::default() });
         let mut threads = Vec::new();
         for (id, commands) in receivers.into_iter().enumerate() {
             let (handle, access_log, peers) = (handle.clone(), access_log.clone(), peers.clone());

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::accept;
 use super::calls::Calls;
 use super::connections::Connections;
-use crate::proxy::{Stack, Worker, stack};
+use crate::proxy::{Stack, Verifier, Worker, stack};
 use crate::snapshot::{ListenerId, SnapshotHandle};
 use crate::telemetry::{AccessLogger, WorkerId};
 use crate::util::moment::Moment;
@@ -44,6 +44,8 @@ pub struct Peers {
     pub commands: Vec<mpsc::UnboundedSender<Command>>,
     /// The most connections over all workers.
     pub most: AtomicUsize,
+    /// What checks passwords.
+    pub verifier: Arc<Verifier>,
 }
 
 /// What every connection of a worker needs.
@@ -84,7 +86,7 @@ pub fn run(
     runtime.block_on(async move {
         let open = peers.open.get(id.0).cloned().unwrap_or_default();
         let cx = WorkerCx {
-            proxy: Worker::new(id, handle, access_log),
+            proxy: Worker::new(id, handle, access_log, peers.verifier.clone()),
             stack: stack(),
             calls: Calls::new(),
             connections: Connections::new(open),

@@ -10,10 +10,11 @@ use std::sync::{Arc, Weak};
 
 use http::StatusCode;
 
+use super::inner::{InnerRoutes, Purpose};
 use super::listener::{CompiledListener, ListenerId};
-use super::route::{Action, CompiledRoute, FixedResponse, Targets};
+use super::route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
 use super::upstreams::Upstreams;
-use super::{HostIndex, HostTable, RouteId, Snapshot};
+use super::{Authentication, HostIndex, HostTable, RouteId, Snapshot};
 use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Tallies};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::Metrics;
@@ -97,6 +98,7 @@ impl Compiler {
             }
             hosts.push((host, first..routes.len()));
         }
+        let inner = self.guards(&config, &mut routes, &upstreams, &mut problems);
         let mut tables = Tables { routes: &routes, built: HashMap::new(), problems: Vec::new() };
         let mut listeners: Vec<Option<Arc<CompiledListener>>> = Vec::new();
         for (name, spec) in &config.listeners {
@@ -127,6 +129,7 @@ impl Compiler {
             config,
             listeners: listeners.into(),
             routes: routes.into(),
+            inner,
             upstreams: upstreams.usable,
             problems,
         }
@@ -187,6 +190,8 @@ impl Compiler {
             guard: Guard::new(&route.guard, &route.name, &self.tallies),
             cors: route.cors.as_ref().map(|cors| Box::new(Cors::new(cors))),
             action,
+            auth: None,
+            error_pages: None,
             filters,
             https_redirect: route.https_redirect.as_ref().map(HttpsPlan::new),
             hsts: route.hsts.as_ref().and_then(filter::hsts),
@@ -196,6 +201,53 @@ impl Compiler {
             body_limit: route.body_limit,
             access_log: route.access_log,
         }
+    }
+
+    /// Puts its guard before each route that has one, and its error pages behind it; what comes
+    /// back are the routes of the requests that these make.
+    fn guards(
+        &mut self,
+        config: &Config,
+        routes: &mut [CompiledRoute],
+        upstreams: &Upstreams,
+        problems: &mut Vec<Problem>,
+    ) -> Box<[CompiledRoute]> {
+        let mut inner = InnerRoutes::after(routes.len());
+        let mut targets = |name: &Name| {
+            let backends = [BackendRef { upstream: name.clone(), weight: 1 }];
+            let turns = self.turns(name, &backends);
+            let upstream = upstreams.usable.get(name).map(|upstream| (upstream.clone(), 1));
+            Targets::new(upstream.into_iter().collect(), turns)
+        };
+        let declared = config.hosts.iter().flat_map(|host| &host.routes);
+        for (compiled, route) in routes.iter_mut().zip(declared) {
+            let mut found = Vec::new();
+            if let Some(auth) = &route.auth {
+                let mut make = |name: &Name, external: &ir::ExternalAuth| {
+                    inner.obtain(Purpose::Question, name, Some(external.timeout), &mut targets)
+                };
+                let auth = Authentication::new(auth, &route.name, upstreams, &mut make, &mut found);
+                compiled.auth = Some(Box::new(auth));
+            }
+            if let Some(spec) = &route.error_pages {
+                match upstreams.find(&spec.upstream) {
+                    Ok(_) => {
+                        let limit = route.timeouts.request;
+                        let route =
+                            inner.obtain(Purpose::Page, &spec.upstream, limit, &mut targets);
+                        let pages = ErrorPages { spec: spec.clone(), route };
+                        compiled.error_pages = Some(Box::new(pages));
+                    }
+                    Err(why) => {
+                        let message = format!("route '{}': its error pages: {why}", route.name);
+                        let hint = "its errors are as they are without them";
+                        found.push(Problem::error(message).hint(hint));
+                    }
+                }
+            }
+            problems.extend(found.into_iter().map(|problem| problem.about(&route.origin)));
+        }
+        inner.finish()
     }
 
     /// What a route has learned stays for as long as it wants the same.
@@ -235,13 +287,7 @@ impl Compiler {
             ir::Action::Forward(backends) => {
                 let mut targets = Vec::with_capacity(backends.len());
                 for backend in backends {
-                    let name = &backend.upstream;
-                    let upstream = upstreams.usable.get(name).ok_or_else(|| {
-                        match upstreams.unusable.get(name) {
-                            Some(why) => format!("no usable upstream '{name}': {why}"),
-                            None => format!("no usable upstream '{name}'"),
-                        }
-                    })?;
+                    let upstream = upstreams.find(&backend.upstream)?;
                     targets.push((upstream.clone(), backend.weight));
                 }
                 Action::Forward(Targets::new(targets, self.turns(&route.name, backends)))

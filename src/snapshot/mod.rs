@@ -25,10 +25,12 @@
 //! a configured path stands for itself. Methods are taken literally, as in the Gateway API: `GET`
 //! does not include `HEAD`.
 
+mod authentication;
 mod compile;
 mod cookie;
 mod explain;
 mod host;
+mod inner;
 mod listener;
 mod matcher;
 #[cfg(test)]
@@ -43,12 +45,13 @@ mod table;
 mod tests;
 mod upstreams;
 
+pub use authentication::{Authentication, External, Way};
 pub use compile::Compiler;
 pub use explain::{Outcome, Trial};
 pub use host::HostIndex;
 pub use listener::{CompiledListener, ListenerId};
 pub use path::below;
-pub use route::{Action, CompiledRoute, FixedResponse, Targets};
+pub use route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
 pub use table::{HostTable, RequestFacts, RouteId};
 
 use std::collections::BTreeMap;
@@ -69,6 +72,8 @@ pub struct Snapshot {
     listeners: Box<[Option<Arc<CompiledListener>>]>,
     /// All routes, by their number.
     pub routes: Box<[CompiledRoute]>,
+    /// The routes of requests of our own, numbered after all others; no client gets to them.
+    inner: Box<[CompiledRoute]>,
     /// All upstreams, by name.
     pub upstreams: BTreeMap<Name, Arc<Upstream>>,
     /// What was found wrong while compiling.
@@ -101,7 +106,11 @@ impl Snapshot {
 
     /// The route of that number.
     pub fn route(&self, id: RouteId) -> Option<&CompiledRoute> {
-        self.routes.get(id.0 as usize)
+        let index = id.0 as usize;
+        match self.routes.get(index) {
+            None => self.inner.get(index.checked_sub(self.routes.len())?),
+            route => route,
+        }
     }
 }
 

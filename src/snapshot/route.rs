@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::RouteId;
+use super::{Authentication, RouteId};
 use crate::filter::{Cors, FilterChain, Guard, HttpsPlan, RedirectPlan};
 use crate::ir::{self, HostPattern, Name, Origin};
 use crate::telemetry::WorkerId;
@@ -31,6 +31,10 @@ pub struct CompiledRoute {
     pub cors: Option<Box<Cors>>,
     /// What becomes of a request.
     pub action: Action,
+    /// Whom it lets in; `None` is anybody.
+    pub auth: Option<Box<Authentication>>,
+    /// Whose answers stand in the place of errors.
+    pub error_pages: Option<Box<ErrorPages>>,
     /// Its changes to heads.
     pub filters: FilterChain,
     /// How requests without TLS are redirected to https.
@@ -47,6 +51,23 @@ pub struct CompiledRoute {
     pub body_limit: Option<u64>,
     /// Whether its requests are logged.
     pub access_log: bool,
+}
+
+/// Whose answers stand in the place of errors.
+#[derive(Debug)]
+pub struct ErrorPages {
+    /// What was asked for.
+    pub spec: ir::ErrorPages,
+    /// The way to who answers.
+    pub route: RouteId,
+}
+
+impl ErrorPages {
+    /// Whether they stand in the place of a response of this status.
+    pub fn are_for(&self, status: StatusCode) -> bool {
+        let status = status.as_u16();
+        self.spec.statuses.iter().any(|(from, to)| (*from..=*to).contains(&status))
+    }
 }
 
 /// What becomes of a request.

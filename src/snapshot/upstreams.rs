@@ -20,6 +20,14 @@ pub(super) struct Upstreams {
 }
 
 impl Upstreams {
+    /// The upstream of that name, or why there is none.
+    pub fn find(&self, name: &Name) -> Result<&Arc<Upstream>, String> {
+        self.usable.get(name).ok_or_else(|| match self.unusable.get(name) {
+            Some(why) => format!("no usable upstream '{name}': {why}"),
+            None => format!("no usable upstream '{name}'"),
+        })
+    }
+
     /// Compiles the upstreams of `config` with the endpoints that `targets` tells; reports those
     /// whose TLS settings cannot be used.
     pub fn compile(

@@ -12,6 +12,10 @@ pub enum Reason {
     None,
     /// The client's address may not use the route.
     AccessDenied,
+    /// The service that is asked who may use the route did not answer as it should.
+    AuthFailed,
+    /// What a client has to show cannot be checked: the route stays closed.
+    AuthUnavailable,
     /// The request broke a rule of the protocol.
     BadRequest,
     /// The request body exceeds the route's limit.
@@ -34,6 +38,8 @@ pub enum Reason {
     CorsPreflight,
     /// The process is shutting down.
     Draining,
+    /// The client may not use the route.
+    Forbidden,
     /// The proxy failed; a bug.
     Internal,
     /// The request went through this proxy before.
@@ -62,6 +68,8 @@ pub enum Reason {
     ResponseTimeout,
     /// The upgraded connection was idle for too long.
     TunnelIdle,
+    /// The client did not show what the route asks for.
+    Unauthorized,
     /// The upstream speaks a protocol in which this upgrade does not exist, or the proxy never
     /// grants it.
     UpgradeUnsupported,
@@ -79,9 +87,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order of its discriminant.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 37] = [
         Self::None,
         Self::AccessDenied,
+        Self::AuthFailed,
+        Self::AuthUnavailable,
         Self::BadRequest,
         Self::BodyTooLarge,
         Self::ClientBodyTimeout,
@@ -93,6 +103,7 @@ impl Reason {
         Self::ConnectionLimited,
         Self::CorsPreflight,
         Self::Draining,
+        Self::Forbidden,
         Self::Internal,
         Self::Loop,
         Self::MethodNotAllowed,
@@ -107,6 +118,7 @@ impl Reason {
         Self::Respond,
         Self::ResponseTimeout,
         Self::TunnelIdle,
+        Self::Unauthorized,
         Self::UpgradeUnsupported,
         Self::UpstreamIdleTimeout,
         Self::UpstreamIncomplete,
@@ -120,6 +132,8 @@ impl Reason {
         match self {
             Self::None => "-",
             Self::AccessDenied => "access_denied",
+            Self::AuthFailed => "auth_failed",
+            Self::AuthUnavailable => "auth_unavailable",
             Self::BadRequest => "bad_request",
             Self::BodyTooLarge => "body_too_large",
             Self::ClientBodyTimeout => "client_body_timeout",
@@ -131,6 +145,7 @@ impl Reason {
             Self::ConnectionLimited => "connection_limited",
             Self::CorsPreflight => "cors_preflight",
             Self::Draining => "draining",
+            Self::Forbidden => "forbidden",
             Self::Internal => "internal",
             Self::Loop => "loop",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -145,6 +160,7 @@ impl Reason {
             Self::Respond => "respond",
             Self::ResponseTimeout => "response_timeout",
             Self::TunnelIdle => "tunnel_idle",
+            Self::Unauthorized => "unauthorized",
             Self::UpgradeUnsupported => "upgrade_unsupported",
             Self::UpstreamIdleTimeout => "upstream_idle_timeout",
             Self::UpstreamIncomplete => "upstream_incomplete",

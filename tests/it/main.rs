@@ -4,13 +4,16 @@
 mod affinity;
 mod attack;
 mod attack_stream;
+mod auth;
 mod cli;
+mod cluster;
 mod commands;
 mod connections;
 mod cors;
 mod dns;
 mod drain;
 mod environment;
+mod error_pages;
 mod faults;
 mod filters;
 mod flapping;

@@ -12,6 +12,8 @@ use crate::snapshot::CompiledRoute;
 /// The policies of a route. Times are in milliseconds; `None` is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policies {
+    /// Who may use it, in words; `None` is anybody.
+    pub auth: Option<String>,
     /// Changes to request and response, in order, in words. Secrets are left out.
     pub filters: Vec<String>,
     /// What guards it, in words: client addresses, rates, requests at once.
@@ -24,6 +26,8 @@ pub struct Policies {
     pub https_redirect: Option<String>,
     /// The value of `Strict-Transport-Security` on answers over TLS.
     pub hsts: Option<String>,
+    /// Whose answers stand in the place of which errors, in words; `None` where nobody's do.
+    pub error_pages: Option<String>,
     /// From the request's head to the last byte of the response.
     pub timeout_ms: Option<u64>,
     /// One connection attempt.
@@ -54,11 +58,13 @@ impl Policies {
         };
         let timeouts = &route.timeouts;
         Self {
+            auth: view::policy::auth(route),
             filters: route.filters.iter().flat_map(filter).collect(),
             guard: view::policy::guard(&route.guard),
             cors: route.cors.as_ref().map(view::policy::cors),
             https_redirect: route.https_redirect.as_ref().map(view::policy::https_redirect),
             hsts: route.hsts.as_ref().map(view::policy::hsts),
+            error_pages: view::policy::error_pages(route),
             timeout_ms: ms(timeouts.request),
             connect_timeout_ms: ms(timeouts.connect),
             response_timeout_ms: ms(timeouts.response),

@@ -150,11 +150,13 @@ impl Display for Policies {
             writeln!(f, "  guard    {line}")?;
         }
         self.cors.iter().try_for_each(|cors| writeln!(f, "  cors     {cors}"))?;
+        let https = self.https_redirect.iter().chain(&self.hsts);
+        https.into_iter().try_for_each(|policy| writeln!(f, "  https    {policy}"))?;
+        self.auth.iter().try_for_each(|auth| writeln!(f, "  auth     {auth}"))?;
         for filter in &self.filters {
             writeln!(f, "  filter   {filter}")?;
         }
-        let https = self.https_redirect.iter().chain(&self.hsts);
-        https.into_iter().try_for_each(|policy| writeln!(f, "  https    {policy}"))?;
+        self.error_pages.iter().try_for_each(|pages| writeln!(f, "  errors   {pages}"))?;
         writeln!(
             f,
             "  timeouts request {}, connect {}, response {}, idle {}, tunnel idle {}",

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::ir::{
-    Affinity, AffinityKey, AffinityMode, Balance, BalancePolicy, ConnectionLimit, Cors, Guard,
-    HashInput, HashPolicy, HashTable, HealthCheck, HedgeAfter, Hsts, HttpsRedirect, OrcaPolicy,
-    Outlier, Probe, RateKey, RateLimit, Retry, Route, SlowStart, Span, UpstreamLimits,
+    Affinity, AffinityKey, AffinityMode, AuthService, Balance, BalancePolicy, ConnectionLimit,
+    Cors, Credentials, Guard, HashInput, HashPolicy, HashTable, HealthCheck, HedgeAfter, Hsts,
+    HttpsRedirect, OrcaPolicy, Outlier, Probe, RateKey, RateLimit, Retry, Route, Satisfy,
+    SlowStart, Span, UpstreamLimits,
 };
 
 /// The name of the algorithm, as the configuration has it.
@@ -237,4 +238,40 @@ pub fn hsts(policy: &Hsts) -> String {
     let value = crate::filter::hsts(policy);
     let value = value.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
     format!("strict-transport-security: {value}")
+}
+
+/// Who may use a route; `None` where anybody may.
+pub fn auth(route: &Route) -> Option<String> {
+    let auth = route.auth.as_ref()?;
+    let basic = auth.basic.as_ref().map(|basic| match &basic.users {
+        Credentials::Htpasswd(_) => format!("password, for \"{}\"", basic.realm),
+        Credentials::Missing(why) => format!("nobody, 503: {why}"),
+    });
+    let external = auth.external.as_ref().map(|external| {
+        let (method, path) = (&external.method, &external.path);
+        let asked = match &external.service {
+            AuthService::Missing(why) => return format!("nobody, 503: {why}"),
+            AuthService::OwnHost => format!("{method} {path} of the same host is asked"),
+            AuthService::Upstream { name, .. } => format!("{method} {path} of {name} is asked"),
+        };
+        let signin =
+            external.signin.as_ref().map(|url| format!(", who is not known goes to {url}"));
+        asked + &signin.unwrap_or_default()
+    });
+    let all: Vec<_> = basic.into_iter().chain(external).collect();
+    Some(all.join(match auth.satisfy {
+        Satisfy::All => "; and ",
+        Satisfy::Any => "; or ",
+    }))
+}
+
+/// Whose answers stand in the place of which errors; `None` where nobody's do.
+pub fn error_pages(route: &Route) -> Option<String> {
+    let pages = route.error_pages.as_ref()?;
+    let range = |(from, to): &(u16, u16)| match from == to {
+        true => from.to_string(),
+        false => format!("{from}-{to}"),
+    };
+    let statuses: Vec<_> = pages.statuses.iter().map(range).collect();
+    Some(format!("{} from {}", statuses.join(", "), pages.upstream))
 }

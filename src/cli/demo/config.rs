@@ -207,6 +207,8 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
         guard: Default::default(),
         cors: None,
         matches: RouteMatch::of(path),
+        auth: None,
+        error_pages: None,
         filters: Vec::new(),
         action,
         timeouts: Timeouts::default(),

@@ -1,8 +1,10 @@
 //! The configuration language as it is written. Doc comments here are the descriptions in the
 //! JSON Schema, so they speak to the one who writes a configuration.
 
+mod auth;
 mod balance;
 mod cors;
+mod error_pages;
 mod guard;
 mod https;
 mod resilience;
@@ -15,8 +17,10 @@ use serde::Deserialize;
 
 use super::field::{Field, List, Named, OneOf, Text};
 use super::scalar::{Bind, Network, Size};
+pub(super) use auth::*;
 pub(super) use balance::*;
 pub(super) use cors::*;
+pub(super) use error_pages::*;
 pub(super) use guard::*;
 pub(super) use https::*;
 pub(super) use resilience::*;

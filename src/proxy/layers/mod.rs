@@ -7,7 +7,9 @@
 
 mod access_log;
 mod answer;
+mod auth;
 mod cors;
+mod error_pages;
 mod filters;
 mod guard;
 mod hedge;
@@ -20,7 +22,9 @@ mod timeout;
 
 pub use access_log::access_log;
 pub use answer::answer;
+pub use auth::auth;
 pub use cors::cors;
+pub use error_pages::error_pages;
 pub use filters::filters;
 pub use guard::guard;
 pub use https::https;

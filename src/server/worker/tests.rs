@@ -37,7 +37,7 @@ fn worker(
 ) -> WorkerCx<impl Stack + use<>> {
     let access_log = AccessLogger::new(Metrics::new(2));
     WorkerCx {
-        proxy: Worker::new(WorkerId(id), handle.clone(), access_log),
+        proxy: Worker::new(WorkerId(id), handle.clone(), access_log, Arc::default()),
         stack: stack(),
         calls: Calls::new(),
         connections: Connections::new(peers.open[id].clone()),
@@ -50,7 +50,8 @@ type Receivers = Vec<mpsc::UnboundedReceiver<Command>>;
 fn peers() -> (Arc<Peers>, Receivers) {
     let (commands, receivers) = (0..2).map(|_| mpsc::unbounded_channel()).unzip();
     let open = vec![Arc::default(), Arc::default()];
-    (Arc::new(Peers { open, commands, most: AtomicUsize::new(100) }), receivers)
+    let (most, verifier) = (AtomicUsize::new(100), Arc::default());
+    (Arc::new(Peers { open, commands, most, verifier }), receivers)
 }
 
 fn runtime() -> tokio::runtime::LocalRuntime {

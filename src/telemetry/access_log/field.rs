@@ -49,6 +49,8 @@ pub enum Field {
     ResponseBytes,
     /// The whole duration.
     DurationMs,
+    /// The user.
+    User,
     /// The route.
     Route,
     /// The upstream.
@@ -77,7 +79,7 @@ pub enum Field {
 
 impl Field {
     /// Every field, in the order of the JSON form.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Time,
         Self::Client,
         Self::Peer,
@@ -96,6 +98,7 @@ impl Field {
         Self::RequestBytes,
         Self::ResponseBytes,
         Self::DurationMs,
+        Self::User,
         Self::Route,
         Self::Upstream,
         Self::Endpoint,
@@ -150,6 +153,7 @@ impl Field {
             Self::DurationMs => {
                 ("duration_ms", "milliseconds from the request's head to the response's last byte")
             }
+            Self::User => ("user", "user name that the client proved with a password"),
             Self::Route => ("route", "name of the route"),
             Self::Upstream => ("upstream", "name of the upstream of the last attempt"),
             Self::Endpoint => ("endpoint", "address of the endpoint of the last attempt"),
@@ -199,6 +203,7 @@ impl Field {
             Self::RequestBytes => sink.number(record.request_bytes),
             Self::ResponseBytes => sink.number(record.response_bytes),
             Self::DurationMs => sink.millis(Some(record.duration)),
+            Self::User => sink.optional(record.user.as_ref().map(|name| name.as_str().as_bytes())),
             Self::Route => {
                 sink.optional(record.route.as_ref().map(|name| name.as_str().as_bytes()))
             }

@@ -56,11 +56,18 @@ fn json(record: &Record, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// `client - - [time] "method target version" status bytes "referer" "user agent"`
+/// `client - user [time] "method target version" status bytes "referer" "user agent"`
 fn combined(record: &Record, out: &mut Vec<u8>) {
     let text = record.text();
     Field::Client.write(record, &mut Sink::Plain(out));
-    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(b" - ");
+    let user = out.len();
+    if !Field::User.write(record, &mut Sink::Plain(out)) {
+        out.push(b'-');
+    }
+    // The form separates by spaces, so a name must have none.
+    out.iter_mut().skip(user).filter(|byte| **byte == b' ').for_each(|byte| *byte = b'_');
+    out.extend_from_slice(b" [");
     clock::ncsa(record.start, out);
     out.extend_from_slice(b"] \"");
     escape::plain(record.method.as_str().as_bytes(), out);

@@ -80,6 +80,8 @@ pub struct Record {
     pub response_bytes: u64,
     /// From the complete request head to the last byte of the response.
     pub duration: Duration,
+    /// Who it is from, where the route asked for it and the client showed it.
+    pub user: Option<Name>,
     /// The route that won.
     pub route: Option<Name>,
     /// The upstream of the last attempt.
@@ -129,6 +131,7 @@ impl Record {
             request_bytes: 0,
             response_bytes: 0,
             duration: Duration::ZERO,
+            user: None,
             route: None,
             upstream: None,
             endpoint: None,

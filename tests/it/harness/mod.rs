@@ -5,10 +5,12 @@
 
 mod backend;
 mod client;
+mod cluster;
 mod dns;
 mod h2;
 mod h2_backend;
 mod metrics;
+mod namespace;
 mod proxy;
 mod random;
 mod server;
@@ -22,12 +24,14 @@ use tokio::time::Instant;
 
 pub use self::backend::{Backend, BlackHole, Conn, Seen};
 pub use self::client::{Broken, Client, Io, Response, find, get};
+pub use self::cluster::Cluster;
 pub use self::dns::{Dns, Kind, Srv, Trouble};
 pub use self::h2::{
     H2, H2Response, H2Tunnel, authority, collect, get_request, post_request, send_frames,
 };
 pub use self::h2_backend::H2Backend;
 pub use self::metrics::Metrics;
+pub use self::namespace::Namespace;
 pub use self::proxy::{Proxy, Setup, admin_of, portcullis, reserve};
 pub use self::random::Random;
 pub use self::server::{Echoed, Server, answer, body_pattern, fingerprint};

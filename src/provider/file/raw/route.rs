@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Access, ConnectionLimit, Cors, Hedge, Hsts, HttpsRedirect, RateLimit, Retry};
+use super::{
+    Access, Auth, ConnectionLimit, Cors, ErrorPages, Hedge, Hsts, HttpsRedirect, RateLimit, Retry,
+};
 use crate::provider::file::field::{Any, Field, List, Named, OneOf, OneOrMany, Text};
 use crate::provider::file::scalar::{
     Deadline, FieldName, HedgeWord, Off, Pattern, RedirectStatus, SizeLimit, Status, Switch, Verb,
@@ -38,6 +40,8 @@ pub(in crate::provider::file) struct Route {
     pub access: Field<OneOf<Text<Off>, Access>>,
     /// Whether requests of this route are written to the access log. Default: `true`.
     pub access_log: Field<bool>,
+    /// Who may use this route. Default: anybody.
+    pub auth: Field<Auth>,
     /// The largest request body, or `off`. Default: `off`.
     pub body_limit: Field<Text<SizeLimit>>,
     /// How many requests of one client may be in progress at once: a mapping, or `off`. Default:
@@ -48,6 +52,8 @@ pub(in crate::provider::file) struct Route {
     pub cors: Field<OneOf<Text<Off>, Cors>>,
     /// Conditions on cookies by name; all must hold.
     pub cookies: Field<Named<OneOf<String, Condition>>>,
+    /// Answers of another upstream in the place of errors. Default: none.
+    pub error_pages: Field<ErrorPages>,
     /// Header conditions by name; all must hold.
     pub headers: Field<Named<OneOf<String, Condition>>>,
     /// Sends a second request where the first is slow: `on`, `off`, a time, a quantile as `p95`, or

@@ -1,11 +1,11 @@
 //! What every part of a translation needs: places, problems, files and names.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ir::{Fragment, Location, Name, Origin, Problem, SecretBytes, Severity};
+use ir::{Fragment, Location, Name, Origin, Problem, SecretBytes, Severity, Upstream};
 
 use super::{PROVIDER, Translation};
 use crate::ir;
@@ -17,6 +17,8 @@ use crate::provider::file::parse::Placed;
 
 pub(super) struct Context<'a> {
     pub inputs: &'a Inputs,
+    /// Upstreams that nobody declared: what URLs of services stand for.
+    pub implicit: BTreeMap<Name, Upstream>,
     problems: Vec<(Place, Problem)>,
     usable: bool,
     /// Files asked for; asking happens through a shared reference while a document is
@@ -29,6 +31,7 @@ impl<'a> Context<'a> {
         let start = Place { file: u32::MAX, line: 0, column: 0 };
         Self {
             inputs,
+            implicit: BTreeMap::new(),
             problems: inputs.problems.iter().map(|problem| (start, problem.clone())).collect(),
             usable: inputs.problems.is_empty(),
             references: RefCell::default(),

@@ -69,7 +69,7 @@ pub(super) fn fields(context: &mut Context<'_>, field: &Field<Named<String>>) ->
     fields
 }
 
-fn name(context: &mut Context<'_>, at: &At<String>) -> Option<HeaderName> {
+pub(super) fn name(context: &mut Context<'_>, at: &At<String>) -> Option<HeaderName> {
     let name = at.value.parse().ok();
     if name.is_none() {
         context.error(at.place, format!("{} is no header name", shown(at)), None);
@@ -77,7 +77,7 @@ fn name(context: &mut Context<'_>, at: &At<String>) -> Option<HeaderName> {
     name
 }
 
-fn own<T>(context: &mut Context<'_>, at: &At<T>, name: &HeaderName) {
+pub(super) fn own<T>(context: &mut Context<'_>, at: &At<T>, name: &HeaderName) {
     if FRAMING.contains(&name.as_str()) {
         let hint = match name.as_str() {
             "host" => "use `rewrite: { host: … }`",

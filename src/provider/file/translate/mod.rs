@@ -2,9 +2,11 @@
 
 mod action;
 mod affinity;
+mod auth;
 mod balance;
 mod context;
 mod cors;
+mod error_pages;
 mod guard;
 mod header;
 mod host;
@@ -117,13 +119,17 @@ fn fragment(context: &mut Context<'_>, documents: &[raw::Document]) -> Fragment 
         listeners: listeners.iter().map(|(name, _)| name.value.as_str()).collect(),
         upstreams: upstreams.iter().map(|(name, _)| name.value.as_str()).collect(),
     };
-    Fragment {
+    let mut fragment = Fragment {
         provider: Name::from(PROVIDER),
         listeners: listener::listeners(context, &listeners, &settings),
         hosts: host::hosts(context, &hosts, &names, &defaults),
         upstreams: upstream::upstreams(context, &upstreams),
         settings: Some(settings),
+    };
+    for (name, upstream) in std::mem::take(&mut context.implicit) {
+        fragment.upstreams.entry(name).or_insert(upstream);
     }
+    fragment
 }
 
 /// The value, or what stands for nothing given.

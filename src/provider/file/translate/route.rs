@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use ir::{
-    Action, Cors, Filter, Guard, Hedge, HostPattern, Hsts, HttpsRedirect, Name, Origin, PathMatch,
-    PathRewrite, RegexRewrite, Retry, Route, RouteMatch, Timeouts,
+    Action, Auth, Cors, ErrorPages, Filter, Guard, Hedge, HostPattern, Hsts, HttpsRedirect, Name,
+    Origin, PathMatch, PathRewrite, RegexRewrite, Retry, Route, RouteMatch, Timeouts,
 };
 
 use super::context::{Context, shown};
 use super::host::Names;
-use super::{action, cors, guard, header, https, or, resilience};
+use super::{action, auth, cors, error_pages, guard, header, https, or, resilience};
 use crate::ir;
 use crate::provider::file::field::{At, Field, Text};
 use crate::provider::file::raw::{self, MatchKind};
@@ -57,6 +57,8 @@ pub(super) struct Parts {
     pub matches: RouteMatch,
     guard: Guard,
     cors: Option<Cors>,
+    auth: Option<Auth>,
+    error_pages: Option<ErrorPages>,
     filters: Vec<Filter>,
     action: Action,
     timeouts: Timeouts,
@@ -76,6 +78,8 @@ impl Parts {
             matches: self.matches,
             guard: self.guard,
             cors: self.cors,
+            auth: self.auth,
+            error_pages: self.error_pages,
             filters: self.filters,
             action: self.action,
             timeouts: self.timeouts,
@@ -115,6 +119,8 @@ pub(super) fn route(
         guard,
         cors,
         matches: RouteMatch { path: path?, methods, headers, cookies, query, order: 0 },
+        auth: auth::auth(context, &raw.auth, names),
+        error_pages: error_pages::error_pages(context, &raw.error_pages, names),
         filters,
         action: action?,
         timeouts,

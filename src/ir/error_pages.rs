@@ -1,0 +1,19 @@
+//! Answers of another upstream in the place of errors.
+
+use http::HeaderName;
+use serde::Serialize;
+
+use super::{Name, Template};
+
+/// Which responses of a route are replaced by those of another upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ErrorPages {
+    /// The statuses, each from and to inclusively; those of the upstream and the proxy's own.
+    pub statuses: Vec<(u16, u16)>,
+    /// Who answers instead. It is asked for `/`, with the method of the request and without its
+    /// body, and `X-Code`, `X-Format` and `X-Original-URI` tell what went wrong with what.
+    pub upstream: Name,
+    /// Fields that it gets beside those.
+    #[serde(serialize_with = "super::auth::fields", skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(HeaderName, Template)>,
+}

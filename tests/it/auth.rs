@@ -1,0 +1,4 @@
+//! Who may use a route.
+
+mod basic;
+mod external;
