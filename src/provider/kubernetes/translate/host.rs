@@ -274,6 +274,8 @@ fn route(policy: &Policy, name: Name, origin: Origin, path: PathMatch, action: A
         matches: RouteMatch::of(path),
         guard: policy.guard.clone(),
         cors: policy.cors.clone(),
+        auth: None,
+        error_pages: None,
         filters: match action {
             Action::Forward(_) => policy.filters.clone(),
             _ => Vec::new(),
