@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::ingresses::{self, IngressView};
 use super::offline::Offline;
 use super::output::counted;
 use super::{Failure, output};
@@ -15,8 +16,8 @@ use crate::provider::file;
 /// Options of `portcullis check`.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// Configuration files, and directories of *.yaml and *.yml; together they are one
-    /// configuration
+    /// Configuration files or Kubernetes manifests, and directories of *.yaml and *.yml; together
+    /// they are one configuration
     #[arg(value_name = "FILE|DIR", required = true)]
     paths: Vec<PathBuf>,
     /// Write JSON
@@ -30,9 +31,19 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let valid = offline.is_valid();
     if args.json {
         let problems: Vec<_> = offline.problems.iter().map(ProblemView::from).collect();
-        output::print_json(&json!({ "valid": valid, "problems": problems }))?;
+        let mut report = json!({ "valid": valid, "problems": problems });
+        if let (Some((manifests, translation)), Some(report)) =
+            (&offline.manifests, report.as_object_mut())
+        {
+            let views: Vec<IngressView> = ingresses::views(manifests, translation);
+            report.insert("ingresses".to_owned(), json!(views));
+        }
+        output::print_json(&report)?;
     } else {
-        output::print(&offline.report(output::colored(&io::stdout())))?;
+        output::print(&offline.report_beside_ingresses(output::colored(&io::stdout())))?;
+        if let Some((manifests, translation)) = &offline.manifests {
+            output::print(&ingresses::text(&ingresses::views(manifests, translation)))?;
+        }
         output::print(&(verdict(&offline, valid) + "\n"))?;
     }
     Ok(if valid { ExitCode::SUCCESS } else { ExitCode::from(3) })

@@ -10,6 +10,7 @@ mod completions;
 pub mod demo;
 mod explain;
 mod failure;
+mod ingresses;
 mod offline;
 mod output;
 mod overrides;

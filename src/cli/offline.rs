@@ -1,13 +1,16 @@
-//! A configuration out of files, compiled as `run` would, without sockets and DNS.
+//! A configuration out of files, compiled as `run` would, without sockets and DNS. Files that are
+//! Kubernetes manifests count as a cluster that has these objects.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{Failure, output};
 use crate::control::merge;
-use crate::ir::{EndpointAddress, Problem, Severity, Upstream};
+use crate::ir::{EndpointAddress, EndpointSpec, Fragment, Name, Problem, Severity, Upstream};
 use crate::provider::file::{self, Inputs};
+use crate::provider::kubernetes::{self, Manifests, Options, Translation};
 use crate::snapshot::{Compiler, Snapshot};
 use crate::telemetry::Metrics;
 use crate::tls::TlsShared;
@@ -16,7 +19,9 @@ use crate::upstream::{Environment, Registry, Target};
 /// What files say and come to.
 pub struct Offline {
     /// What was read.
-    pub inputs: Inputs,
+    inputs: Inputs,
+    /// The Kubernetes manifests among the files, and what they mean.
+    pub manifests: Option<(Manifests, Translation)>,
     /// Everything that is wrong or odd.
     pub problems: Vec<Problem>,
     /// What would be served; `None` where the files are of no use as they are.
@@ -30,16 +35,27 @@ impl Offline {
     /// Only if TLS cannot be set up; what is wrong with the files is in the problems.
     pub fn load(paths: &[PathBuf]) -> Result<Self, Failure> {
         let inputs = file::load(paths, &file::environment());
-        let translation = file::translate(&inputs);
+        let mut configuration = inputs.clone();
+        let manifests = manifests(&mut configuration);
+        let translation = file::translate(&configuration);
         let mut problems = translation.problems;
-        if translation.usable && translation.fragment.listeners.is_empty() {
+        let mut fragments = vec![Arc::new(translation.fragment)];
+        let mut known = BTreeMap::new();
+        if let Some((manifests, translation)) = &manifests {
+            let located = translation.problems.iter().cloned().map(|p| manifests.locate(p));
+            problems.extend(manifests.problems.iter().cloned().chain(located));
+            fragments.push(Arc::new(translation.fragment.clone()));
+            known.clone_from(&translation.endpoints);
+        }
+        let nothing = |fragment: &Arc<Fragment>| fragment.listeners.is_empty();
+        if translation.usable && fragments.iter().all(nothing) {
             let problem = Problem::warning("there is no listener, so nothing is served");
             problems.push(problem.hint("add `listeners: { web: { bind: \":8080\" } }`"));
         }
         if !translation.usable {
-            return Ok(Self { inputs, problems, snapshot: None });
+            return Ok(Self { inputs, manifests, problems, snapshot: None });
         }
-        let (config, mut conflicts) = merge(&[Arc::new(translation.fragment)]);
+        let (config, mut conflicts) = merge(&fragments);
         problems.append(&mut conflicts);
         let metrics = Metrics::new(1);
         let zone = config.settings.zone.clone();
@@ -47,16 +63,23 @@ impl Offline {
         let registry = Arc::new(Registry::new(metrics.clone(), environment));
         let tls = TlsShared::new().map_err(Failure::runtime)?;
         let mut compiler = Compiler::new(metrics, registry, tls, 1);
-        let snapshot = compiler.compile(Arc::new(config), None, |_, upstream| targets(upstream));
+        let targets = |name: &Name, upstream: &Upstream| {
+            targets(known.get(name).unwrap_or(&upstream.endpoints))
+        };
+        let snapshot = compiler.compile(Arc::new(config), None, targets);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let validity = snapshot.validity(now.as_secs().cast_signed());
         for problem in snapshot.problems.iter().chain(&validity) {
+            let problem = match &manifests {
+                Some((manifests, _)) => manifests.locate(problem.clone()),
+                None => problem.clone(),
+            };
             // The provider may have said the same of the same thing.
-            if !problems.contains(problem) {
-                problems.push(problem.clone());
+            if !problems.contains(&problem) {
+                problems.push(problem);
             }
         }
-        Ok(Self { inputs, problems, snapshot: Some(snapshot) })
+        Ok(Self { inputs, manifests, problems, snapshot: Some(snapshot) })
     }
 
     /// As [`Offline::load`], for those who need the snapshot: what is wrong is told on standard
@@ -81,15 +104,40 @@ impl Offline {
         self.problems.iter().all(|problem| problem.severity != Severity::Error)
     }
 
+    /// The same without what is told of each Ingress.
+    pub fn report_beside_ingresses(&self, color: bool) -> String {
+        let told = |problem: &&Problem| {
+            problem.origin.as_ref().is_some_and(|origin| {
+                origin.kind.as_str() == "Ingress" && origin.rule.as_str().is_empty()
+            })
+        };
+        let others: Vec<_> = self.problems.iter().filter(|p| !told(p)).cloned().collect();
+        file::render(&others, &self.inputs, color)
+    }
+
     /// The problems with excerpts; empty where there are none.
     pub fn report(&self, color: bool) -> String {
         file::render(&self.problems, &self.inputs, color)
     }
 }
 
+/// Takes the manifests out of `inputs`, if there are any, and translates them.
+fn manifests(inputs: &mut Inputs) -> Option<(Manifests, Translation)> {
+    let files = inputs.take_out(kubernetes::is_manifest);
+    if files.is_empty() {
+        return None;
+    }
+    let mut manifests = Manifests::default();
+    for (file, text) in &files {
+        manifests.add(file, text);
+    }
+    let translation = kubernetes::translate(&manifests.inputs, &Options::offline());
+    Some((manifests, translation))
+}
+
 /// Endpoints by address; names stay unresolved.
-fn targets(upstream: &Upstream) -> Vec<Target> {
-    let targets = upstream.endpoints.iter().filter_map(|endpoint| match endpoint.address {
+fn targets(endpoints: &[EndpointSpec]) -> Vec<Target> {
+    let targets = endpoints.iter().filter_map(|endpoint| match endpoint.address {
         EndpointAddress::Socket(address) => Some(Target::new(address, None, endpoint)),
         EndpointAddress::Dns { .. } | EndpointAddress::Srv(_) => None,
     });

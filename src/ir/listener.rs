@@ -1,12 +1,13 @@
 //! Listeners: where clients connect, and on what terms.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{Origin, SecretBytes};
+use super::{HostPattern, Origin, SecretBytes};
 
 /// A socket clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,8 +66,9 @@ impl Default for Http2Options {
 /// TLS termination on a listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ListenerTls {
-    /// The certificates; picked by SNI, exact names before wildcards. The first serves clients
-    /// without SNI or with an unknown name. Empty: a self-signed certificate of last resort.
+    /// The certificates; picked by SNI, exact names before wildcards. The first that is not only
+    /// for some hosts serves clients without SNI or with an unknown name. Where there is none: a
+    /// self-signed certificate of last resort.
     pub certificates: Vec<Certificate>,
     /// The oldest version offered. Default 1.2.
     pub min_version: TlsVersion,
@@ -98,6 +100,10 @@ pub struct Certificate {
     pub chain: Option<Arc<str>>,
     /// The key; `None` as above.
     pub key: Option<SecretBytes>,
+    /// The hosts it is for: of the names that it is valid for no others, and no unknown ones.
+    /// `None` is for all of its names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only_for: Option<BTreeSet<HostPattern>>,
 }
 
 /// How client certificates are asked for.

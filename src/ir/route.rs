@@ -189,7 +189,7 @@ pub enum Action {
     /// Answered with this status because the route's configuration is wrong; the reason is for
     /// logs and `explain`, not for the client.
     Fail {
-        /// 500 or 503.
+        /// 404, 500 or 503.
         #[serde(serialize_with = "status_code")]
         status: StatusCode,
         /// What is wrong.

@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::Ipv6Addr;
 
 /// A name of a certificate that can be matched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum CertificateName {
     /// This host (or address, in its usual text form).
     Exact(Box<str>),
@@ -23,6 +24,25 @@ impl CertificateName {
         match name.strip_prefix("*.") {
             Some(suffix) => is_host(suffix).then(|| Self::Wildcard(suffix.into())),
             None => is_host(&name).then(|| Self::Exact(name.into())),
+        }
+    }
+
+    /// Whether a certificate of this name is valid for every host that `other` stands for.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Wildcard(suffix), Self::Exact(host)) => host
+                .split_once('.')
+                .is_some_and(|(label, rest)| !label.is_empty() && *rest == **suffix),
+            (own, other) => own == other,
+        }
+    }
+}
+
+impl fmt::Display for CertificateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Wildcard(suffix) => write!(f, "*.{suffix}"),
         }
     }
 }

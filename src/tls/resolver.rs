@@ -3,8 +3,8 @@
 //! Of the certificates that cover the name the client asks for, those come first whose key the
 //! client can verify, then those valid now, then those that state the name itself before those
 //! with a wildcard, then elliptic curves before RSA, then the later expiry, then declaration order.
-//! A client that names no host, or one that nothing covers, is served like the first certificate's
-//! own clients.
+//! A client that names no host, or one that nothing covers, is served like the clients of the first
+//! certificate that is for everybody.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -17,7 +17,7 @@ use rustls::sign::CertifiedKey;
 use smallvec::SmallVec;
 
 use super::certificate::LoadedCertificate;
-use super::names::{self, NameTable};
+use super::names::{self, CertificateName, NameTable};
 
 /// The certificates of one listener.
 pub(super) struct Resolver {
@@ -28,23 +28,41 @@ pub(super) struct Resolver {
     default: Vec<u32>,
 }
 
+/// A certificate and whom it is for.
+#[derive(Clone)]
+pub(super) struct Served {
+    pub(super) certificate: Arc<LoadedCertificate>,
+    /// The names it is served for; `None` for all of its own, and for unknown ones.
+    pub(super) only_for: Option<Vec<CertificateName>>,
+}
+
 impl Resolver {
-    /// A resolver over `certificates` in declaration order.
-    pub(super) fn new(certificates: &[Arc<LoadedCertificate>]) -> Self {
-        let first = certificates.first().cloned();
-        let mut certificates = certificates.to_vec();
+    /// A resolver over `certificates` in declaration order. Where each of them is only for some
+    /// hosts, `last_resort` serves all others.
+    pub(super) fn new(certificates: &[Served], last_resort: &Arc<LoadedCertificate>) -> Self {
+        let open = |served: &&Served| served.only_for.is_none();
+        let first = certificates.iter().find(open).map(|served| served.certificate.clone());
+        let mut served = certificates.to_vec();
         // The sort is stable: declaration order settles what is equal.
-        certificates.sort_by_key(|c| (c.rsa, Reverse(c.info.not_after)));
+        served.sort_by_key(|s| (s.certificate.rsa, Reverse(s.certificate.info.not_after)));
         let mut table = NameTable::default();
         let mut default = Vec::new();
-        for (index, certificate) in (0..).zip(&certificates) {
-            for name in &certificate.names {
+        for (index, served) in (0..).zip(&served) {
+            let certificate = &served.certificate;
+            for name in served.only_for.as_ref().unwrap_or(&certificate.names) {
                 table.insert(name, index);
             }
             // The first certificate's twins, with another kind of key, serve with it.
-            if first.as_ref().is_some_and(|first| same_names(first, certificate)) {
+            if served.only_for.is_none()
+                && first.as_ref().is_some_and(|first| same_names(first, certificate))
+            {
                 default.push(index);
             }
+        }
+        let mut certificates: Vec<_> = served.into_iter().map(|s| s.certificate).collect();
+        if default.is_empty() {
+            default.extend(u32::try_from(certificates.len()));
+            certificates.push(Arc::clone(last_resort));
         }
         Self { certificates, table, default }
     }

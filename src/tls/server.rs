@@ -9,7 +9,8 @@ use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
 use super::certificate::LoadedCertificate;
 use super::client_auth::ClientPolicy;
-use super::resolver::Resolver;
+use super::names::CertificateName;
+use super::resolver::{Resolver, Served};
 use super::tickets::ScopedTickets;
 use super::{CertificateFault, CertificateInfo, HandshakeError, PeerCertificate, TlsShared};
 use crate::ir::{Certificate, ListenerTls, Name, Origin, Problem};
@@ -41,6 +42,20 @@ struct Slot {
     identity: Identity,
     loaded: Arc<LoadedCertificate>,
     origin: Origin,
+    /// The hosts it is for, where not for all of its names.
+    only_for: Option<Vec<CertificateName>>,
+}
+
+impl Slot {
+    /// Whom it serves: no host that the certificate is not valid for.
+    fn served(&self) -> Served {
+        let valid = |host: &&CertificateName| self.loaded.names.iter().any(|own| own.covers(host));
+        let only_for = self.only_for.as_ref();
+        Served {
+            certificate: Arc::clone(&self.loaded),
+            only_for: only_for.map(|hosts| hosts.iter().filter(valid).cloned().collect()),
+        }
+    }
 }
 
 /// What makes a certificate the same one after an edit: its origin, wherever that stands in the
@@ -72,6 +87,7 @@ impl ServerTls {
         }
         let mut problems = Vec::new();
         let slots = load_all(&spec.certificates, shared, previous, &mut problems);
+        problems.extend(uncovered(&slots));
         let (policy, problem) = ClientPolicy::build(
             listener,
             spec.client_auth.as_ref(),
@@ -219,11 +235,32 @@ fn resolver(slots: &[Slot], policy: &ClientPolicy, shared: &TlsShared) -> Resolv
     if matches!(policy, ClientPolicy::Refuse) {
         return Resolver::refusing();
     }
-    if slots.is_empty() {
-        return Resolver::new(std::slice::from_ref(&shared.last_resort));
+    let served: Vec<_> = slots.iter().map(Slot::served).collect();
+    Resolver::new(&served, &shared.last_resort)
+}
+
+/// The hosts for which certificates are declared of which none is valid for them.
+fn uncovered(slots: &[Slot]) -> Vec<Problem> {
+    let mut wanted: Vec<(&CertificateName, &Origin, bool)> = Vec::new();
+    let mut places: HashMap<&CertificateName, usize> = HashMap::new();
+    for slot in slots {
+        for host in slot.only_for.iter().flatten() {
+            let place = *places.entry(host).or_insert_with(|| {
+                wanted.push((host, &slot.origin, false));
+                wanted.len() - 1
+            });
+            if let Some((_, _, covered)) = wanted.get_mut(place) {
+                *covered |= slot.loaded.names.iter().any(|own| own.covers(host));
+            }
+        }
     }
-    let loaded: Vec<_> = slots.iter().map(|slot| Arc::clone(&slot.loaded)).collect();
-    Resolver::new(&loaded)
+    let uncovered = wanted.into_iter().filter(|(_, _, covered)| !covered);
+    uncovered
+        .map(|(host, origin, _)| {
+            let problem = Problem::warning(format!("the certificate is not valid for {host}"));
+            problem.hint("the default certificate is used for it").about(origin)
+        })
+        .collect()
 }
 
 fn infos(slots: &[Slot], shared: &TlsShared) -> Vec<CertificateInfo> {
@@ -282,6 +319,7 @@ fn load_all(
                     identity,
                     loaded: Arc::clone(&last.loaded),
                     origin: certificate.origin.clone(),
+                    only_for: names(certificate),
                 }));
             }
         }
@@ -307,7 +345,13 @@ fn load(
         identity: identity.clone(),
         loaded,
         origin: certificate.origin.clone(),
+        only_for: names(certificate),
     })
+}
+
+fn names(certificate: &Certificate) -> Option<Vec<CertificateName>> {
+    let hosts = certificate.only_for.as_ref()?;
+    Some(hosts.iter().filter_map(|host| CertificateName::parse(&host.to_string())).collect())
 }
 
 /// What is odd about a certificate that serves nevertheless. (Whether it is valid depends on the

@@ -32,6 +32,7 @@ mod https;
 mod idle;
 mod interop;
 mod limits;
+mod manifests;
 mod observability;
 mod orca;
 mod partial;

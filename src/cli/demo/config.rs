@@ -104,6 +104,7 @@ fn tls(listeners: &DemoListeners) -> ListenerTls {
             origin: origin("certificate", "demo"),
             chain: Some(Arc::clone(&listeners.chain)),
             key: Some(listeners.key.clone()),
+            only_for: None,
         }],
         min_version: TlsVersion::default(),
         client_auth: None,

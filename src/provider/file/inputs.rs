@@ -64,6 +64,20 @@ impl Inputs {
         self.files.insert(path.into(), contents);
     }
 
+    /// Takes out the documents whose text `is` something else than configuration, with their
+    /// names.
+    pub fn take_out(&mut self, is: impl Fn(&str) -> bool) -> Vec<(Arc<str>, Arc<str>)> {
+        let mut taken = Vec::new();
+        self.documents.retain(|source| match &source.text {
+            Ok(text) if is(text) => {
+                taken.push((source.name.clone(), text.clone()));
+                false
+            }
+            _ => true,
+        });
+        taken
+    }
+
     /// The text of the document called `name`, for excerpts.
     pub fn text(&self, name: &str) -> Option<&str> {
         let source = self.documents.iter().find(|source| &*source.name == name)?;

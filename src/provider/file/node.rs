@@ -2,7 +2,7 @@
 
 /// Where a node stands: the index of its document's file, line and column from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(in crate::provider) struct Place {
     /// Index into the inputs' documents.
     pub file: u32,
     /// From 1.
@@ -13,14 +13,14 @@ pub(super) struct Place {
 
 /// One node of a document.
 #[derive(Clone)]
-pub(super) struct Node {
+pub(in crate::provider) struct Node {
     pub value: Value,
     pub place: Place,
 }
 
 /// What a node is.
 #[derive(Clone)]
-pub(super) enum Value {
+pub(in crate::provider) enum Value {
     /// Was reported already; whoever asks for its content gets nothing and keeps silent.
     Broken,
     List(Vec<Node>),
@@ -31,7 +31,7 @@ pub(super) enum Value {
 
 /// A scalar before anyone decided on its type.
 #[derive(Clone)]
-pub(super) struct Scalar {
+pub(in crate::provider) struct Scalar {
     pub text: String,
     /// Whether it was written without quotes, so that it may be a number or a truth value.
     pub plain: bool,

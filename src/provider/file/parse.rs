@@ -15,11 +15,11 @@ use crate::ir;
 const ALIASED_NODES: usize = 1_000_000;
 
 /// A problem and its place, before the file's name is put in.
-pub(super) type Placed = (Place, Problem);
+pub(in crate::provider) type Placed = (Place, Problem);
 
 /// Parses all documents of one file. What could be read before a syntax error is not returned:
 /// half a configuration would only produce follow-up errors.
-pub(super) fn parse(file: u32, text: &str) -> (Vec<Node>, Vec<Placed>) {
+pub(in crate::provider) fn parse(file: u32, text: &str) -> (Vec<Node>, Vec<Placed>) {
     let mut builder = Builder::new(file);
     for event in Parser::new_from_str(text) {
         match event {
@@ -37,7 +37,7 @@ pub(super) fn parse(file: u32, text: &str) -> (Vec<Node>, Vec<Placed>) {
 }
 
 /// The lines of a text as YAML counts them: a lone carriage return ends one too.
-pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+pub(in crate::provider) fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 

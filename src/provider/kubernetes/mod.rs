@@ -1,10 +1,24 @@
 //! The Kubernetes provider: objects of a cluster, or manifests on disk, to an `ir::Fragment`.
 //!
 //! `Inputs` is what is known of the cluster at one moment; everything that gives it meaning is a
-//! pure function of it. Only this room names `kube` and `k8s_openapi`. It knows nothing of
-//! routing, connections or requests.
+//! pure function of it: `translate` for the configuration, `endpoints` for the endpoints of one
+//! Service, which change far more often. Only this room names `kube` and `k8s_openapi`. It knows
+//! nothing of routing, connections or requests.
 
 pub mod annotation;
+mod class;
+mod endpoints;
 mod inputs;
+mod manifest;
+mod options;
+mod report;
+#[cfg(test)]
+mod tests;
+mod translate;
 
+pub use endpoints::{ServicePort, ServiceUpstreams, endpoints};
 pub use inputs::{Inputs, Key};
+pub use manifest::{Manifests, is_manifest};
+pub use options::{CONTROLLER, Options};
+pub use report::{Finding, Report, Verdict};
+pub use translate::{References, Translation, translate};

@@ -36,9 +36,9 @@ fn outcome(request: &Request) -> Option<Outcome> {
             Some(Ok(response))
         }
         Action::Forward(_) => None,
-        Action::Fail { reason, .. } => {
+        Action::Fail { status, reason } => {
             let error = ProxyError::proxy(Reason::ConfigError).because(reason.clone());
-            Some(Err(error))
+            Some(Err(error.answered(*status)))
         }
         Action::Redirect(plan) => {
             let from = Location {

@@ -48,6 +48,7 @@ impl Pair {
             origin: origin(name),
             chain: Some(self.chain.as_str().into()),
             key: Some(SecretBytes::new(self.key.as_bytes())),
+            only_for: None,
         }
     }
 }

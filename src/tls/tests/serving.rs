@@ -447,3 +447,46 @@ async fn a_self_signed_certificate_serves_the_names_it_was_made_for() {
         assert!(connect(&tls, &trusting, name).await.is_ok(), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_certificate_that_is_only_for_some_hosts_serves_no_others() {
+    let ca = Authority::new("ca");
+    let [mine, wide, open] =
+        [ca.issue(&["a.test", "b.test"]), ca.issue(&["*.w.test"]), ca.issue(&["default.test"])];
+    let only = |pair: &Pair, name: &str, hosts: &[&str]| {
+        let hosts = hosts.iter().map(|host| crate::ir::HostPattern::parse(host).unwrap());
+        Certificate { only_for: Some(hosts.collect()), ..pair.declared(name) }
+    };
+    let restricted =
+        || vec![only(&mine, "mine", &["a.test", "c.test"]), only(&wide, "wide", &["x.w.test"])];
+    let shared = TlsShared::new().unwrap();
+    let with = |certificates| ListenerTls { certificates, ..ListenerTls::default() };
+    let (tls, problems) = ServerTls::build("web", &with(restricted()), true, &shared, None);
+    let told: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(told, ["the certificate is not valid for c.test"]);
+    let last_resort = {
+        let (tls, _) = ServerTls::build("none", &with(Vec::new()), true, &shared, None);
+        connect(&tls, &modern(), "any.test").await.unwrap().fingerprint
+    };
+    let expect = |name: &'static str, fingerprint| (name, fingerprint);
+    for (name, fingerprint) in [
+        expect("a.test", mine.fingerprint()),
+        expect("x.w.test", wide.fingerprint()),
+        // Valid for it and not meant for it; meant for it and not valid for it; neither.
+        expect("b.test", last_resort.clone()),
+        expect("y.w.test", last_resort.clone()),
+        expect("c.test", last_resort.clone()),
+        expect("stranger.test", last_resort.clone()),
+    ] {
+        let seen = connect(&tls, &modern(), name).await.unwrap();
+        assert_eq!(seen.fingerprint, fingerprint, "{name}");
+    }
+    // One that is for everybody serves the others, wherever it stands.
+    let mut certificates = restricted();
+    certificates.push(open.declared("open"));
+    let (tls, _) = ServerTls::build("web", &with(certificates), true, &shared, None);
+    for (name, expected) in [("a.test", &mine), ("b.test", &open), ("stranger.test", &open)] {
+        let seen = connect(&tls, &modern(), name).await.unwrap();
+        assert_eq!(seen.fingerprint, expected.fingerprint(), "{name}");
+    }
+}

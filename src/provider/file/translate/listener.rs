@@ -159,6 +159,7 @@ fn certificate(
         origin,
         chain: chain.filter(|_| chain_is_fresh),
         key: bytes.filter(|_| error.is_none()).cloned(),
+        only_for: None,
     })
 }
 

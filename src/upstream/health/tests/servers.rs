@@ -218,6 +218,7 @@ pub fn tls() -> (String, Arc<ServerTls>) {
         origin: Origin::default(),
         chain: Some(leaf.expect("a certificate").pem().as_str().into()),
         key: Some(SecretBytes::new(key.serialize_pem().into_bytes())),
+        only_for: None,
     };
     let spec = ListenerTls { certificates: vec![certificate], ..ListenerTls::default() };
     let shared = TlsShared::new().expect("TLS");

@@ -1,0 +1,103 @@
+//! What becomes of each Ingress among manifests.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::admin::view::Place;
+use crate::provider::kubernetes::{Key, Manifests, Report, Translation, Verdict};
+
+/// An Ingress and what becomes of it.
+#[derive(Debug, Serialize)]
+pub struct IngressView {
+    namespace: String,
+    name: String,
+    location: Option<Place>,
+    /// `honoured`, `difference`, `left out`, `refused`: the worst of its findings; `ignored` where it is not
+    /// for this controller.
+    verdict: &'static str,
+    /// Why it is ignored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    findings: Vec<FindingView>,
+}
+
+/// One thing that an Ingress asks for, and what becomes of it.
+#[derive(Debug, Serialize)]
+struct FindingView {
+    verdict: &'static str,
+    /// An annotation or the path of a field.
+    subject: String,
+    location: Option<Place>,
+    message: String,
+    hint: Option<String>,
+}
+
+/// All Ingresses of the manifests, by namespace and name.
+pub fn views(manifests: &Manifests, translation: &Translation) -> Vec<IngressView> {
+    let served = translation.reports.iter().map(|(key, report)| view(manifests, key, report));
+    let ignored = translation.ignored.iter().map(|(key, why)| IngressView {
+        verdict: "ignored",
+        reason: Some(why.clone()),
+        ..view(manifests, key, &Report::default())
+    });
+    let mut views: Vec<_> = served.chain(ignored).collect();
+    views.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    views
+}
+
+fn view(manifests: &Manifests, key: &Key, report: &Report) -> IngressView {
+    let place = |subject: &str| manifests.place("Ingress", key, subject).as_ref().map(Place::from);
+    let findings = report.findings.iter().map(|finding| FindingView {
+        verdict: word(finding.verdict),
+        subject: finding.subject.clone(),
+        location: place(&finding.subject),
+        message: finding.message.clone(),
+        hint: finding.hint.clone(),
+    });
+    IngressView {
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        location: place(""),
+        verdict: word(report.verdict()),
+        reason: None,
+        findings: findings.collect(),
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Honoured => "honoured",
+        Verdict::Differs => "difference",
+        Verdict::Omitted => "left out",
+        Verdict::Refused => "refused",
+    }
+}
+
+/// The same for people: a paragraph for each.
+pub fn text(views: &[IngressView]) -> String {
+    // Writing to a `String` cannot fail.
+    let mut out = String::new();
+    for view in views {
+        let _ = write!(out, "Ingress {}/{}", view.namespace, view.name);
+        if let Some(Place { file, line, .. }) = &view.location {
+            let _ = write!(out, " ({file}:{line})");
+        }
+        let _ = match (&view.reason, view.verdict) {
+            (Some(why), _) => writeln!(out, ": not served, {why}"),
+            (None, "difference") => writeln!(out, ": honoured with a difference"),
+            (None, "left out" | "refused") => writeln!(out, ": not honoured in all"),
+            (None, verdict) => writeln!(out, ": {verdict}"),
+        };
+        for finding in &view.findings {
+            let line = finding.location.as_ref().map_or(0, |place| place.line);
+            let said = match (&*finding.message, &finding.hint) {
+                ("", _) => String::new(),
+                (message, Some(hint)) => format!(": {message} ({hint})"),
+                (message, None) => format!(": {message}"),
+            };
+            let _ = writeln!(out, "  {:10} {line:>4}  {}{said}", finding.verdict, finding.subject);
+        }
+    }
+    out
+}

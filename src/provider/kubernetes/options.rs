@@ -1,0 +1,95 @@
+//! What an operator says of the controller itself, beside the objects of the cluster.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use ir::Hsts;
+
+use super::Key;
+use crate::ir;
+
+/// This controller's name in `IngressClass.spec.controller`.
+pub const CONTROLLER: &str = "portcullis.dev/ingress-controller";
+
+/// How objects are chosen and what they are given where they say nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The controllers whose classes are served. Default [`CONTROLLER`].
+    pub controllers: BTreeSet<Arc<str>>,
+    /// The classes by which the old annotation `kubernetes.io/ingress.class` asks for this
+    /// controller. Default `portcullis`.
+    pub classes: BTreeSet<Arc<str>>,
+    /// Whether one of `classes` counts where there is no such IngressClass.
+    pub class_by_name: bool,
+    /// Whether Ingresses without any class are served. (With a default IngressClass of these
+    /// controllers they always are.)
+    pub without_class: bool,
+    /// What annotations begin with, without the slash. Default `nginx.ingress.kubernetes.io`.
+    pub annotation_prefix: Arc<str>,
+    /// The namespaces whose objects count; empty is all.
+    pub namespaces: BTreeSet<Arc<str>>,
+    /// The Service that gets what no rule matches, by its first port; `None` answers 404.
+    pub default_backend: Option<Key>,
+    /// The Secret with the certificate for names that no other is for; `None` is a self-signed one.
+    pub default_certificate: Option<Key>,
+    /// Whether Services of type ExternalName are forwarded to. Whoever may create a Service can
+    /// then make the proxy connect wherever it can.
+    pub external_names: bool,
+    /// What browsers are told over https, on every answer of a route; `None` tells them nothing.
+    /// Default a year, names below included.
+    pub hsts: Option<Hsts>,
+    /// The domain of the cluster's own names. Default `cluster.local`.
+    pub cluster_domain: Arc<str>,
+    /// Whether the objects are a part of what there is, as with manifests: what is not among them
+    /// may be elsewhere.
+    pub partial: bool,
+    /// Where plain HTTP is listened for; `None` has no such listener. Default `[::]:80`.
+    pub http: Option<SocketAddr>,
+    /// The same for HTTPS. Default `[::]:443`.
+    pub https: Option<SocketAddr>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let any = |port| Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+        Self {
+            controllers: [CONTROLLER.into()].into(),
+            classes: ["portcullis".into()].into(),
+            class_by_name: false,
+            without_class: false,
+            annotation_prefix: "nginx.ingress.kubernetes.io".into(),
+            namespaces: BTreeSet::new(),
+            default_backend: None,
+            default_certificate: None,
+            external_names: false,
+            hsts: Some(Hsts { include_subdomains: true, ..Hsts::default() }),
+            cluster_domain: "cluster.local".into(),
+            partial: false,
+            http: any(80),
+            https: any(443),
+        }
+    }
+}
+
+impl Options {
+    /// The same, serving what ingress-nginx would: its class and its controller, too.
+    #[must_use]
+    pub fn in_place_of_nginx(mut self) -> Self {
+        self.controllers.insert("k8s.io/ingress-nginx".into());
+        self.classes.insert("nginx".into());
+        self
+    }
+
+    /// For manifests without a cluster around them: classes count by their name, and an Ingress
+    /// without one is taken to be meant.
+    pub fn offline() -> Self {
+        let options = Self::default().in_place_of_nginx();
+        Self { class_by_name: true, without_class: true, partial: true, ..options }
+    }
+
+    /// Whether objects of `namespace` count.
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.contains(namespace)
+    }
+}

@@ -1,0 +1,630 @@
+//! Rules to virtual hosts: who gets which path, canaries, default backends, further names.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use http::StatusCode;
+use ir::{
+    Action, BackendRef, HostPattern, HttpsRedirect, Name, Origin, PathMatch, Route, RouteMatch,
+    VirtualHost,
+};
+use k8s_openapi::api::networking::v1::IngressBackend;
+
+use super::path::{Kind, RulePath};
+use super::policy::{Policy, ToHttps};
+use super::service::{Upstreams, WantedPort};
+use super::{Object, pattern};
+use crate::ir;
+use crate::provider::kubernetes::report::{Finding, origin};
+use crate::provider::kubernetes::{Key, Options};
+
+/// A host under construction.
+struct Host {
+    /// The Ingress that named it first, by its place among the objects.
+    owner: usize,
+    routes: Vec<Placed>,
+    /// The oldest of its Ingresses that has a default backend.
+    default: Option<usize>,
+}
+
+/// A route in its place.
+struct Placed {
+    path: RulePath,
+    /// Whose it is, by its place among the objects.
+    owner: usize,
+    route: Route,
+    /// Where its requests go, where they are forwarded.
+    main: Option<Name>,
+    /// Where part of them goes, and by the rules of which Ingress.
+    canary: Option<(Name, usize)>,
+}
+
+type Hosts = BTreeMap<HostPattern, Host>;
+
+/// The virtual hosts that the rules of all `objects`, the oldest first, come to.
+pub(super) fn hosts(
+    objects: &mut [Object<'_>],
+    upstreams: &mut Upstreams<'_>,
+    options: &Options,
+) -> Vec<VirtualHost> {
+    let mut hosts = Hosts::new();
+    let mut taken = HashMap::new();
+    let traits = Traits::of(objects, options);
+    for (index, object) in objects.iter_mut().enumerate() {
+        if object.policy.canary.is_none() {
+            let mut place =
+                Place { hosts: &mut hosts, taken: &mut taken, traits: &traits, upstreams };
+            place.rules(index, object);
+        }
+    }
+    // In a second round: a canary may be older than what it is a canary of.
+    for index in 0..objects.len() {
+        canaries(index, objects, &mut hosts, &taken, &traits, upstreams);
+    }
+    for (pattern, host) in &mut hosts {
+        complete(pattern, host, objects, &traits, upstreams);
+    }
+    if let Some(route) = catch_all(&hosts, &traits, upstreams) {
+        let host = hosts.entry(HostPattern::Any).or_insert_with(|| Host {
+            owner: usize::MAX,
+            routes: Vec::new(),
+            default: None,
+        });
+        host.routes.push(route);
+    }
+    aliases(&mut hosts, objects, options);
+    www(&mut hosts, objects, &traits);
+    hosts.into_iter().map(|(pattern, host)| finish(pattern, host, objects)).collect()
+}
+
+/// What holds for all rules of a host.
+struct Traits<'o> {
+    /// Whose paths are expressions: those of a single rule make it so for all.
+    regex: BTreeSet<HostPattern>,
+    /// Those that have TLS, by whichever Ingress.
+    tls: BTreeSet<HostPattern>,
+    options: &'o Options,
+}
+
+impl<'o> Traits<'o> {
+    fn of(objects: &[Object<'_>], options: &'o Options) -> Self {
+        let mut traits = Self { regex: BTreeSet::new(), tls: BTreeSet::new(), options };
+        for object in objects.iter().filter(|object| object.policy.canary.is_none()) {
+            let Some(spec) = &object.ingress.spec else { continue };
+            let has_tls = spec.tls.as_ref().is_some_and(|tls| !tls.is_empty());
+            for rule in spec.rules.iter().flatten() {
+                let Ok(pattern) = pattern(rule.host.as_deref()) else { continue };
+                let paths = rule.http.iter().flat_map(|http| &http.paths);
+                let mut paths = paths.map(|path| path.path.as_deref().unwrap_or("/"));
+                if paths.any(|path| object.policy.rewrite.wants_regex(path)) {
+                    traits.regex.insert(pattern.clone());
+                }
+                if has_tls && pattern != HostPattern::Any {
+                    traits.tls.insert(pattern);
+                }
+            }
+        }
+        traits
+    }
+
+    /// The redirect to https of a host's routes by `policy`. Without a host of its own a request
+    /// has no certificate that it could be sent to.
+    fn https(&self, policy: &Policy, pattern: &HostPattern) -> Option<HttpsRedirect> {
+        let wanted = match policy.to_https {
+            ToHttps::Always => true,
+            ToHttps::Never => false,
+            ToHttps::WithTls => self.options.https.is_some() && self.tls.contains(pattern),
+        };
+        wanted.then(|| policy.https.clone())
+    }
+}
+
+/// Where rules find their place, in the order of their age.
+struct Place<'p, 'i> {
+    hosts: &'p mut Hosts,
+    /// Which object has a path, and where its route is in the host.
+    taken: &'p mut HashMap<(HostPattern, RulePath), (Key, usize)>,
+    traits: &'p Traits<'p>,
+    upstreams: &'p mut Upstreams<'i>,
+}
+
+impl Place<'_, '_> {
+    fn rules(&mut self, index: usize, object: &mut Object<'_>) {
+        let ingress = object.ingress;
+        let Some(spec) = &ingress.spec else { return };
+        let rules = spec.rules.as_deref().unwrap_or_default();
+        for (number, rule) in rules.iter().enumerate() {
+            let subject = format!("spec.rules[{number}]");
+            let pattern = match pattern(rule.host.as_deref()) {
+                Ok(pattern) => pattern,
+                Err(why) => {
+                    object.report.add(Finding::refused(format!("{subject}.host"), why));
+                    continue;
+                }
+            };
+            let host = self.hosts.entry(pattern.clone()).or_insert_with(|| Host {
+                owner: index,
+                routes: Vec::new(),
+                default: None,
+            });
+            if spec.default_backend.is_some() {
+                host.default.get_or_insert(index);
+            }
+            for (at, path) in rule.http.iter().flat_map(|http| &http.paths).enumerate() {
+                let subject = format!("{subject}.http.paths[{at}]");
+                let regex = self.traits.regex.contains(&pattern);
+                match RulePath::read(path.path.as_deref(), &path.path_type, regex) {
+                    Ok(read) => {
+                        self.surprise(object, &read, &subject);
+                        if read.kind == Kind::Prefix
+                            && !regex
+                            && path.path.as_deref().is_some_and(|p| p.len() > 1 && p.ends_with('/'))
+                        {
+                            let text = "the path without its last slash is served, too, where \
+                                        ingress-nginx redirects to the one with it";
+                            object.report.add(Finding::differs(format!("{subject}.path"), text));
+                        }
+                        self.path(index, object, &pattern, read, &path.backend, &subject);
+                    }
+                    Err(why) => {
+                        object.report.add(Finding::refused(format!("{subject}.path"), why));
+                    }
+                }
+            }
+        }
+        match &spec.default_backend {
+            // Beside rules it serves their hosts, once all of these are known.
+            Some(backend) if rules.is_empty() => {
+                self.hosts.entry(HostPattern::Any).or_insert_with(|| Host {
+                    owner: index,
+                    routes: Vec::new(),
+                    default: None,
+                });
+                let subject = "spec.defaultBackend";
+                self.path(index, object, &HostPattern::Any, RulePath::root(), backend, subject);
+            }
+            None if rules.is_empty() => {
+                let text = "there are neither rules nor a default backend";
+                object.report.add(Finding::refused("spec", text));
+            }
+            _ => {}
+        }
+    }
+
+    fn path(
+        &mut self,
+        index: usize,
+        object: &mut Object<'_>,
+        pattern: &HostPattern,
+        path: RulePath,
+        backend: &IngressBackend,
+        subject: &str,
+    ) {
+        let Some(host) = self.hosts.get_mut(pattern) else { return };
+        let key = (pattern.clone(), path.clone());
+        if let Some((first, _)) = self.taken.get(&key) {
+            let what = format!("{pattern}{} ({})", path.text, kind(&path));
+            let (message, hint) = if first == object.key {
+                (format!("{what} is here twice, and the first one counts"), None)
+            } else {
+                let hint = "the older object wins; remove the path from one of the two";
+                (format!("{what} belongs to the older Ingress {first}"), Some(hint))
+            };
+            let finding = Finding::refused(subject, message);
+            object.report.add(match hint {
+                Some(hint) => finding.hint(hint),
+                None => finding,
+            });
+            return;
+        }
+        self.taken.insert(key, (object.key.clone(), host.routes.len()));
+        let route =
+            placed(index, object, pattern, path, backend, subject, self.traits, self.upstreams);
+        host.routes.push(route);
+    }
+
+    /// Says where a path means something else because the host's paths are expressions.
+    fn surprise(&self, object: &mut Object<'_>, path: &RulePath, subject: &str) {
+        let own = object.policy.rewrite.wants_regex(&path.text);
+        if path.regex && !own && path.kind != Kind::Implementation && &*path.text != "/" {
+            let text = "another Ingress of the host has `rewrite-target` or `use-regex`, so, as in \
+                        ingress-nginx, this is an expression here that paths begin with, in any case";
+            object.report.add(Finding::differs(format!("{subject}.path"), text));
+        }
+    }
+}
+
+/// The route for `path`, by the settings of its Ingress.
+#[expect(clippy::too_many_arguments, reason = "a struct would only rename them")]
+fn placed(
+    owner: usize,
+    object: &mut Object<'_>,
+    pattern: &HostPattern,
+    path: RulePath,
+    backend: &IngressBackend,
+    subject: &str,
+    traits: &Traits<'_>,
+    upstreams: &mut Upstreams<'_>,
+) -> Placed {
+    let name = format!("{}/{pattern}{}", object.key, path.label());
+    let rule = format!("{pattern}{}", path.label());
+    let origin = Origin { rule: Name::from(rule), ..origin("Ingress", object.key) };
+    let rewrite = &object.policy.rewrite;
+    let (action, main) = match object.policy.answer.clone().or_else(|| rewrite.answer(&path.text)) {
+        Some(answer) => (answer, None),
+        None => forward(object, &path.text, backend, subject, upstreams),
+    };
+    let mut route = route(&object.policy, Name::from(name), origin, path.matches(), action);
+    if main.is_some() {
+        route.filters.extend(object.policy.rewrite.filters(&path.text));
+    }
+    // What answers by itself does so over plain http, too.
+    route.https_redirect = match route.action {
+        Action::Respond(_) => None,
+        _ => traits.https(&object.policy, pattern),
+    };
+    route.hsts.clone_from(&traits.options.hsts);
+    Placed { path, owner, route, main, canary: None }
+}
+
+fn route(policy: &Policy, name: Name, origin: Origin, path: PathMatch, action: Action) -> Route {
+    Route {
+        name,
+        origin,
+        matches: RouteMatch::of(path),
+        guard: policy.guard.clone(),
+        cors: policy.cors.clone(),
+        auth: None,
+        error_pages: None,
+        filters: match action {
+            Action::Forward(_) => policy.filters.clone(),
+            _ => Vec::new(),
+        },
+        action,
+        https_redirect: None,
+        hsts: None,
+        timeouts: policy.timeouts.clone(),
+        retry: policy.retry.clone(),
+        hedge: None,
+        body_limit: policy.body_limit,
+        access_log: policy.access_log,
+    }
+}
+
+/// Where a backend leads, by the settings of its Ingress.
+fn forward(
+    object: &mut Object<'_>,
+    path: &Arc<str>,
+    backend: &IngressBackend,
+    subject: &str,
+    upstreams: &mut Upstreams<'_>,
+) -> (Action, Option<Name>) {
+    match upstream(object, path, backend, subject, upstreams) {
+        Ok(name) => {
+            let backend = BackendRef { upstream: name.clone(), weight: 1 };
+            (Action::Forward(vec![backend]), Some(name))
+        }
+        Err(action) => (action, None),
+    }
+}
+
+fn upstream(
+    object: &mut Object<'_>,
+    path: &Arc<str>,
+    backend: &IngressBackend,
+    subject: &str,
+    upstreams: &mut Upstreams<'_>,
+) -> Result<Name, Action> {
+    let fail = |status, reason: &str| Action::Fail { status, reason: reason.to_owned() };
+    let subject = match subject.ends_with("defaultBackend") {
+        true => subject.to_owned(),
+        false => format!("{subject}.backend"),
+    };
+    let Some(service) = &backend.service else {
+        let text = "backends other than Services are not served";
+        let finding = Finding::refused(subject, text).hint("its requests are answered 404");
+        object.report.add(finding);
+        return Err(fail(StatusCode::NOT_FOUND, text));
+    };
+    let Some(port) = WantedPort::of(service.port.as_ref()) else {
+        let text = "the backend has no port";
+        let finding = Finding::refused(subject, text).hint("its requests are answered 503");
+        object.report.add(finding);
+        return Err(fail(StatusCode::SERVICE_UNAVAILABLE, text));
+    };
+    let key = Key::new(object.key.namespace.clone(), service.name.as_str());
+    let mut settings = object.policy.upstream.clone();
+    if object.policy.cookie_by_path
+        && let Some(ir::AffinityKey::Cookie(cookie)) =
+            settings.balance.affinity.as_mut().map(|affinity| &mut affinity.by)
+    {
+        cookie.path = path.clone();
+    }
+    let (name, trouble) = upstreams.obtain(&key, port, &settings, &object.key.name);
+    if let Some(trouble) = trouble {
+        let finding = match trouble.served {
+            true => Finding::differs(subject, trouble.message),
+            false => Finding::refused(subject, trouble.message),
+        };
+        object.report.add(match trouble.hint {
+            Some(hint) => finding.hint(hint),
+            None => finding,
+        });
+    }
+    Ok(name)
+}
+
+/// Joins the paths of a canary with those of equal host, path and type that are no canary's.
+fn canaries(
+    index: usize,
+    objects: &mut [Object<'_>],
+    hosts: &mut Hosts,
+    taken: &HashMap<(HostPattern, RulePath), (Key, usize)>,
+    traits: &Traits<'_>,
+    upstreams: &mut Upstreams<'_>,
+) {
+    let Some(object) = objects.get(index).filter(|object| object.policy.canary.is_some()) else {
+        return;
+    };
+    let ingress = object.ingress;
+    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    for (number, rule) in rules.enumerate() {
+        let Ok(pattern) = pattern(rule.host.as_deref()) else { continue };
+        for (at, path) in rule.http.iter().flat_map(|http| &http.paths).enumerate() {
+            let subject = format!("spec.rules[{number}].http.paths[{at}]");
+            let regex = traits.regex.contains(&pattern);
+            let read = RulePath::read(path.path.as_deref(), &path.path_type, regex);
+            let main = read.ok().and_then(|read| taken.get(&(pattern.clone(), read)));
+            let placed = main.and_then(|(_, at)| hosts.get_mut(&pattern)?.routes.get_mut(*at));
+            let settings = placed.as_ref().and_then(|placed| objects.get(placed.owner));
+            let settings = settings.map(|main| (main.key, main.policy.upstream.clone()));
+            let Some(object) = objects.get_mut(index) else { continue };
+            match joinable(object.key, placed, settings) {
+                Err(why) => object.report.add(Finding::refused(subject, why)),
+                Ok((placed, main)) => {
+                    // Of the canary only its balancing counts, else what holds for the rule.
+                    let own = object.policy.upstream.clone();
+                    let balance = own.balance.clone();
+                    object.policy.upstream = super::service::Settings { balance, ..main };
+                    let text = placed.path.text.clone();
+                    let upstream = upstream(object, &text, &path.backend, &subject, upstreams);
+                    object.policy.upstream = own;
+                    placed.canary = upstream.ok().map(|upstream| (upstream, index));
+                }
+            }
+        }
+    }
+}
+
+/// Whether a canary can be joined to what was found in its place.
+fn joinable<'p>(
+    canary: &Key,
+    placed: Option<&'p mut Placed>,
+    main: Option<(&Key, super::service::Settings)>,
+) -> Result<(&'p mut Placed, super::service::Settings), &'static str> {
+    let (Some(placed), Some((key, settings))) = (placed, main) else {
+        return Err("there is no rule of equal host, path and path type to be a canary of");
+    };
+    if key.namespace != canary.namespace {
+        return Err("the rule it would be a canary of is in another namespace");
+    }
+    if placed.canary.is_some() {
+        return Err("the rule has a canary already, and there is one for each");
+    }
+    if placed.main.is_none() {
+        return Err("the rule it would be a canary of does not forward");
+    }
+    Ok((placed, settings))
+}
+
+/// Adds what a host serves beside its rules: the way in, and what no rule matches.
+fn complete(
+    pattern: &HostPattern,
+    host: &mut Host,
+    objects: &mut [Object<'_>],
+    traits: &Traits<'_>,
+    upstreams: &mut Upstreams<'_>,
+) {
+    if traits.regex.contains(pattern) {
+        // Expressions are tried in the order of their length; the sort is stable, by age.
+        let rank = |placed: &Placed| {
+            (std::cmp::Reverse(placed.path.text.len()), placed.path.kind != Kind::Exact)
+        };
+        host.routes.sort_by_key(rank);
+    }
+    let root = objects
+        .get(host.owner)
+        .filter(|_| !host.routes.iter().any(|placed| placed.path.is_root()))
+        .is_some();
+    if root && let Some(index) = host.default {
+        let Some(object) = objects.get_mut(index) else { return };
+        let spec = object.ingress.spec.as_ref();
+        if let Some(backend) = spec.and_then(|spec| spec.default_backend.as_ref()) {
+            let subject = "spec.defaultBackend";
+            let path = RulePath::root();
+            let route = placed(index, object, pattern, path, backend, subject, traits, upstreams);
+            host.routes.push(route);
+        }
+    } else if root && let Some(service) = &traits.options.default_backend {
+        host.routes.push(to_default(pattern, service, traits, upstreams));
+    }
+    app_root(pattern, host, objects, traits);
+}
+
+/// The route to the Service that gets what no rule matches.
+fn to_default(
+    pattern: &HostPattern,
+    service: &Key,
+    traits: &Traits<'_>,
+    upstreams: &mut Upstreams<'_>,
+) -> Placed {
+    let policy = Policy::default();
+    let settings = &policy.upstream;
+    let (upstream, _) = upstreams.obtain(service, WantedPort::First, settings, "default-backend");
+    let origin = Origin { rule: Name::from("default-backend"), ..origin("Service", service) };
+    let path = RulePath::root();
+    let name = Name::from(format!("default-backend/{pattern}/"));
+    let action = Action::Forward(vec![BackendRef { upstream: upstream.clone(), weight: 1 }]);
+    let mut route = route(&policy, name, origin, path.matches(), action);
+    route.https_redirect = traits.https(&policy, pattern);
+    route.hsts.clone_from(&traits.options.hsts);
+    Placed { path, owner: usize::MAX, route, main: Some(upstream), canary: None }
+}
+
+/// The same for hosts that nobody names, unless a rule serves them.
+fn catch_all(hosts: &Hosts, traits: &Traits<'_>, upstreams: &mut Upstreams<'_>) -> Option<Placed> {
+    let service = traits.options.default_backend.as_ref()?;
+    if hosts.contains_key(&HostPattern::Any) {
+        return None;
+    }
+    Some(to_default(&HostPattern::Any, service, traits, upstreams))
+}
+
+/// Of the Ingresses of a host the oldest that has a root for the application decides.
+fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>], traits: &Traits<'_>) {
+    let owners: BTreeSet<usize> =
+        host.routes.iter().map(|placed| placed.owner).chain([host.owner]).collect();
+    let found = owners.iter().find_map(|index| {
+        let object = objects.get(*index)?;
+        Some((*index, object, object.policy.app_root.clone()?))
+    });
+    let Some((owner, object, action)) = found else { return };
+    let path = RulePath { kind: Kind::Exact, text: "/".into(), regex: false };
+    let name = Name::from(format!("{}/{pattern}#app-root", object.key));
+    let rule = Name::from(format!("{pattern}#app-root"));
+    let origin = Origin { rule, ..origin("Ingress", object.key) };
+    let mut route = route(&object.policy, name, origin, path.matches(), action);
+    // It stands before a rule for the same path.
+    route.matches.order = -1;
+    (route.guard, route.cors) = Default::default();
+    route.hsts.clone_from(&traits.options.hsts);
+    host.routes.push(Placed { path, owner, route, main: None, canary: None });
+}
+
+/// Serves the further names of hosts by the same routes, where no rule is for such a name.
+fn aliases(hosts: &mut Hosts, objects: &mut [Object<'_>], options: &Options) {
+    let mut added: BTreeMap<HostPattern, Host> = BTreeMap::new();
+    for index in 0..objects.len() {
+        let Some(object) = objects.get(index).filter(|object| !object.policy.aliases.is_empty())
+        else {
+            continue;
+        };
+        let (key, aliases) = (object.key, object.policy.aliases.clone());
+        let owned: Vec<HostPattern> = hosts
+            .iter()
+            .filter(|(_, host)| host.owner == index || host.routes.iter().any(|r| r.owner == index))
+            .map(|(pattern, _)| pattern.clone())
+            .filter(|pattern| *pattern != HostPattern::Any)
+            .collect();
+        for alias in aliases {
+            let problem = if hosts.contains_key(&alias) {
+                Some(format!("`{alias}` is the host of a rule, which wins"))
+            } else if added.contains_key(&alias) {
+                Some(format!("`{alias}` is an alias of another host already"))
+            } else {
+                None
+            };
+            match (problem, owned.first().and_then(|first| hosts.get(first))) {
+                (None, Some(host)) => drop(added.insert(alias.clone(), renamed(host, key, &alias))),
+                (None, None) => {}
+                (Some(message), _) => {
+                    if let Some(object) = objects.get_mut(index) {
+                        let subject = format!("{}/server-alias", options.annotation_prefix);
+                        object.report.add(Finding::omitted(subject, message));
+                    }
+                }
+            }
+        }
+    }
+    hosts.append(&mut added);
+}
+
+/// A host's routes for another name of it.
+fn renamed(host: &Host, by: &Key, alias: &HostPattern) -> Host {
+    let routes = host.routes.iter().map(|placed| {
+        let mut route = placed.route.clone();
+        route.name = Name::from(format!("{}#{by}/{alias}", route.name));
+        Placed {
+            path: placed.path.clone(),
+            owner: placed.owner,
+            route,
+            main: placed.main.clone(),
+            canary: placed.canary.clone(),
+        }
+    });
+    Host { owner: host.owner, routes: routes.collect(), default: host.default }
+}
+
+/// Sends the hosts of Ingresses that want it from the name with `www.` to the one without, or the
+/// other way round, unless both are there.
+fn www(hosts: &mut Hosts, objects: &[Object<'_>], traits: &Traits<'_>) {
+    let mut added = Hosts::new();
+    for (pattern, host) in hosts.iter() {
+        let HostPattern::Exact(name) = pattern else { continue };
+        let owners = host.routes.iter().map(|placed| placed.owner).chain([host.owner]);
+        let wants = |index: &usize| objects.get(*index).is_some_and(|object| object.policy.www);
+        let Some(owner) = owners.filter(wants).min() else { continue };
+        let Some(object) = objects.get(owner) else { continue };
+        let Some(HostPattern::Exact(from)) = other_name(pattern) else { continue };
+        let from = HostPattern::Exact(from);
+        if hosts.contains_key(&from) || added.contains_key(&from) {
+            continue;
+        }
+        let path = RulePath::root();
+        let rule = Name::from(format!("{from}#www"));
+        let origin = Origin { rule, ..origin("Ingress", object.key) };
+        let route_name = Name::from(format!("{}/{from}#www", object.key));
+        let action = Action::Redirect(ir::Redirect {
+            scheme: None,
+            host: Some(Arc::from(&**name)),
+            port: None,
+            path: None,
+            status: StatusCode::PERMANENT_REDIRECT,
+        });
+        let mut route = route(&Policy::default(), route_name, origin, path.matches(), action);
+        route.hsts.clone_from(&traits.options.hsts);
+        let routes = vec![Placed { path, owner, route, main: None, canary: None }];
+        added.insert(from, Host { owner, routes, default: None });
+    }
+    hosts.append(&mut added);
+}
+
+/// The host with `www.` for one without, and the other way round.
+pub(super) fn other_name(pattern: &HostPattern) -> Option<HostPattern> {
+    let HostPattern::Exact(name) = pattern else { return None };
+    let other = match name.strip_prefix("www.") {
+        Some(bare) => bare.into(),
+        None => format!("www.{name}").into(),
+    };
+    Some(HostPattern::Exact(other))
+}
+
+fn finish(pattern: HostPattern, host: Host, objects: &[Object<'_>]) -> VirtualHost {
+    let mut routes = Vec::with_capacity(host.routes.len());
+    for placed in host.routes {
+        let canary = placed.canary.as_ref().zip(placed.main.as_ref()).and_then(
+            |((upstream, index), main)| {
+                Some((objects.get(*index)?.policy.canary.as_ref()?, main, upstream))
+            },
+        );
+        match canary {
+            Some((canary, main, upstream)) => {
+                routes.extend(canary.split(&placed.route, main, upstream));
+            }
+            None => routes.push(placed.route),
+        }
+    }
+    let origin = match objects.get(host.owner) {
+        Some(object) => origin("Ingress", object.key),
+        None => routes.first().map(|route| route.origin.clone()).unwrap_or_default(),
+    };
+    VirtualHost { pattern, listeners: ir::ListenerSelector::All, routes, origin }
+}
+
+fn kind(path: &RulePath) -> &'static str {
+    match path.kind {
+        Kind::Exact => "Exact",
+        Kind::Prefix => "Prefix",
+        Kind::Implementation => "ImplementationSpecific",
+    }
+}

@@ -1,0 +1,101 @@
+//! Timeouts, repeated attempts, bodies.
+
+use std::time::Duration;
+
+use ir::RetryOn;
+
+use super::Mapping;
+use crate::ir;
+use crate::provider::kubernetes::annotation::{Body, NextUpstream, Timeouts};
+use crate::provider::kubernetes::report::Verdict;
+
+/// How often a request is sent where ingress-nginx has no bound.
+const MANY: u32 = 10;
+
+impl Mapping<'_> {
+    pub(super) fn timeouts(&mut self, values: &Timeouts) {
+        self.mapped.extend([
+            "proxy-connect-timeout",
+            "proxy-next-upstream",
+            "proxy-next-upstream-tries",
+            "proxy-read-timeout",
+            "proxy-send-timeout",
+        ]);
+        let timeouts = &mut self.policy.timeouts;
+        if let Some(connect) = values.connect {
+            timeouts.connect = Some(connect);
+        }
+        if let Some(read) = values.read {
+            timeouts.response = Some(read);
+        }
+        // There are two idle timers in ingress-nginx and one here, for either direction.
+        if values.read.is_some() || values.send.is_some() {
+            const DEFAULT: Duration = Duration::from_secs(60);
+            let longer = values.read.unwrap_or(DEFAULT).max(values.send.unwrap_or(DEFAULT));
+            timeouts.idle = Some(longer);
+            timeouts.tunnel_idle = Some(longer);
+        }
+        if let Some(conditions) = &values.next_upstream {
+            self.conditions(conditions);
+        }
+        let retry = &mut self.policy.retry;
+        let off = values.next_upstream.as_ref().is_some_and(Vec::is_empty);
+        match values.next_upstream_tries {
+            _ if off => retry.attempts = 0,
+            Some(0) => retry.attempts = MANY,
+            Some(tries) => retry.attempts = tries - 1,
+            None => {}
+        }
+        match values.next_upstream_timeout {
+            Some(Duration::ZERO) => drop(self.mapped.insert("proxy-next-upstream-timeout")),
+            Some(_) => {
+                let text = "is not honoured: attempts are bounded by their number, not by time";
+                self.note("proxy-next-upstream-timeout", Verdict::Omitted, text);
+            }
+            None => {}
+        }
+    }
+
+    fn conditions(&mut self, conditions: &[NextUpstream]) {
+        let mut on = RetryOn { reset: false, ..RetryOn::default() };
+        let mut non_idempotent = false;
+        let mut invalid = false;
+        for condition in conditions {
+            match condition {
+                NextUpstream::Error => on.reset = true,
+                NextUpstream::Timeout => on.timeout = true,
+                NextUpstream::InvalidHeader => invalid = true,
+                NextUpstream::Status(status) => on.statuses.push(*status),
+                NextUpstream::NonIdempotent => non_idempotent = true,
+            }
+        }
+        on.statuses.sort_unstable();
+        on.statuses.dedup();
+        self.policy.retry.on = on;
+        self.policy.retry.non_idempotent = non_idempotent;
+        if invalid {
+            let text =
+                "is honoured but for `invalid_header`: a response that is none is not repeated";
+            self.note("proxy-next-upstream", Verdict::Differs, text);
+        }
+    }
+
+    pub(super) fn body(&mut self, values: &Body) {
+        self.mapped.extend([
+            "client-body-buffer-size",
+            "proxy-body-size",
+            "proxy-buffer-size",
+            "proxy-buffering",
+            "proxy-buffers-number",
+            "proxy-request-buffering",
+        ]);
+        match values.limit {
+            Some(0) => self.policy.body_limit = None,
+            Some(limit) => self.policy.body_limit = Some(limit),
+            None => {}
+        }
+        if let Some(buffer) = values.request_buffer {
+            self.policy.retry.buffer = buffer;
+        }
+    }
+}

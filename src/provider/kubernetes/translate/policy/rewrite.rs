@@ -1,0 +1,143 @@
+//! Paths as expressions, and what back ends get in their place.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+use ir::{Action, Filter, HeaderEdit, HeaderText, PathRewrite, RegexRewrite, Text};
+
+use super::Mapping;
+use crate::ir;
+use crate::provider::kubernetes::annotation::{
+    Piece, Rewrite as Values, RewriteTarget, Template, Variable,
+};
+use crate::provider::kubernetes::report::Verdict;
+
+/// What becomes of the path of a rule.
+#[derive(Clone, Debug, Default)]
+pub(in crate::provider::kubernetes::translate) struct Rewrite {
+    /// What the path becomes, with groups as `$1`.
+    target: Option<Target>,
+    /// Whether the paths of its hosts are expressions in any case.
+    use_regex: bool,
+    /// The `X-Forwarded-Prefix` that goes with a rewritten path.
+    prefix: Option<HeaderValue>,
+}
+
+#[derive(Clone, Debug)]
+enum Target {
+    Path(Arc<str>),
+    Redirect { scheme: Arc<str>, host: Arc<str>, port: Option<u16>, path: Arc<str> },
+}
+
+impl Rewrite {
+    /// Whether a rule with `path` turns all paths of its host into expressions.
+    pub fn wants_regex(&self, path: &str) -> bool {
+        self.use_regex || self.changes(path)
+    }
+
+    /// Whether `path` becomes something else.
+    fn changes(&self, path: &str) -> bool {
+        match &self.target {
+            Some(Target::Path(target)) => **target != *path,
+            Some(Target::Redirect { .. }) => true,
+            None => false,
+        }
+    }
+
+    /// The edits of requests for a rule with `path`.
+    pub fn filters(&self, path: &str) -> Vec<Filter> {
+        let Some(Target::Path(target)) = self.target.as_ref().filter(|_| self.changes(path)) else {
+            return Vec::new();
+        };
+        let mut filters = vec![Filter::RewritePath(PathRewrite::Regex(replace(path, target)))];
+        if let Some(value) = &self.prefix {
+            let name = http::HeaderName::from_static("x-forwarded-prefix");
+            let set = vec![HeaderText { name, value: value.clone() }];
+            filters.push(Filter::RequestHeaders(HeaderEdit { set, ..HeaderEdit::default() }));
+        }
+        filters
+    }
+
+    /// The answer to requests for a rule with `path`, where they are sent to another URL.
+    pub fn answer(&self, path: &str) -> Option<Action> {
+        let Some(Target::Redirect { scheme, host, port, path: to }) = &self.target else {
+            return None;
+        };
+        Some(Action::Redirect(ir::Redirect {
+            scheme: Some(scheme.clone()),
+            host: Some(host.clone()),
+            port: *port,
+            path: Some(PathRewrite::Regex(replace(path, to))),
+            status: StatusCode::FOUND,
+        }))
+    }
+}
+
+/// As the `rewrite` of nginx: found anywhere, whatever the case, and all of the path goes.
+fn replace(path: &str, target: &Arc<str>) -> RegexRewrite {
+    RegexRewrite { pattern: format!("(?i){path}").into(), replacement: Text::Plain(target.clone()) }
+}
+
+impl Mapping<'_> {
+    pub(super) fn rewrite(&mut self, values: &Values, prefix: Option<&Template>) {
+        self.mapped.extend(["rewrite-target", "use-regex", "x-forwarded-prefix"]);
+        self.policy.rewrite.use_regex = values.use_regex == Some(true);
+        let prefix = prefix.and_then(|prefix| self.literal("x-forwarded-prefix", prefix));
+        match (&values.target, &prefix) {
+            (None, Some(_)) => {
+                let text = "has no effect without `rewrite-target`";
+                self.note("x-forwarded-prefix", Verdict::Differs, text);
+            }
+            _ => self.policy.rewrite.prefix = prefix.and_then(|p| HeaderValue::try_from(p).ok()),
+        }
+        let target = match &values.target {
+            None => return,
+            Some(RewriteTarget::Path(template)) => replacement(template).map(Target::Path),
+            Some(RewriteTarget::Redirect(template)) => {
+                replacement(template).and_then(|text| redirect(&text))
+            }
+        };
+        match target {
+            Some(target) => self.policy.rewrite.target = Some(target),
+            None => {
+                let text = "is not honoured: of the request only groups such as `$1` are filled \
+                            in, and only into the path";
+                self.note("rewrite-target", Verdict::Refused, text);
+                self.policy.deny("the rewrite-target cannot be made".to_owned());
+            }
+        }
+    }
+}
+
+/// The text with its groups; `None` where other variables or a bare `$` are in it.
+fn replacement(template: &Template) -> Option<Arc<str>> {
+    let mut out = String::new();
+    for piece in template.pieces() {
+        match piece {
+            Piece::Literal(text) if text.contains('$') => return None,
+            Piece::Literal(text) => out.push_str(text),
+            Piece::Variable(Variable::Capture(number)) => out.push_str(&format!("${{{number}}}")),
+            Piece::Variable(_) => return None,
+        }
+    }
+    Some(out.into())
+}
+
+fn redirect(url: &str) -> Option<Target> {
+    let (scheme, rest) = url.split_once("://")?;
+    let at = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(at)?;
+    if authority.contains(['$', '@']) {
+        return None;
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().ok()?)),
+        _ => (authority, None),
+    };
+    Some(Target::Redirect {
+        scheme: scheme.to_ascii_lowercase().into(),
+        host: host.into(),
+        port,
+        path: if path.is_empty() { "/".into() } else { path.into() },
+    })
+}

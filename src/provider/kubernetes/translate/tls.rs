@@ -1,0 +1,149 @@
+//! Certificates: which Secret serves which host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ir::{Certificate, HostPattern, SecretBytes};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::networking::v1::IngressTLS;
+
+use super::host::other_name;
+use super::{Object, References, pattern};
+use crate::ir;
+use crate::provider::kubernetes::report::{Finding, origin};
+use crate::provider::kubernetes::{Inputs, Key, Options};
+
+/// Secrets in the order in which they were first wanted, and the hosts they serve.
+#[derive(Default)]
+struct Certificates {
+    found: Vec<(Key, Certificate)>,
+    places: BTreeMap<Key, usize>,
+}
+
+/// The certificates of all `objects`, the oldest first. A host gets its certificate from the oldest
+/// Ingress that has TLS for it; without a usable one it is served by the default certificate.
+pub(super) fn certificates(
+    objects: &mut [Object<'_>],
+    inputs: &Inputs,
+    options: &Options,
+    references: &mut References,
+) -> Vec<Certificate> {
+    let mut certificates = Certificates::default();
+    let mut taken = BTreeSet::new();
+    for object in objects.iter_mut().filter(|object| object.policy.canary.is_none()) {
+        let ingress = object.ingress;
+        let spec = ingress.spec.as_ref();
+        let entries = spec.and_then(|spec| spec.tls.as_deref()).unwrap_or_default();
+        if entries.is_empty() {
+            continue;
+        }
+        let usable: Vec<(&IngressTLS, Option<Key>)> = entries
+            .iter()
+            .enumerate()
+            .map(|(number, entry)| {
+                (entry, secret(number, entry, object, inputs, options, references))
+            })
+            .collect();
+        let rules = spec.and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
+        let hosts = rules.iter().filter_map(|rule| pattern(rule.host.as_deref()).ok());
+        let aliases = object.policy.aliases.iter().cloned();
+        let www = object.policy.www;
+        let hosts = hosts.flat_map(|host| {
+            let other = if www { other_name(&host) } else { None };
+            [Some(host), other].into_iter().flatten()
+        });
+        for host in hosts.chain(aliases).filter(|host| *host != HostPattern::Any) {
+            let chosen = choose(&host, &usable);
+            // One without a usable Secret leaves the host to the next Ingress that has.
+            if chosen.is_empty() || !taken.insert(host.clone()) {
+                continue;
+            }
+            for key in chosen {
+                if let Some(secret) = inputs.secrets.get(key) {
+                    certificates.add(key, secret, host.clone());
+                }
+            }
+        }
+    }
+    let default = options.default_certificate.as_ref().map(|key| {
+        references.secrets.insert(key.clone());
+        // One that is missing leaves its last good version in use.
+        let secret = inputs.secrets.get(key);
+        certificate(key, secret.map(|secret| &**secret), None)
+    });
+    default.into_iter().chain(certificates.found.into_iter().map(|(_, found)| found)).collect()
+}
+
+/// The Secrets for a host: that of the entry which names it, else all that may turn out to be valid
+/// for it.
+fn choose<'e>(host: &HostPattern, entries: &'e [(&IngressTLS, Option<Key>)]) -> Vec<&'e Key> {
+    let names = |entry: &IngressTLS| {
+        entry.hosts.iter().flatten().any(|name| pattern(Some(name)).as_ref() == Ok(host))
+    };
+    match entries.iter().find(|(entry, _)| names(entry)) {
+        Some((_, secret)) => secret.iter().collect(),
+        None => entries.iter().filter_map(|(_, secret)| secret.as_ref()).collect(),
+    }
+}
+
+/// The Secret of a TLS entry where it can be used.
+fn secret(
+    number: usize,
+    entry: &IngressTLS,
+    object: &mut Object<'_>,
+    inputs: &Inputs,
+    options: &Options,
+    references: &mut References,
+) -> Option<Key> {
+    const HINT: &str = "the default certificate is used until it is mended";
+    // Without a name the default certificate is meant.
+    let name = entry.secret_name.as_deref().filter(|name| !name.is_empty())?;
+    let key = Key::new(object.key.namespace.clone(), name);
+    references.secrets.insert(key.clone());
+    let problem = match inputs.secrets.get(&key) {
+        // Certificates are mostly made in the cluster.
+        None if options.partial => return None,
+        None => format!("there is no Secret {key}, or it may not be read"),
+        Some(secret) => match (field(secret, "tls.crt"), field(secret, "tls.key")) {
+            (Some(_), Some(_)) => return Some(key),
+            (None, _) => format!("the Secret {key} has no `tls.crt`"),
+            (_, None) => format!("the Secret {key} has no `tls.key`"),
+        },
+    };
+    let subject = format!("spec.tls[{number}].secretName");
+    object.report.add(Finding::refused(subject, problem).hint(HINT));
+    None
+}
+
+impl Certificates {
+    fn add(&mut self, key: &Key, secret: &Secret, host: HostPattern) {
+        let place = *self.places.entry(key.clone()).or_insert_with(|| {
+            let none = Some(BTreeSet::new());
+            self.found.push((key.clone(), certificate(key, Some(secret), none)));
+            self.found.len() - 1
+        });
+        if let Some((_, Certificate { only_for: Some(hosts), .. })) = self.found.get_mut(place) {
+            hosts.insert(host);
+        }
+    }
+}
+
+fn certificate(
+    key: &Key,
+    secret: Option<&Secret>,
+    only_for: Option<BTreeSet<HostPattern>>,
+) -> Certificate {
+    let of = |name| secret.and_then(|secret| field(secret, name));
+    Certificate {
+        origin: origin("Secret", key),
+        chain: of("tls.crt").map(|bytes| Arc::from(String::from_utf8_lossy(bytes))),
+        key: of("tls.key").map(SecretBytes::new),
+        only_for,
+    }
+}
+
+/// A value of a Secret; none where it is empty.
+pub(super) fn field<'s>(secret: &'s Secret, name: &str) -> Option<&'s [u8]> {
+    let value = secret.data.as_ref()?.get(name)?;
+    Some(value.0.as_slice()).filter(|value| !value.is_empty())
+}
