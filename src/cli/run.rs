@@ -134,29 +134,25 @@ fn files(paths: Vec<PathBuf>, reload: Arc<Notify>, overrides: Overrides) -> Prov
             let mut problems = update.problems;
             problems.extend(update.fragment.as_ref().and_then(|said| overrides.problem(said)));
             let fragment = update.fragment.map(|fragment| overrides.apply(fragment));
-            Feed { fragment, problems, accepted: update.accepted }
+            Feed { fragment, problems, accepted: update.accepted, ..Feed::default() }
         },
     );
-    Provider {
-        start: Box::new(move |index, news| {
-            tokio::spawn(file::run(options, reload, out));
-            (feed.start)(index, news);
-        }),
-    }
+    Provider::Prompt(Box::new(move |index, news| {
+        tokio::spawn(file::run(options, reload, out));
+        feed(index, news);
+    }))
 }
 
 /// A provider that says one thing: everything goes to `upstream`.
 fn single(upstream: &str, overrides: &Overrides) -> Result<Provider, Failure> {
     let feed = everything_to(upstream, overrides)?;
     let (keep, said) = watch::channel(feed);
-    let provider = app::watch_provider(said, |_| true, |feed| feed);
-    Ok(Provider {
-        start: Box::new(move |index, news| {
-            (provider.start)(index, news);
-            // The channel must stay open: its end would mean that the provider is gone.
-            tokio::spawn(async move { keep.closed().await });
-        }),
-    })
+    let start = app::watch_provider(said, |_| true, |feed| feed);
+    Ok(Provider::Prompt(Box::new(move |index, news| {
+        start(index, news);
+        // The channel must stay open: its end would mean that the provider is gone.
+        tokio::spawn(async move { keep.closed().await });
+    })))
 }
 
 fn everything_to(upstream: &str, overrides: &Overrides) -> Result<Feed, Failure> {
@@ -175,7 +171,7 @@ fn everything_to(upstream: &str, overrides: &Overrides) -> Result<Feed, Failure>
         return Err(Failure::usage(format!("--upstream {upstream}: {why}")));
     }
     let fragment = overrides.apply(Arc::new(translation.fragment));
-    Ok(Feed { fragment: Some(fragment), problems: Vec::new(), accepted: true })
+    Ok(Feed { fragment: Some(fragment), accepted: true, ..Feed::default() })
 }
 
 /// What a flag says, else what its variable says; one that is empty says nothing.

@@ -58,6 +58,7 @@ pub enum Family {
     ConfigGeneration,
     ConfigLastReloadSuccess,
     ConfigLastReloadSuccessful,
+    ConfigPropagation,
     ConfigReloads,
     ConfigSnapshots,
     Connections,
@@ -102,7 +103,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -111,6 +112,7 @@ impl Family {
         Self::ConfigGeneration,
         Self::ConfigLastReloadSuccess,
         Self::ConfigLastReloadSuccessful,
+        Self::ConfigPropagation,
         Self::ConfigReloads,
         Self::ConfigSnapshots,
         Self::Connections,
@@ -191,6 +193,11 @@ impl Family {
                 "portcullis_config_last_reload_successful",
                 "1 if the latest configuration was accepted, 0 if it was refused and the one before it is still served.",
                 &[],
+            ),
+            Self::ConfigPropagation => histogram(
+                "portcullis_config_propagation_seconds",
+                "From the news of a change to its being served, by what it changed (configuration, endpoints), where the provider tells when the news came.",
+                &["change"],
             ),
             Self::ConfigReloads => counter(
                 "portcullis_config_reloads_total",

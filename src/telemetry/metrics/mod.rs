@@ -19,7 +19,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
-pub use control::{CertificateExpiry, ControlMetrics};
+pub use control::{CertificateExpiry, Change, ControlMetrics};
 pub use endpoint::EndpointMetrics;
 pub use listener::ListenerMetrics;
 pub use names::{LookupResult, NameMetrics};
