@@ -29,7 +29,7 @@ use crate::util::moment::Moment;
 use listeners::ServerListeners;
 
 /// How long the end of the process waits for providers.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Descriptors kept for everything that is not a client connection.
 const RESERVED_DESCRIPTORS: u64 = 512;

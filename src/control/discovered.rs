@@ -41,6 +41,8 @@ impl From<Feed> for Said {
 pub(super) struct Burst {
     /// Whether a provider said everything anew.
     pub anew: bool,
+    /// Whether one of them was asked to, as with a file that someone edits.
+    pub asked: bool,
     /// Upstreams that got other endpoints.
     pub endpoints: Vec<Name>,
     /// When the oldest of these changes became known, where that was told.
@@ -54,6 +56,7 @@ impl Burst {
             Said::All(other) => {
                 *feed = other;
                 self.anew = true;
+                self.asked |= feed.since.is_none();
                 feed.since
             }
             Said::Endpoints { lists, since } => {

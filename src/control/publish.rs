@@ -98,6 +98,10 @@ impl<L: Listeners> Control<L> {
     /// Takes over what a burst of messages changed in `feeds`. Returns the snapshot that was
     /// replaced.
     async fn take(&mut self, burst: Burst, feeds: &[Feed]) -> Option<Arc<Snapshot>> {
+        if burst.asked {
+            // Whoever edits a file wants to hear all that is wrong with it, each time.
+            self.findings.told.clear();
+        }
         let (before, change) = if burst.anew {
             (self.apply(feeds).await, Change::Configuration)
         } else {
@@ -220,7 +224,11 @@ impl<L: Listeners> Control<L> {
 
     fn report(&mut self, accepted: bool) {
         self.look_at_certificates();
-        self.findings.all().for_each(findings::log);
+        let found = &mut self.findings;
+        let now: Vec<Problem> = found.reload.iter().chain(&found.certificates).cloned().collect();
+        let news = findings::new_ones(&found.told, &now);
+        news.into_iter().chain(&found.listeners).for_each(findings::log);
+        found.told = now;
         let generation = self.handle.generation();
         if accepted {
             tracing::info!(generation, "configuration in use");

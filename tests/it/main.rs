@@ -25,6 +25,7 @@ mod http2_endpoints;
 mod http2_flow;
 mod idle;
 mod interop;
+mod kubernetes;
 mod limits;
 mod manifests;
 mod observability;
