@@ -7,14 +7,16 @@ mod signals;
 
 pub use readiness::Readiness;
 
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::control::{Control, ControlState, Feed, Findings, Resolver, merge};
+use crate::control::{Control, ControlState, Discovered, Feed, Findings, Resolver, Said, merge};
 use crate::ir::{Config, Severity};
 use crate::server::Server;
 use crate::snapshot::{Compiler, SnapshotHandle};
@@ -25,6 +27,9 @@ use crate::upstream::polls::LoadPolls;
 use crate::upstream::{Environment, Registry};
 use crate::util::moment::Moment;
 use listeners::ServerListeners;
+
+/// How long the end of the process waits for providers.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Descriptors kept for everything that is not a client connection.
 const RESERVED_DESCRIPTORS: u64 = 512;
@@ -48,15 +53,23 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A provider as the composition root sees it: the news it sends, and how to ask it to look
-/// again.
-pub struct Provider {
-    /// Sends what the provider says, under the index it was given.
-    pub start: Box<dyn FnOnce(usize, News)>,
+/// A provider as the composition root sees it: how to have it send what it says under the index
+/// it is given. Nothing is served before each has spoken.
+pub enum Provider {
+    /// Speaks at once; the process starts with its settings.
+    Prompt(Start),
+    /// May have to wait for something outside the process, which can be looked at meanwhile.
+    Patient(Box<dyn FnOnce(usize, News, Live) -> Farewell>),
 }
 
+/// Has a provider send what it says, under the index it is given.
+pub type Start = Box<dyn FnOnce(usize, News)>;
+
+/// What a provider has to do when the process is told to stop. Begins with the first poll.
+pub type Farewell = Pin<Box<dyn Future<Output = ()>>>;
+
 /// Where providers send what they say, under their index.
-pub type News = mpsc::Sender<(usize, Feed)>;
+pub type News = mpsc::Sender<(usize, Said)>;
 
 /// What other parts of the process may look at while it runs.
 #[derive(Clone)]
@@ -101,15 +114,20 @@ async fn serve(
     };
     let (sender, mut news) = mpsc::channel(16);
     let mut feeds = vec![Feed::default(); providers.len()];
+    let (mut prompt, mut patient) = (Vec::new(), Vec::new());
     for (index, provider) in providers.into_iter().enumerate() {
-        (provider.start)(index, sender.clone());
+        match provider {
+            Provider::Prompt(start) => {
+                start(index, sender.clone());
+                prompt.push(index);
+            }
+            Provider::Patient(start) => patient.push((index, start)),
+        }
     }
-    drop(sender);
-    if !first_word(&mut feeds, &mut news).await {
+    if !first_word(&prompt, &mut feeds, &mut news).await {
         return Exit::Config;
     }
-    let fragments: Vec<_> = feeds.iter().filter_map(|feed| feed.fragment.clone()).collect();
-    let (config, _) = merge(&fragments);
+    let config = merged(&feeds);
     let workers = config.settings.workers.unwrap_or_else(default_workers).max(1);
 
     let metrics = Metrics::new(workers);
@@ -121,6 +139,34 @@ async fn serve(
     ));
     let state = ControlState::default();
     let readiness = Readiness::default();
+    let live = Live {
+        handle: handle.clone(),
+        metrics: metrics.clone(),
+        state: state.clone(),
+        readiness: readiness.clone(),
+    };
+    if let Some(bind) = config.settings.admin.bind
+        && let Err(error) = crate::admin::start(bind, live.clone())
+    {
+        return failed(&format!("cannot open the admin listener at {bind}"), &error);
+    }
+    let waited_for: Vec<_> = patient.iter().map(|(index, _)| *index).collect();
+    let farewells: Vec<_> = patient
+        .into_iter()
+        .map(|(index, start)| start(index, sender.clone(), live.clone()))
+        .collect();
+    drop(sender);
+    tokio::select! {
+        spoken = first_word(&waited_for, &mut feeds, &mut news) => if !spoken {
+            return Exit::Config;
+        },
+        () = stopped(&mut signals, &reload, &access_log) => {
+            readiness.set_draining();
+            part(farewells).await;
+            return finish(&access_log, Exit::Ok);
+        }
+    }
+    let config = if waited_for.is_empty() { config } else { merged(&feeds) };
     let tls = match TlsShared::new() {
         Ok(tls) => tls,
         Err(error) => return failed("cannot set up TLS", &error),
@@ -130,23 +176,13 @@ async fn serve(
         Ok(server) => Arc::new(server),
         Err(error) => return failed("cannot start workers", &error),
     };
-    let live = Live {
-        handle: handle.clone(),
-        metrics: metrics.clone(),
-        state: state.clone(),
-        readiness: readiness.clone(),
-    };
-    if let Some(bind) = config.settings.admin.bind
-        && let Err(error) = crate::admin::start(bind, live)
-    {
-        return failed(&format!("cannot open the admin listener at {bind}"), &error);
-    }
     let mut control = Control {
         compiler: Compiler::new(metrics.clone(), registry.clone(), tls, workers),
         handle: handle.clone(),
         registry: registry.clone(),
         listeners: ServerListeners::new(server.clone()),
         resolver: Resolver::new(metrics.clone()),
+        discovered: Discovered::default(),
         metrics: metrics.clone(),
         access_log: access_log.clone(),
         state: state.clone(),
@@ -183,11 +219,7 @@ async fn serve(
                 reload.notify_one();
                 notify::ready();
             }
-            signals::Signal::Reopen => {
-                if let Err(error) = access_log.reopen() {
-                    tracing::error!(%error, "cannot open the access log again");
-                }
-            }
+            signals::Signal::Reopen => reopen(&access_log),
             signals::Signal::Stop => break,
         }
     }
@@ -196,6 +228,8 @@ async fn serve(
     notify::stopping();
     readiness.set_draining();
     tracing::info!(grace = ?drain.grace, "draining");
+    // At once, so that another process takes over what only one of them does.
+    let parting = tokio::task::spawn_local(part(farewells));
     server.drain();
     tokio::select! {
         () = tokio::time::sleep(drain.grace) => {}
@@ -209,11 +243,13 @@ async fn serve(
         return finish(&access_log, Exit::Failed);
     };
     let closed = tokio::task::spawn_blocking(move || server.close(drain.deadline));
+    let exit = async {
+        let closed = closed.await;
+        let _ = parting.await;
+        if matches!(closed, Ok(true)) { Exit::Ok } else { Exit::Deadline }
+    };
     let exit = tokio::select! {
-        closed = closed => match closed {
-            Ok(true) => Exit::Ok,
-            Ok(false) | Err(_) => Exit::Deadline,
-        },
+        exit = exit => exit,
         () = signals.forced() => cut_off(&metrics),
     };
     if exit == Exit::Deadline {
@@ -227,10 +263,57 @@ fn cut_off(metrics: &Metrics) -> Exit {
     if metrics.requests_in_flight() > 0 { Exit::Deadline } else { Exit::Ok }
 }
 
-/// Waits until every provider has spoken; false when one of them has nothing usable to say.
-async fn first_word(feeds: &mut [Feed], news: &mut mpsc::Receiver<(usize, Feed)>) -> bool {
-    while feeds.iter().any(|feed| feed.fragment.is_none()) {
-        let Some((index, feed)) = news.recv().await else { return false };
+/// Waits until the process is to stop before it serves anything.
+async fn stopped(signals: &mut signals::Signals, reload: &Notify, access_log: &AccessLogger) {
+    loop {
+        match signals.next().await {
+            signals::Signal::Reload => reload.notify_one(),
+            signals::Signal::Reopen => reopen(access_log),
+            signals::Signal::Stop => return,
+        }
+    }
+}
+
+fn reopen(access_log: &AccessLogger) {
+    if let Err(error) = access_log.reopen() {
+        tracing::error!(%error, "cannot open the access log again");
+    }
+}
+
+/// Lets providers do what they have to do at the end, for as long as there is time.
+async fn part(farewells: Vec<Farewell>) {
+    let all = futures_util::future::join_all(farewells);
+    if tokio::time::timeout(FAREWELL, all).await.is_err() {
+        tracing::warn!("a provider did not finish in time");
+    }
+}
+
+/// What the feeds say, as one configuration.
+fn merged(feeds: &[Feed]) -> Config {
+    let fragments: Vec<_> = feeds.iter().filter_map(|feed| feed.fragment.clone()).collect();
+    merge(&fragments).0
+}
+
+/// Waits until the providers `of` have spoken; false when one has nothing usable to say.
+async fn first_word(
+    of: &[usize],
+    feeds: &mut [Feed],
+    news: &mut mpsc::Receiver<(usize, Said)>,
+) -> bool {
+    let silent = |feeds: &[Feed]| {
+        let feeds = of.iter().filter_map(|index| feeds.get(*index));
+        feeds.filter(|feed| feed.fragment.is_none()).count() > 0
+    };
+    while silent(feeds) {
+        let Some((index, said)) = news.recv().await else { return false };
+        let feed = match said {
+            Said::All(feed) => feed,
+            Said::Endpoints { lists, .. } => {
+                let place = feeds.get_mut(index).map(|feed| &mut feed.endpoints);
+                place.into_iter().for_each(|known| known.extend(lists.clone()));
+                continue;
+            }
+        };
         if feed.fragment.is_none() {
             for problem in &feed.problems {
                 match problem.severity {
@@ -275,27 +358,25 @@ fn descriptor_limit() -> Option<u64> {
     line.split_whitespace().nth(3)?.parse().ok()
 }
 
-/// The process's feed of one provider, from a value that changes.
+/// The feed of a provider, from a value that changes.
 pub fn watch_provider<T: Clone + Send + Sync + 'static>(
     mut watch: tokio::sync::watch::Receiver<T>,
     has_spoken: impl Fn(&T) -> bool + 'static,
     to_feed: impl Fn(T) -> Feed + 'static,
-) -> Provider {
-    Provider {
-        start: Box::new(move |index, news| {
-            tokio::task::spawn_local(async move {
-                loop {
-                    let said = watch.borrow_and_update().clone();
-                    if has_spoken(&said) && news.send((index, to_feed(said))).await.is_err() {
-                        return;
-                    }
-                    if watch.changed().await.is_err() {
-                        return;
-                    }
+) -> Start {
+    Box::new(move |index, news| {
+        tokio::task::spawn_local(async move {
+            loop {
+                let said = watch.borrow_and_update().clone();
+                if has_spoken(&said) && news.send((index, to_feed(said).into())).await.is_err() {
+                    return;
                 }
-            });
-        }),
-    }
+                if watch.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    })
 }
 
 /// Where this process stands: its zone is told by `PORTCULLIS_ZONE`.

@@ -11,6 +11,7 @@ pub mod demo;
 mod explain;
 mod failure;
 mod ingresses;
+mod kubernetes;
 mod offline;
 mod output;
 mod overrides;
@@ -54,7 +55,7 @@ enum Command {
     /// List the routes
     Routes(routes::RoutesArgs),
     /// Serve
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Write the configuration's JSON Schema to standard output
     Schema,
     /// Tell how a running proxy is doing; exits 0 when it is ready
@@ -73,7 +74,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => return demo::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Routes(args) => routes::run(&args),
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(*args),
         Command::Schema => schema::run(),
         Command::Status(args) => status::run(&args),
         Command::Top(args) => top::run(&args),

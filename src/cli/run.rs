@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
+use super::kubernetes::KubernetesArgs;
 use super::offline::Offline;
 use super::overrides::{AdminBind, Overrides};
 use super::{Failure, output};
 use crate::app::{self, Provider};
 use crate::control::Feed;
+use crate::ir::{Fragment, Name};
 use crate::provider::file::{self, Inputs};
 use crate::telemetry::tracing::{LogOptions, init};
 
@@ -41,6 +43,8 @@ pub struct RunArgs {
     /// Port of the listener called `web`; with --upstream 8080 unless given [env: PORT]
     #[arg(long, value_name = "PORT", value_parser = port)]
     port: Option<u16>,
+    #[command(flatten)]
+    kubernetes: KubernetesArgs,
     /// Level of the operations log, for example `info` or `portcullis=debug`
     /// [env: PORTCULLIS_LOG]
     #[arg(long, value_name = "FILTER")]
@@ -70,8 +74,19 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         port: or_variable(args.port, "PORT", port)?,
     };
     let log = or_variable(args.log, "PORTCULLIS_LOG", text)?;
-    let origin = origin(args.config, args.upstream)?;
-    if let (Some(port), Origin::Files(paths)) = (asked_for_port, &origin) {
+    let cluster = args.kubernetes.is_wanted();
+    let origin = match origin(args.config, args.upstream)? {
+        None if !cluster => return Err(nothing_to_serve()),
+        Some(Origin::Upstream(_)) if cluster => {
+            return Err(Failure::usage("--upstream is for a run without --kubernetes"));
+        }
+        origin => origin,
+    };
+    if let (Some(port), None) = (asked_for_port, &origin) {
+        let message = format!("--port {port} is for a listener of --config; here it is --http");
+        return Err(Failure::usage(message));
+    }
+    if let (Some(port), Some(Origin::Files(paths))) = (asked_for_port, &origin) {
         let translation = file::translate(&file::load(paths, &file::environment()));
         if translation.usable && !overrides.has_the_port(&translation.fragment) {
             return Err(Failure::usage(format!(
@@ -79,7 +94,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
             )));
         }
     }
-    if let Origin::Files(paths) = &origin
+    if let Some(Origin::Files(paths)) = &origin
         && io::stderr().is_terminal()
     {
         // The log has a line for each problem; a person at a terminal is shown the place.
@@ -91,36 +106,46 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let options = LogOptions { filter: log, ..LogOptions::default() };
     let _log = init(&options).map_err(Failure::usage)?;
     let reload = Arc::new(Notify::new());
-    let provider = match origin {
-        Origin::Files(paths) => files(paths, reload.clone(), overrides),
-        Origin::Upstream(upstream) => single(&upstream, &overrides)?,
-    };
-    Ok(app::run(vec![provider], reload, |_| {}).into())
+    let mut providers = vec![match origin {
+        Some(Origin::Files(paths)) => files(paths, reload.clone(), overrides),
+        Some(Origin::Upstream(upstream)) => constant(everything_to(&upstream, &overrides)?),
+        None => constant(flags_alone(&overrides)),
+    }];
+    if cluster {
+        providers.push(args.kubernetes.provider()?);
+    }
+    Ok(app::run(providers, reload, |_| {}).into())
 }
 
 /// A flag stands above the environment, whichever of the two it is.
-fn origin(config: Vec<PathBuf>, upstream: Option<String>) -> Result<Origin, Failure> {
+fn origin(config: Vec<PathBuf>, upstream: Option<String>) -> Result<Option<Origin>, Failure> {
     if !config.is_empty() {
-        return Ok(Origin::Files(config));
+        return Ok(Some(Origin::Files(config)));
     }
     if let Some(upstream) = upstream {
-        return Ok(Origin::Upstream(upstream));
+        return Ok(Some(Origin::Upstream(upstream)));
     }
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     match (variable("PORTCULLIS_CONFIG"), variable("PORTCULLIS_UPSTREAM")) {
-        (Some(config), None) => Ok(Origin::Files(match config.to_str() {
+        (Some(config), None) => Ok(Some(Origin::Files(match config.to_str() {
             Some(list) => list.split(',').map(PathBuf::from).collect(),
             None => vec![config.into()],
-        })),
-        (None, Some(upstream)) => Ok(Origin::Upstream(upstream.to_string_lossy().into_owned())),
+        }))),
+        (None, Some(upstream)) => {
+            Ok(Some(Origin::Upstream(upstream.to_string_lossy().into_owned())))
+        }
         (Some(_), Some(_)) => Err(Failure::usage(
             "PORTCULLIS_CONFIG and PORTCULLIS_UPSTREAM are both set; unset one of them",
         )),
-        (None, None) => Err(Failure::usage(
-            "serve what? Give --config FILE|DIR, or --upstream HOST:PORT to forward everything; \
-             `portcullis demo` needs neither",
-        )),
+        (None, None) => Ok(None),
     }
+}
+
+fn nothing_to_serve() -> Failure {
+    Failure::usage(
+        "serve what? Give --config FILE|DIR, or --upstream HOST:PORT to forward everything, or \
+         --kubernetes; `portcullis demo` needs none of them",
+    )
 }
 
 /// The file provider as the composition root wants it.
@@ -134,31 +159,36 @@ fn files(paths: Vec<PathBuf>, reload: Arc<Notify>, overrides: Overrides) -> Prov
             let mut problems = update.problems;
             problems.extend(update.fragment.as_ref().and_then(|said| overrides.problem(said)));
             let fragment = update.fragment.map(|fragment| overrides.apply(fragment));
-            Feed { fragment, problems, accepted: update.accepted }
+            Feed { fragment, problems, accepted: update.accepted, ..Feed::default() }
         },
     );
-    Provider {
-        start: Box::new(move |index, news| {
-            tokio::spawn(file::run(options, reload, out));
-            (feed.start)(index, news);
-        }),
-    }
+    Provider::Prompt(Box::new(move |index, news| {
+        tokio::spawn(file::run(options, reload, out));
+        feed(index, news);
+    }))
 }
 
-/// A provider that says one thing: everything goes to `upstream`.
-fn single(upstream: &str, overrides: &Overrides) -> Result<Provider, Failure> {
-    let feed = everything_to(upstream, overrides)?;
+/// A provider that says one thing.
+fn constant(feed: Feed) -> Provider {
     let (keep, said) = watch::channel(feed);
-    let provider = app::watch_provider(said, |_| true, |feed| feed);
-    Ok(Provider {
-        start: Box::new(move |index, news| {
-            (provider.start)(index, news);
-            // The channel must stay open: its end would mean that the provider is gone.
-            tokio::spawn(async move { keep.closed().await });
-        }),
-    })
+    let start = app::watch_provider(said, |_| true, |feed| feed);
+    Provider::Prompt(Box::new(move |index, news| {
+        start(index, news);
+        // The channel must stay open: its end would mean that the provider is gone.
+        tokio::spawn(async move { keep.closed().await });
+    }))
 }
 
+/// What flags say where there is no file for them to stand above.
+fn flags_alone(overrides: &Overrides) -> Feed {
+    let fragment = Fragment { provider: Name::from("flags"), ..Fragment::default() };
+    // The port is that of a listener in a file.
+    let overrides = Overrides { port: None, ..overrides.clone() };
+    let fragment = Some(overrides.apply(Arc::new(fragment)));
+    Feed { fragment, accepted: true, ..Feed::default() }
+}
+
+/// Everything goes to `upstream`.
 fn everything_to(upstream: &str, overrides: &Overrides) -> Result<Feed, Failure> {
     // A JSON string is a YAML string; `$` would begin a variable.
     let endpoint = serde_json::to_string(&upstream.replace('$', "$$")).map_err(Failure::usage)?;
@@ -175,7 +205,7 @@ fn everything_to(upstream: &str, overrides: &Overrides) -> Result<Feed, Failure>
         return Err(Failure::usage(format!("--upstream {upstream}: {why}")));
     }
     let fragment = overrides.apply(Arc::new(translation.fragment));
-    Ok(Feed { fragment: Some(fragment), problems: Vec::new(), accepted: true })
+    Ok(Feed { fragment: Some(fragment), accepted: true, ..Feed::default() })
 }
 
 /// What a flag says, else what its variable says; one that is empty says nothing.

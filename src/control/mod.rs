@@ -1,15 +1,17 @@
 //! From what providers say to what workers serve: merge, compile, publish.
 //!
 //! Runs on the control runtime, never on a worker. It does not know the providers (they reach it
-//! as [`Feed`]s) nor the server (it asks for listeners through [`Listeners`]). The last good
+//! as [`Said`]) nor the server (it asks for listeners through [`Listeners`]). The last good
 //! state stays whatever comes in.
 
+mod discovered;
 mod findings;
 mod merge;
 mod publish;
 mod resolve;
 mod state;
 
+pub use discovered::{Discovered, EndpointLists, Said};
 pub use findings::Findings;
 pub use merge::merge;
 pub use publish::{Control, Listeners};
@@ -17,6 +19,7 @@ pub use resolve::{Question, Resolver};
 pub use state::{ControlState, ReloadReport};
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::ir::{Fragment, Problem};
 
@@ -29,4 +32,8 @@ pub struct Feed {
     pub problems: Vec<Problem>,
     /// Whether what it saw last is in use; if not, `fragment` is older.
     pub accepted: bool,
+    /// The endpoints of those of its upstreams that are `discovered`.
+    pub endpoints: EndpointLists,
+    /// When the oldest of the changes that led to this became known, where the provider tells.
+    pub since: Option<Instant>,
 }

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
+use super::discovered::{Burst, Discovered};
 use super::findings::{self, Findings};
-use super::{ControlState, Feed, Question, Resolver, merge};
-use crate::ir::{Fragment, Problem, Settings};
+use super::{ControlState, Feed, Question, Resolver, Said, merge};
+use crate::ir::{Config, Fragment, Name, Problem, Settings, Upstream};
 use crate::snapshot::{Compiler, ListenerId, Snapshot, SnapshotHandle};
-use crate::telemetry::{AccessLogger, CertificateExpiry, Metrics};
-use crate::upstream::Registry;
+use crate::telemetry::{AccessLogger, CertificateExpiry, Change, Metrics};
+use crate::upstream::{Registry, Target};
 use crate::util::moment::Moment;
 
 /// How often old snapshots are looked at for being out of use, and addresses that were taken for
@@ -50,6 +51,8 @@ pub struct Control<L> {
     pub listeners: L,
     /// Endpoints by name.
     pub resolver: Resolver,
+    /// Endpoints that providers tell apart.
+    pub discovered: Discovered,
     /// Where it counts.
     pub metrics: Metrics,
     /// The access log, configured like everything else.
@@ -65,22 +68,22 @@ pub struct Control<L> {
 impl<L: Listeners> Control<L> {
     /// Publishes what the feeds say, and again whenever one of them says something else. Returns
     /// when all senders are gone.
-    pub async fn run(mut self, mut feeds: Vec<Feed>, mut news: mpsc::Receiver<(usize, Feed)>) {
+    pub async fn run(mut self, mut feeds: Vec<Feed>, mut news: mpsc::Receiver<(usize, Said)>) {
         let mut retired: Vec<Arc<Snapshot>> = Vec::new();
         let mut tidy = tokio::time::interval(TIDY);
         loop {
             tokio::select! {
                 said = news.recv() => {
-                    let Some((index, feed)) = said else { return };
-                    let mut said = Some((index, feed));
-                    // A burst is one change.
-                    while let Some((index, feed)) = said {
-                        if let Some(place) = feeds.get_mut(index) {
-                            *place = feed;
+                    let Some(said) = said else { return };
+                    let mut said = Some(said);
+                    let mut burst = Burst::default();
+                    while let Some((index, message)) = said {
+                        if let Some(feed) = feeds.get_mut(index) {
+                            burst.take(feed, message);
                         }
                         said = news.try_recv().ok();
                     }
-                    retired.extend(self.apply(&feeds).await);
+                    retired.extend(self.take(burst, &feeds).await);
                     self.count_snapshots(&retired);
                 }
                 resolved = self.resolver.changed() => self.endpoints_changed(&resolved),
@@ -90,6 +93,26 @@ impl<L: Listeners> Control<L> {
                 }
             }
         }
+    }
+
+    /// Takes over what a burst of messages changed in `feeds`. Returns the snapshot that was
+    /// replaced.
+    async fn take(&mut self, burst: Burst, feeds: &[Feed]) -> Option<Arc<Snapshot>> {
+        if burst.asked {
+            // Whoever edits a file wants to hear all that is wrong with it, each time.
+            self.findings.told.clear();
+        }
+        let (before, change) = if burst.anew {
+            (self.apply(feeds).await, Change::Configuration)
+        } else {
+            let changed = self.discovered.update(burst.endpoints, feeds);
+            self.hand_out(&changed);
+            (None, Change::Endpoints)
+        };
+        if let Some(since) = burst.since {
+            self.metrics.control().propagated(change, since.elapsed());
+        }
+        before
     }
 
     /// Takes over what the feeds say. Returns the snapshot that was replaced.
@@ -120,6 +143,8 @@ impl<L: Listeners> Control<L> {
         {
             problems.extend(current.problems.iter().cloned());
             self.findings.reload = problems;
+            let changed = self.discovered.follow(&current.config, feeds);
+            self.hand_out(&changed);
             self.reconcile(current);
             self.report(accepted);
             return None;
@@ -127,10 +152,12 @@ impl<L: Listeners> Control<L> {
         let started = Instant::now();
         let config = Arc::new(config);
         self.resolver.follow(&config).await;
-        let resolver = &self.resolver;
-        let snapshot = self
-            .compiler
-            .compile(config.clone(), current.as_deref(), |_, upstream| resolver.targets(upstream));
+        self.discovered.follow(&config, feeds);
+        let snapshot = self.compiler.compile(
+            config.clone(),
+            current.as_deref(),
+            targets(&self.resolver, &self.discovered),
+        );
         let snapshot = Arc::new(snapshot);
         problems.extend(snapshot.problems.iter().cloned());
         let before = self.handle.publish(snapshot.clone());
@@ -197,7 +224,11 @@ impl<L: Listeners> Control<L> {
 
     fn report(&mut self, accepted: bool) {
         self.look_at_certificates();
-        self.findings.all().for_each(findings::log);
+        let found = &mut self.findings;
+        let now: Vec<Problem> = found.reload.iter().chain(&found.certificates).cloned().collect();
+        let news = findings::new_ones(&found.told, &now);
+        news.into_iter().chain(&found.listeners).for_each(findings::log);
+        found.told = now;
         let generation = self.handle.generation();
         if accepted {
             tracing::info!(generation, "configuration in use");
@@ -216,10 +247,24 @@ impl<L: Listeners> Control<L> {
     /// Endpoints go straight to their upstreams: no compile, no new generation.
     fn endpoints_changed(&self, changed: &[Question]) {
         let Some(snapshot) = self.handle.load() else { return };
+        let concerned = snapshot.config.upstreams.iter();
+        let concerned = concerned.filter(|(_, upstream)| self.resolver.concerns(upstream, changed));
+        self.hand_out_of(&snapshot.config, concerned.map(|(name, _)| name));
+    }
+
+    /// Gives the upstreams `names` the endpoints that are known now.
+    fn hand_out(&self, names: &[Name]) {
+        if let Some(snapshot) = self.handle.load().filter(|_| !names.is_empty()) {
+            self.hand_out_of(&snapshot.config, names.iter());
+        }
+    }
+
+    fn hand_out_of<'a>(&self, config: &Config, names: impl Iterator<Item = &'a Name>) {
+        let targets = targets(&self.resolver, &self.discovered);
         let now = Moment::now();
-        for (name, upstream) in &snapshot.config.upstreams {
-            if self.resolver.concerns(upstream, changed) {
-                self.registry.update_endpoints(name, &self.resolver.targets(upstream), now);
+        for name in names {
+            if let Some(upstream) = config.upstreams.get(name) {
+                self.registry.update_endpoints(name, &targets(name, upstream), now);
             }
         }
     }
@@ -239,6 +284,17 @@ impl<L: Listeners> Control<L> {
     fn count_snapshots(&self, retired: &[Arc<Snapshot>]) {
         let in_use = usize::from(self.handle.generation() > 0);
         self.metrics.control().set_snapshots(retired.len() + in_use);
+    }
+}
+
+/// Tells the endpoints of an upstream, resolved.
+fn targets(
+    resolver: &Resolver,
+    discovered: &Discovered,
+) -> impl Fn(&Name, &Upstream) -> Vec<Target> {
+    |name, upstream| {
+        let told = if upstream.discovered { discovered.list(name) } else { &upstream.endpoints };
+        resolver.targets(told)
     }
 }
 

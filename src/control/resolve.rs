@@ -145,8 +145,8 @@ impl Resolver {
         questions(upstream).any(|question| changed.contains(&question))
     }
 
-    /// The endpoints of an upstream as far as they are known, without doubles.
-    pub fn targets(&self, upstream: &Upstream) -> Vec<Target> {
+    /// The endpoints that were declared, as far as they are known, without doubles.
+    pub fn targets(&self, declared: &[EndpointSpec]) -> Vec<Target> {
         let mut targets: Vec<Target> = Vec::new();
         let mut places: BTreeMap<SocketAddr, usize> = BTreeMap::new();
         let mut add = |address, host: Option<Arc<str>>, weight: u32, spec: &EndpointSpec| {
@@ -160,7 +160,7 @@ impl Resolver {
             places.insert(address, targets.len());
             targets.push(Target { weight, ..Target::new(address, host, spec) });
         };
-        for endpoint in &upstream.endpoints {
+        for endpoint in declared {
             if let EndpointAddress::Socket(address) = endpoint.address {
                 add(address, None, endpoint.weight, endpoint);
             }

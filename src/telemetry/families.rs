@@ -58,6 +58,7 @@ pub enum Family {
     ConfigGeneration,
     ConfigLastReloadSuccess,
     ConfigLastReloadSuccessful,
+    ConfigPropagation,
     ConfigReloads,
     ConfigSnapshots,
     Connections,
@@ -67,6 +68,12 @@ pub enum Family {
     EndpointUp,
     HealthChecks,
     HttpConnections,
+    KubernetesLastEvent,
+    KubernetesLeader,
+    KubernetesObjects,
+    KubernetesStatusUpdates,
+    KubernetesSynced,
+    KubernetesWatchRestarts,
     ListenerUp,
     RejectedRequests,
     RequestBytes,
@@ -102,7 +109,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 55] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::BuildInfo,
@@ -111,6 +118,7 @@ impl Family {
         Self::ConfigGeneration,
         Self::ConfigLastReloadSuccess,
         Self::ConfigLastReloadSuccessful,
+        Self::ConfigPropagation,
         Self::ConfigReloads,
         Self::ConfigSnapshots,
         Self::Connections,
@@ -120,6 +128,12 @@ impl Family {
         Self::EndpointUp,
         Self::HealthChecks,
         Self::HttpConnections,
+        Self::KubernetesLastEvent,
+        Self::KubernetesLeader,
+        Self::KubernetesObjects,
+        Self::KubernetesStatusUpdates,
+        Self::KubernetesSynced,
+        Self::KubernetesWatchRestarts,
         Self::ListenerUp,
         Self::RejectedRequests,
         Self::RequestBytes,
@@ -192,6 +206,11 @@ impl Family {
                 "1 if the latest configuration was accepted, 0 if it was refused and the one before it is still served.",
                 &[],
             ),
+            Self::ConfigPropagation => histogram(
+                "portcullis_config_propagation_seconds",
+                "From the news of a change to its being served, by what it changed (configuration, endpoints), where the provider tells when the news came.",
+                &["change"],
+            ),
             Self::ConfigReloads => counter(
                 "portcullis_config_reloads_total",
                 "Configurations read, by result (success, failure).",
@@ -234,6 +253,36 @@ impl Family {
                 "portcullis_http_connections_total",
                 "Client connections that came to speak HTTP, by protocol (http/1.1, h2).",
                 &["listener", "protocol"],
+            ),
+            Self::KubernetesLastEvent => gauge(
+                "portcullis_kubernetes_last_event_timestamp_seconds",
+                "When the Kubernetes API server last said something, Unix time; 0 before the first.",
+                &[],
+            ),
+            Self::KubernetesLeader => gauge(
+                "portcullis_kubernetes_leader",
+                "1 if this process holds the Lease and writes statuses and events.",
+                &[],
+            ),
+            Self::KubernetesObjects => gauge(
+                "portcullis_kubernetes_objects",
+                "Objects that are known, by kind.",
+                &["kind"],
+            ),
+            Self::KubernetesStatusUpdates => counter(
+                "portcullis_kubernetes_status_updates_total",
+                "Statuses of Ingresses written, by result (success, failure).",
+                &["result"],
+            ),
+            Self::KubernetesSynced => gauge(
+                "portcullis_kubernetes_synced",
+                "1 once everything that is followed was heard of; 0 while what an earlier process wrote down is served.",
+                &[],
+            ),
+            Self::KubernetesWatchRestarts => counter(
+                "portcullis_kubernetes_watch_restarts_total",
+                "Lists and watches that ended, by kind and reason (ended when the watch came to its time; expired, forbidden, unreachable and others).",
+                &["kind", "reason"],
             ),
             Self::ListenerUp => gauge(
                 "portcullis_listener_up",

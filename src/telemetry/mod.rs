@@ -19,7 +19,7 @@ pub use grpc::GrpcCode;
 pub use health::{CheckResult, EjectionCause};
 pub use load::ReportResult;
 pub use metrics::{
-    CertificateExpiry, ControlMetrics, EndpointMetrics, Exchange, ListenerMetrics, LookupResult,
-    Metrics, NameMetrics, RouteMetrics, UpstreamMetrics, WorkerId,
+    CertificateExpiry, Change, ControlMetrics, EndpointMetrics, Exchange, KubernetesMetrics,
+    ListenerMetrics, LookupResult, Metrics, NameMetrics, RouteMetrics, UpstreamMetrics, WorkerId,
 };
 pub use reason::Reason;

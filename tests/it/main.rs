@@ -31,6 +31,7 @@ mod http2_flow;
 mod https;
 mod idle;
 mod interop;
+mod kubernetes;
 mod limits;
 mod manifests;
 mod observability;

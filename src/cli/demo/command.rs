@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 
 use super::{DemoArgs, Shop, ShopOptions, fragment, greeting, run_backends};
-use crate::app::{self, Exit};
+use crate::app::{self, Exit, Provider};
 use crate::control::Feed;
 use crate::telemetry::tracing::{LogOptions, init};
 use crate::tls::self_signed;
@@ -37,13 +37,13 @@ pub fn run(args: &DemoArgs) -> ExitCode {
     let listeners = args.listeners(chain, key);
     let feed = Feed {
         fragment: Some(Arc::new(fragment(&shop, &listeners))),
-        problems: Vec::new(),
         accepted: true,
+        ..Feed::default()
     };
     let (_keep, said) = watch::channel(feed);
     let provider = app::watch_provider(said, |_| true, |feed| feed);
     let greet = |_: &_| println!("{}", greeting(&shop, &listeners));
-    let exit = app::run(vec![provider], Arc::new(Notify::new()), greet);
+    let exit = app::run(vec![Provider::Prompt(provider)], Arc::new(Notify::new()), greet);
     // Someone who tries things out and presses Ctrl-C wants no lecture about the drain.
     if exit == Exit::Deadline { ExitCode::SUCCESS } else { exit.into() }
 }

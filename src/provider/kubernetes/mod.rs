@@ -2,7 +2,7 @@
 //!
 //! `Inputs` is what is known of the cluster at one moment; everything that gives it meaning is a
 //! pure function of it: `translate` for the configuration, `endpoints` for the endpoints of one
-//! Service, which change far more often. Only this room names `kube` and `k8s_openapi`. It knows
+//! Service, which change far more often. `start` keeps `Inputs` up to date in a cluster. Only this room names `kube` and `k8s_openapi`. It knows
 //! nothing of routing, connections or requests.
 
 pub mod annotation;
@@ -15,6 +15,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 mod translate;
+mod watch;
 
 pub use endpoints::{ServicePort, ServiceUpstreams, endpoints};
 pub use inputs::{Inputs, Key};
@@ -22,3 +23,4 @@ pub use manifest::{Manifests, is_manifest};
 pub use options::{CONTROLLER, Options};
 pub use report::{Finding, Report, Verdict};
 pub use translate::{References, Translation, translate};
+pub use watch::{Everything, Running, Update, WatchOptions, start};

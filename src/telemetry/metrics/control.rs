@@ -22,6 +22,15 @@ pub struct CertificateExpiry {
     pub not_after: i64,
 }
 
+/// What a provider's news changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The configuration.
+    Configuration,
+    /// The endpoints of upstreams alone.
+    Endpoints,
+}
+
 /// Why access log lines were lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dropped {
@@ -41,6 +50,8 @@ pub struct ControlMetrics {
     last_reload_failed: AtomicBool,
     last_success: AtomicU64,
     compile: Mutex<Histogram>,
+    propagated_configuration: Mutex<Histogram>,
+    propagated_endpoints: Mutex<Histogram>,
     certificates: Mutex<Vec<CertificateExpiry>>,
     access_log_lines: AtomicU64,
     access_log_queue_full: AtomicU64,
@@ -75,6 +86,15 @@ impl ControlMetrics {
     /// Records how long a snapshot took to compile.
     pub fn compiled(&self, duration: Duration) {
         self.compile.lock().unwrap_or_else(PoisonError::into_inner).record(duration);
+    }
+
+    /// Records how long it took from the news of a change to its being served.
+    pub fn propagated(&self, change: Change, duration: Duration) {
+        let histogram = match change {
+            Change::Configuration => &self.propagated_configuration,
+            Change::Endpoints => &self.propagated_endpoints,
+        };
+        histogram.lock().unwrap_or_else(PoisonError::into_inner).record(duration);
     }
 
     /// Tells the certificates that are served now, all of them.
@@ -118,6 +138,14 @@ impl ControlMetrics {
         let compile = self.compile.lock().unwrap_or_else(PoisonError::into_inner);
         let compile = Distribution::of(std::iter::once(&*compile));
         page.histogram(Family::ConfigCompile, &[], &compile);
+        for (change, histogram) in [
+            ("configuration", &self.propagated_configuration),
+            ("endpoints", &self.propagated_endpoints),
+        ] {
+            let histogram = histogram.lock().unwrap_or_else(PoisonError::into_inner);
+            let histogram = Distribution::of(std::iter::once(&*histogram));
+            page.histogram(Family::ConfigPropagation, &[change], &histogram);
+        }
         page.counter(Family::AccessLogLines, &[], get(&self.access_log_lines));
         let (full, failed) = (&self.access_log_queue_full, &self.access_log_write_failed);
         page.counter(Family::AccessLogDropped, &["queue_full"], get(full));

@@ -9,6 +9,7 @@ mod code;
 mod control;
 mod endpoint;
 mod histogram;
+mod kubernetes;
 mod listener;
 mod names;
 mod page;
@@ -19,8 +20,9 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
-pub use control::{CertificateExpiry, ControlMetrics};
+pub use control::{CertificateExpiry, Change, ControlMetrics};
 pub use endpoint::EndpointMetrics;
+pub use kubernetes::KubernetesMetrics;
 pub use listener::ListenerMetrics;
 pub use names::{LookupResult, NameMetrics};
 pub use route::{Exchange, RouteMetrics};
@@ -57,6 +59,7 @@ pub struct Metrics {
 struct State {
     workers: usize,
     control: ControlMetrics,
+    kubernetes: KubernetesMetrics,
     routes: Handles<(Name, Name), RouteMetrics>,
     upstreams: Handles<Name, UpstreamMetrics>,
     endpoints: Handles<(Name, Name), EndpointMetrics>,
@@ -69,6 +72,7 @@ impl Metrics {
         let state = Arc::new(State {
             workers,
             control: ControlMetrics::default(),
+            kubernetes: KubernetesMetrics::default(),
             routes: Handles::default(),
             upstreams: Handles::default(),
             endpoints: Handles::default(),
@@ -128,6 +132,11 @@ impl Metrics {
         &self.state.control
     }
 
+    /// What the Kubernetes provider tells.
+    pub fn kubernetes(&self) -> &KubernetesMetrics {
+        &self.state.kubernetes
+    }
+
     /// The page in Prometheus' text format ([`CONTENT_TYPE`]), with the process's own metrics.
     /// Takes milliseconds per thousand busy routes: not for workers.
     pub fn encode(&self) -> String {
@@ -172,6 +181,7 @@ impl Collector for Families {
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let mut page = Page::new();
         self.state.control.collect(&mut page);
+        self.state.kubernetes.collect(&mut page);
         self.state.listeners.living().iter().for_each(|handle| handle.collect(&mut page));
         self.state.routes.living().iter().for_each(|handle| handle.collect(&mut page));
         self.state.upstreams.living().iter().for_each(|handle| handle.collect(&mut page));

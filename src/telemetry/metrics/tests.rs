@@ -192,6 +192,13 @@ fn every_family_appears_once_it_has_something_to_say() {
     metrics.control().reload(true);
     metrics.control().reload(false);
     metrics.control().compiled(Duration::from_millis(3));
+    metrics.control().propagated(Change::Endpoints, Duration::from_millis(3));
+    metrics.kubernetes().enable();
+    metrics.kubernetes().set_leader(true);
+    metrics.kubernetes().set_objects("Ingress", 4);
+    metrics.kubernetes().restarted("Service", "expired");
+    metrics.kubernetes().restarted("Service", "expired");
+    metrics.kubernetes().status_update("success");
 
     let scrape = Scrape::of(&metrics);
     for family in Family::ALL {
@@ -213,6 +220,13 @@ fn every_family_appears_once_it_has_something_to_say() {
         (r#"portcullis_dns_lookups_total{name="shop.internal",result="answered"}"#, 1.0),
         (r#"portcullis_dns_lookups_total{name="shop.internal",result="failed"}"#, 1.0),
         (r#"portcullis_config_reloads_total{result="success"}"#, 1.0),
+        (r#"portcullis_config_propagation_seconds_count{change="endpoints"}"#, 1.0),
+        (r#"portcullis_config_propagation_seconds_count{change="configuration"}"#, 0.0),
+        ("portcullis_kubernetes_leader", 1.0),
+        ("portcullis_kubernetes_synced", 0.0),
+        (r#"portcullis_kubernetes_objects{kind="Ingress"}"#, 4.0),
+        (r#"portcullis_kubernetes_status_updates_total{result="success"}"#, 1.0),
+        (r#"portcullis_kubernetes_watch_restarts_total{kind="Service",reason="expired"}"#, 2.0),
         (r#"portcullis_config_reloads_total{result="failure"}"#, 1.0),
         (
             r#"portcullis_upstream_grpc_responses_total{upstream="shop",endpoint="127.0.0.1:80",grpc_status="unavailable"}"#,

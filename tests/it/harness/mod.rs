@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "a harness offers more than the tests of today take")]
 
+mod api_server;
 mod backend;
 mod client;
 mod cluster;
@@ -22,6 +23,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use self::api_server::{
+    ApiServer, ingress, ingress_class, service, slice, slice_in_state, slice_name,
+};
 pub use self::backend::{Backend, BlackHole, Conn, Seen};
 pub use self::client::{Broken, Client, Io, Response, find, get};
 pub use self::cluster::Cluster;

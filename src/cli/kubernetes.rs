@@ -1,0 +1,285 @@
+//! The options of `portcullis run --kubernetes`, and its provider as the composition root wants it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Failure;
+use crate::app::{Live, News, Provider};
+use crate::control::{Feed, Said};
+use crate::ir::Problem;
+use crate::provider::kubernetes::{self, CONTROLLER, Key, Options, Update, WatchOptions};
+
+/// Where a pod finds the namespace it is in.
+const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Options of the Kubernetes provider.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Kubernetes")]
+pub struct KubernetesArgs {
+    /// Serve the Ingresses of a cluster, beside what --config says
+    #[arg(long, env = "PORTCULLIS_KUBERNETES", value_parser = clap::builder::FalseyValueParser::new())]
+    kubernetes: bool,
+    /// Kubeconfig file; without it the service account of the pod, else what kubectl would take
+    #[arg(long, value_name = "FILE", env = "PORTCULLIS_KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
+    /// Where plain HTTP is listened for, or `off`
+    #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_HTTP", default_value = "[::]:8080")]
+    http: Bind,
+    /// Where HTTPS is listened for, or `off`
+    #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_HTTPS", default_value = "[::]:8443")]
+    https: Bind,
+    /// The class by which the old annotation kubernetes.io/ingress.class asks for this controller
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "PORTCULLIS_INGRESS_CLASS",
+        default_value = "portcullis"
+    )]
+    ingress_class: String,
+    /// The controller whose IngressClasses are served
+    #[arg(long, value_name = "NAME", env = "PORTCULLIS_CONTROLLER_CLASS", default_value = CONTROLLER)]
+    controller_class: String,
+    /// Count --ingress-class where there is no IngressClass of that name, too
+    #[arg(long, env = "PORTCULLIS_INGRESS_CLASS_BY_NAME", value_parser = clap::builder::FalseyValueParser::new())]
+    ingress_class_by_name: bool,
+    /// Serve Ingresses without any class, too
+    #[arg(long, env = "PORTCULLIS_WATCH_INGRESS_WITHOUT_CLASS", value_parser = clap::builder::FalseyValueParser::new())]
+    watch_ingress_without_class: bool,
+    /// Serve class nginx and controller k8s.io/ingress-nginx, too: in place of ingress-nginx
+    #[arg(long, env = "PORTCULLIS_SERVE_NGINX_CLASS", value_parser = clap::builder::FalseyValueParser::new())]
+    serve_nginx_class: bool,
+    /// A namespace to serve, may be given several times; without it all of them
+    #[arg(long, value_name = "NAME", env = "PORTCULLIS_WATCH_NAMESPACE", value_delimiter = ',')]
+    watch_namespace: Vec<String>,
+    /// What annotations begin with
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        env = "PORTCULLIS_ANNOTATIONS_PREFIX",
+        default_value = "nginx.ingress.kubernetes.io"
+    )]
+    annotations_prefix: String,
+    /// The Service that gets what no rule matches
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_BACKEND_SERVICE", value_parser = key)]
+    default_backend_service: Option<Key>,
+    /// The Secret with the certificate for names that no other is for
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_SSL_CERTIFICATE", value_parser = key)]
+    default_ssl_certificate: Option<Key>,
+    /// Forward to Services of type ExternalName, too: whoever may create one can then make the
+    /// proxy connect wherever it can
+    #[arg(long, env = "PORTCULLIS_ALLOW_EXTERNAL_NAME", value_parser = clap::builder::FalseyValueParser::new())]
+    allow_external_name: bool,
+    /// Leave Strict-Transport-Security to the Services: by default every answer over TLS tells
+    /// browsers to keep to https for a year, names below included, as ingress-nginx does
+    #[arg(long, env = "PORTCULLIS_NO_HSTS", value_parser = clap::builder::FalseyValueParser::new())]
+    no_hsts: bool,
+    /// The domain of the cluster's own names
+    #[arg(
+        long,
+        value_name = "DOMAIN",
+        env = "PORTCULLIS_CLUSTER_DOMAIN",
+        default_value = "cluster.local"
+    )]
+    cluster_domain: String,
+    /// The Service whose addresses stand in the status of Ingresses
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_PUBLISH_SERVICE", value_parser = key)]
+    publish_service: Option<Key>,
+    /// An address or host name for the status of Ingresses instead, may be given several times
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "PORTCULLIS_PUBLISH_STATUS_ADDRESS",
+        value_delimiter = ',',
+        conflicts_with = "publish_service"
+    )]
+    publish_status_address: Vec<String>,
+    /// The addresses of the nodes that this pod and those like it run on instead: for pods on the
+    /// host's network
+    #[arg(long, env = "PORTCULLIS_PUBLISH_NODE_ADDRESSES", conflicts_with_all = ["publish_service", "publish_status_address"], value_parser = clap::builder::FalseyValueParser::new())]
+    publish_node_addresses: bool,
+    /// The Lease that decides which replica writes statuses and events
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "PORTCULLIS_ELECTION_ID",
+        default_value = "portcullis-leader"
+    )]
+    election_id: String,
+    /// Where what is known of the cluster is kept for a start while the API server is away. It
+    /// holds the Secrets that Ingresses refer to, private keys included
+    #[arg(long, value_name = "DIR", env = "PORTCULLIS_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// Seconds after which a watch is asked for anew; a silent connection is noticed a little later
+    #[arg(long, value_name = "SECONDS", env = "PORTCULLIS_WATCH_TIMEOUT", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    watch_timeout: u64,
+}
+
+/// Where a listener is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bind(Option<SocketAddr>);
+
+impl FromStr for Bind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let wrong = || "write an address and port such as 0.0.0.0:80 or [::]:80, or `off`";
+        text.parse().map(|address| Self(Some(address))).map_err(|_| wrong().to_owned())
+    }
+}
+
+impl KubernetesArgs {
+    /// Whether a cluster is to be served.
+    pub fn is_wanted(&self) -> bool {
+        self.kubernetes
+    }
+
+    /// The provider.
+    pub fn provider(self) -> Result<Provider, Failure> {
+        let (meaning, watching) = self.options()?;
+        Ok(Provider::Patient(Box::new(move |index, news: News, live: Live| {
+            let sender = news.clone();
+            let out = move |update| sender.blocking_send((index, said(update))).is_ok();
+            match kubernetes::start(watching, meaning, live.metrics, Box::new(out)) {
+                Ok(running) => Box::pin(running.stop()),
+                Err(error) => {
+                    let problem = format!("the cluster cannot be followed: {error}");
+                    let problems = vec![Problem::error(problem)];
+                    let feed = Feed { problems, ..Feed::default() };
+                    tokio::spawn(async move { news.send((index, feed.into())).await });
+                    Box::pin(async {})
+                }
+            }
+        })))
+    }
+
+    fn options(self) -> Result<(Options, WatchOptions), Failure> {
+        if self.http.0.is_none() && self.https.0.is_none() {
+            return Err(Failure::usage("--http and --https are both off; nothing would be served"));
+        }
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let namespace = variable("POD_NAMESPACE").or_else(|| {
+            let text = std::fs::read_to_string(NAMESPACE).ok()?;
+            Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+        });
+        let watching = WatchOptions {
+            kubeconfig: self.kubeconfig,
+            watch_timeout: Duration::from_secs(self.watch_timeout),
+            state_dir: self.state_dir,
+            election: self.election_id,
+            publish_service: self.publish_service,
+            publish_addresses: self.publish_status_address,
+            publish_nodes: self.publish_node_addresses,
+            namespace: namespace.unwrap_or_else(|| "default".to_owned()),
+            pod: variable("POD_NAME"),
+        };
+        let namespaces = self.watch_namespace.iter().filter(|name| !name.is_empty());
+        let meaning = Options {
+            controllers: [self.controller_class.into()].into(),
+            classes: [self.ingress_class.into()].into(),
+            class_by_name: self.ingress_class_by_name,
+            without_class: self.watch_ingress_without_class,
+            annotation_prefix: self.annotations_prefix.into(),
+            namespaces: namespaces.map(|name| Arc::from(name.as_str())).collect(),
+            default_backend: self.default_backend_service,
+            default_certificate: self.default_ssl_certificate,
+            external_names: self.allow_external_name,
+            hsts: Options::default().hsts.filter(|_| !self.no_hsts),
+            cluster_domain: self.cluster_domain.into(),
+            partial: false,
+            http: self.http.0,
+            https: self.https.0,
+        };
+        let meaning = if self.serve_nginx_class { meaning.in_place_of_nginx() } else { meaning };
+        Ok((meaning, watching))
+    }
+}
+
+/// What the provider says, as control takes it.
+fn said(update: Update) -> Said {
+    match update {
+        Update::All(all) => Said::All(Feed {
+            fragment: Some(all.fragment),
+            problems: all.problems,
+            accepted: true,
+            endpoints: all.endpoints,
+            since: all.since,
+        }),
+        Update::Endpoints { lists, since } => Said::Endpoints { lists, since },
+    }
+}
+
+fn key(text: &str) -> Result<Key, String> {
+    match text.split_once('/') {
+        Some((namespace, name))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
+            Ok(Key::new(namespace, name))
+        }
+        _ => Err("write it as NAMESPACE/NAME".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        kubernetes: KubernetesArgs,
+    }
+
+    fn options(args: &[&str]) -> Result<(Options, WatchOptions), String> {
+        let line = Line::try_parse_from([&["x", "--kubernetes"], args].concat());
+        let line = line.map_err(|error| error.to_string())?;
+        line.kubernetes.options().map_err(|failure| format!("{failure:?}"))
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_a_pod_that_is_not_root() {
+        let (meaning, watching) = options(&[]).unwrap();
+        assert_eq!(meaning.http, "[::]:8080".parse().ok());
+        assert_eq!(meaning.https, "[::]:8443".parse().ok());
+        let defaults = Options::default();
+        let ours = Options { http: defaults.http, https: defaults.https, ..meaning };
+        assert_eq!(ours, defaults);
+        assert_eq!(watching.watch_timeout, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_is_given_is_taken() {
+        let (meaning, watching) = options(&[
+            "--watch-namespace=a,b",
+            "--watch-namespace=c",
+            "--serve-nginx-class",
+            "--https=off",
+            "--publish-service=edge/lb",
+        ])
+        .unwrap();
+        assert_eq!(meaning.namespaces.iter().map(|n| &**n).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert!(meaning.classes.contains("nginx") && meaning.https.is_none());
+        assert_eq!(watching.publish_service, Some(Key::new("edge", "lb")));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for args in [
+            &["--publish-service=lb"][..],
+            &["--publish-service=a/b/c"],
+            &["--publish-service=a/b", "--publish-status-address=192.0.2.1"],
+            &["--http=off", "--https=off"],
+            &["--http=80"],
+            &["--watch-timeout=0"],
+        ] {
+            assert!(options(args).is_err(), "{args:?}");
+        }
+    }
+}
