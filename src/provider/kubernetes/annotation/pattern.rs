@@ -71,13 +71,12 @@ fn foreign(text: &str) -> Option<&'static str> {
     let mut repeated = false;
     while let Some(first) = rest.chars().next() {
         if first == '\\' {
-            let next = rest[1..].chars().next();
-            if let Some(found) =
-                next.and_then(|next| escape(next, class, &rest[2.min(rest.len())..]))
-            {
+            let mut after = rest[1..].chars();
+            let next = after.next();
+            if let Some(found) = next.and_then(|next| escape(next, class, after.as_str())) {
                 return Some(found);
             }
-            rest = &rest[1 + next.map_or(0, char::len_utf8)..];
+            rest = after.as_str();
             repeated = false;
             continue;
         }

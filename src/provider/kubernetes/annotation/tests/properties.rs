@@ -160,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn a_pattern_that_is_taken_compiles(text in "[a-z0-9\\\\()\\[\\]{}?*+|^$.,:=!<>#&-]{0,16}") {
+    fn a_pattern_that_is_taken_compiles(text in "[a-z0-9\\\\()\\[\\]{}?*+|^$.,:=!<>#&é\u{feff}-]{0,16}") {
         if let Ok(pattern) = Pattern::parse(&text) {
             prop_assert!(regex::Regex::new(pattern.as_str()).is_ok());
         }
@@ -172,6 +172,14 @@ proptest! {
         if let Ok(template) = Template::parse(&text) {
             prop_assert_eq!(Template::parse(&template.to_string()).unwrap(), template);
         }
+    }
+}
+
+#[test]
+fn characters_of_several_bytes_are_no_surprise_in_a_pattern() {
+    for text in ["\\\u{feff}", "\\é", "[\\é]", "[é&&]", "(é", "é*+", "(?é)", "\\", "[^", "[]é"]
+    {
+        let _ = Pattern::parse(text);
     }
 }
 
