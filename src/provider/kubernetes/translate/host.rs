@@ -10,6 +10,7 @@ use ir::{
 };
 use k8s_openapi::api::networking::v1::IngressBackend;
 
+use super::name::{aliases, www};
 use super::path::{Kind, RulePath};
 use super::policy::{Policy, ToHttps};
 use super::service::{Upstreams, WantedPort};
@@ -19,27 +20,27 @@ use crate::provider::kubernetes::report::{Finding, origin};
 use crate::provider::kubernetes::{Key, Options};
 
 /// A host under construction.
-struct Host {
+pub(super) struct Host {
     /// The Ingress that named it first, by its place among the objects.
-    owner: usize,
-    routes: Vec<Placed>,
+    pub owner: usize,
+    pub routes: Vec<Placed>,
     /// The oldest of its Ingresses that has a default backend.
-    default: Option<usize>,
+    pub default: Option<usize>,
 }
 
 /// A route in its place.
-struct Placed {
-    path: RulePath,
+pub(super) struct Placed {
+    pub path: RulePath,
     /// Whose it is, by its place among the objects.
-    owner: usize,
-    route: Route,
+    pub owner: usize,
+    pub route: Route,
     /// Where its requests go, where they are forwarded.
-    main: Option<Name>,
+    pub main: Option<Name>,
     /// Where part of them goes, and by the rules of which Ingress.
-    canary: Option<(Name, usize)>,
+    pub canary: Option<(Name, usize)>,
 }
 
-type Hosts = BTreeMap<HostPattern, Host>;
+pub(super) type Hosts = BTreeMap<HostPattern, Host>;
 
 /// The virtual hosts that the rules of all `objects`, the oldest first, come to.
 pub(super) fn hosts(
@@ -78,12 +79,12 @@ pub(super) fn hosts(
 }
 
 /// What holds for all rules of a host.
-struct Traits<'o> {
+pub(super) struct Traits<'o> {
     /// Whose paths are expressions: those of a single rule make it so for all.
     regex: BTreeSet<HostPattern>,
     /// Those that have TLS, by whichever Ingress.
     tls: BTreeSet<HostPattern>,
-    options: &'o Options,
+    pub options: &'o Options,
 }
 
 impl<'o> Traits<'o> {
@@ -267,7 +268,13 @@ fn placed(
     Placed { path, owner, route, main, canary: None }
 }
 
-fn route(policy: &Policy, name: Name, origin: Origin, path: PathMatch, action: Action) -> Route {
+pub(super) fn route(
+    policy: &Policy,
+    name: Name,
+    origin: Origin,
+    path: PathMatch,
+    action: Action,
+) -> Route {
     Route {
         name,
         origin,
@@ -499,104 +506,6 @@ fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>], trai
     (route.guard, route.cors) = Default::default();
     route.hsts.clone_from(&traits.options.hsts);
     host.routes.push(Placed { path, owner, route, main: None, canary: None });
-}
-
-/// Serves the further names of hosts by the same routes, where no rule is for such a name.
-fn aliases(hosts: &mut Hosts, objects: &mut [Object<'_>], options: &Options) {
-    let mut added: BTreeMap<HostPattern, Host> = BTreeMap::new();
-    for index in 0..objects.len() {
-        let Some(object) = objects.get(index).filter(|object| !object.policy.aliases.is_empty())
-        else {
-            continue;
-        };
-        let (key, aliases) = (object.key, object.policy.aliases.clone());
-        let owned: Vec<HostPattern> = hosts
-            .iter()
-            .filter(|(_, host)| host.owner == index || host.routes.iter().any(|r| r.owner == index))
-            .map(|(pattern, _)| pattern.clone())
-            .filter(|pattern| *pattern != HostPattern::Any)
-            .collect();
-        for alias in aliases {
-            let problem = if hosts.contains_key(&alias) {
-                Some(format!("`{alias}` is the host of a rule, which wins"))
-            } else if added.contains_key(&alias) {
-                Some(format!("`{alias}` is an alias of another host already"))
-            } else {
-                None
-            };
-            match (problem, owned.first().and_then(|first| hosts.get(first))) {
-                (None, Some(host)) => drop(added.insert(alias.clone(), renamed(host, key, &alias))),
-                (None, None) => {}
-                (Some(message), _) => {
-                    if let Some(object) = objects.get_mut(index) {
-                        let subject = format!("{}/server-alias", options.annotation_prefix);
-                        object.report.add(Finding::omitted(subject, message));
-                    }
-                }
-            }
-        }
-    }
-    hosts.append(&mut added);
-}
-
-/// A host's routes for another name of it.
-fn renamed(host: &Host, by: &Key, alias: &HostPattern) -> Host {
-    let routes = host.routes.iter().map(|placed| {
-        let mut route = placed.route.clone();
-        route.name = Name::from(format!("{}#{by}/{alias}", route.name));
-        Placed {
-            path: placed.path.clone(),
-            owner: placed.owner,
-            route,
-            main: placed.main.clone(),
-            canary: placed.canary.clone(),
-        }
-    });
-    Host { owner: host.owner, routes: routes.collect(), default: host.default }
-}
-
-/// Sends the hosts of Ingresses that want it from the name with `www.` to the one without, or the
-/// other way round, unless both are there.
-fn www(hosts: &mut Hosts, objects: &[Object<'_>], traits: &Traits<'_>) {
-    let mut added = Hosts::new();
-    for (pattern, host) in hosts.iter() {
-        let HostPattern::Exact(name) = pattern else { continue };
-        let owners = host.routes.iter().map(|placed| placed.owner).chain([host.owner]);
-        let wants = |index: &usize| objects.get(*index).is_some_and(|object| object.policy.www);
-        let Some(owner) = owners.filter(wants).min() else { continue };
-        let Some(object) = objects.get(owner) else { continue };
-        let Some(HostPattern::Exact(from)) = other_name(pattern) else { continue };
-        let from = HostPattern::Exact(from);
-        if hosts.contains_key(&from) || added.contains_key(&from) {
-            continue;
-        }
-        let path = RulePath::root();
-        let rule = Name::from(format!("{from}#www"));
-        let origin = Origin { rule, ..origin("Ingress", object.key) };
-        let route_name = Name::from(format!("{}/{from}#www", object.key));
-        let action = Action::Redirect(ir::Redirect {
-            scheme: None,
-            host: Some(Arc::from(&**name)),
-            port: None,
-            path: None,
-            status: StatusCode::PERMANENT_REDIRECT,
-        });
-        let mut route = route(&Policy::default(), route_name, origin, path.matches(), action);
-        route.hsts.clone_from(&traits.options.hsts);
-        let routes = vec![Placed { path, owner, route, main: None, canary: None }];
-        added.insert(from, Host { owner, routes, default: None });
-    }
-    hosts.append(&mut added);
-}
-
-/// The host with `www.` for one without, and the other way round.
-pub(super) fn other_name(pattern: &HostPattern) -> Option<HostPattern> {
-    let HostPattern::Exact(name) = pattern else { return None };
-    let other = match name.strip_prefix("www.") {
-        Some(bare) => bare.into(),
-        None => format!("www.{name}").into(),
-    };
-    Some(HostPattern::Exact(other))
 }
 
 fn finish(pattern: HostPattern, host: Host, objects: &[Object<'_>]) -> VirtualHost {

@@ -5,6 +5,7 @@
 
 mod canary;
 mod host;
+mod name;
 mod path;
 mod policy;
 mod service;

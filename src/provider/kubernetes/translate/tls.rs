@@ -7,7 +7,7 @@ use ir::{Certificate, HostPattern, SecretBytes};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::IngressTLS;
 
-use super::host::other_name;
+use super::name::other_name;
 use super::{Object, References, pattern};
 use crate::ir;
 use crate::provider::kubernetes::report::{Finding, origin};
