@@ -27,12 +27,8 @@ pub fn stack() -> impl Stack {
         .layer_fn(layers::access_log) // tells the story once; errors become responses
         .layer_fn(layers::normalize) // one host, one path form, hop-by-hop fields gone
         .layer_fn(layers::lookup) // host and path -> route
-        .layer_fn(layers::cors) // pages of other origins: preflights end here
-        .layer_fn(layers::https) // away from plain http, where the route says so
-        .layer_fn(layers::error_pages) // answers of another upstream in the place of errors
-        .layer_fn(layers::guard) // from where the route may be used, and how much
+        .layer_fn(layers::policies) // origins, https, error pages, addresses and rates, logins
         .layer_fn(layers::limits) // what the route allows a request to be
-        .layer_fn(layers::auth) // who may use the route
         .layer_fn(layers::filters) // forwarding headers, then the route's edits, both ways
         .layer_fn(layers::answer) // redirects and fixed responses end here
         .layer_fn(layers::timeout) // the whole request's deadline

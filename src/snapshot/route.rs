@@ -53,6 +53,18 @@ pub struct CompiledRoute {
     pub access_log: bool,
 }
 
+impl CompiledRoute {
+    /// Whether it has any of the policies that requests pass before all others.
+    #[inline]
+    pub fn has_policies(&self) -> bool {
+        self.guard.is_some()
+            || self.cors.is_some()
+            || self.auth.is_some()
+            || self.error_pages.is_some()
+            || self.https_redirect.is_some()
+    }
+}
+
 /// Whose answers stand in the place of errors.
 #[derive(Debug)]
 pub struct ErrorPages {

@@ -17,20 +17,17 @@ mod https;
 mod limits;
 mod lookup;
 mod normalize;
+mod policies;
 mod retry;
 mod timeout;
 
 pub use access_log::access_log;
 pub use answer::answer;
-pub use auth::auth;
-pub use cors::cors;
-pub use error_pages::error_pages;
 pub use filters::filters;
-pub use guard::guard;
-pub use https::https;
 pub use limits::limits;
 pub use lookup::lookup;
 pub use normalize::normalize;
+pub use policies::policies;
 pub use retry::retry;
 pub use timeout::timeout;
 
@@ -38,6 +35,12 @@ use http::Response;
 
 use super::Body;
 use crate::error::ProxyError;
+
+use auth::auth;
+use cors::cors;
+use error_pages::error_pages;
+use guard::guard;
+use https::https;
 
 /// What a layer's future resolves to.
 type Outcome = Result<Response<Body>, ProxyError>;

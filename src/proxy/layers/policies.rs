@@ -1,0 +1,32 @@
+//! The policies that most routes have none of.
+
+use futures_util::future::Either;
+use http::Response;
+use tower::{Service, service_fn};
+
+use super::{auth, cors, error_pages, guard, https};
+use crate::error::ProxyError;
+use crate::proxy::{Body, Request};
+
+/// Has requests pass the layers below, in this order, where their route has any of these
+/// policies. Others go past all of them: five layers, each with nothing to do, cost a request
+/// more than all of balancing does.
+pub fn policies<S>(
+    mut inner: S,
+) -> impl Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone
+where
+    S: Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone,
+{
+    let asked = auth(inner.clone()); // who may use the route
+    let guarded = guard(asked); // from where it may be used, and how much
+    let paged = error_pages(guarded); // answers of another upstream in the place of errors
+    let secured = https(paged); // away from plain http, where the route says so
+    let mut outermost = cors(secured); // pages of other origins: preflights end here
+    service_fn(move |request: Box<Request>| {
+        match request.context.route().is_some_and(|route| route.has_policies()) {
+            false => Either::Left(inner.call(request)),
+            // Boxed: the requests of other routes have no space for it.
+            true => Either::Right(Box::pin(outermost.call(request))),
+        }
+    })
+}
