@@ -65,11 +65,7 @@ const TABLE: [Row; 139] = [
     yes("affinity-mode"),
     yes("allowlist-source-range"),
     yes("app-root"),
-    no(
-        "auth-always-set-cookie",
-        "cookies of the authentication service reach the client with its 2xx and 3xx answers only",
-        "set the cookie with such an answer",
-    ),
+    yes("auth-always-set-cookie"),
     no("auth-cache-duration", AUTH_CACHE, AUTH_CACHE_REMEDY),
     no("auth-cache-key", AUTH_CACHE, AUTH_CACHE_REMEDY),
     no("auth-keepalive", AUTH_POOL, TAKE_OUT),

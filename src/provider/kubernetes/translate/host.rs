@@ -281,7 +281,11 @@ pub(super) fn route(
         matches: RouteMatch::of(path),
         guard: policy.guard.clone(),
         cors: policy.cors.clone(),
-        auth: None,
+        // What fails, fails for everybody.
+        auth: match action {
+            Action::Fail { .. } => None,
+            _ => policy.auth.clone(),
+        },
         error_pages: None,
         filters: match action {
             Action::Forward(_) => policy.filters.clone(),
@@ -503,7 +507,7 @@ fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>], trai
     let mut route = route(&object.policy, name, origin, path.matches(), action);
     // It stands before a rule for the same path.
     route.matches.order = -1;
-    (route.guard, route.cors) = Default::default();
+    (route.guard, route.cors, route.auth) = Default::default();
     route.hsts.clone_from(&traits.options.hsts);
     host.routes.push(Placed { path, owner, route, main: None, canary: None });
 }
