@@ -132,7 +132,10 @@ const TABLE: [Row; 139] = [
     yes("cors-max-age"),
     yes("custom-headers"),
     yes("custom-http-errors"),
-    yes("default-backend"),
+    but(
+        "default-backend",
+        "answers for `custom-http-errors`, and where a Service has no endpoints only if 503 is among these",
+    ),
     yes("denylist-source-range"),
     yes("disable-proxy-intercept-errors"),
     yes("enable-access-log"),

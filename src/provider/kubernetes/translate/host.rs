@@ -11,6 +11,7 @@ use ir::{
 use k8s_openapi::api::networking::v1::IngressBackend;
 
 use super::name::{aliases, www};
+use super::pages::pages;
 use super::path::{Kind, RulePath};
 use super::policy::{Policy, ToHttps};
 use super::service::{Upstreams, WantedPort};
@@ -258,6 +259,7 @@ fn placed(
     let mut route = route(&object.policy, Name::from(name), origin, path.matches(), action);
     if main.is_some() {
         route.filters.extend(object.policy.rewrite.filters(&path.text));
+        route.error_pages = pages(object, backend, traits.options, upstreams);
     }
     // What answers by itself does so over plain http, too.
     route.https_redirect = match route.action {

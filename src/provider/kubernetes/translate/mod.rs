@@ -6,6 +6,7 @@
 mod canary;
 mod host;
 mod name;
+mod pages;
 mod path;
 mod policy;
 mod service;

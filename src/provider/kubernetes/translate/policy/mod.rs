@@ -8,6 +8,7 @@ mod auth;
 mod backend;
 mod balance;
 mod exchange;
+mod pages;
 mod redirect;
 mod rewrite;
 mod template;
@@ -27,6 +28,7 @@ use self::rewrite::Rewrite;
 use self::template::template;
 use super::References;
 use super::canary::Canary;
+use super::pages::Pages;
 use super::service::Settings;
 use crate::ir;
 use crate::provider::kubernetes::annotation::{
@@ -49,6 +51,8 @@ pub(super) struct Policy {
     pub auth: Option<Auth>,
     /// A place outside that is asked about its requests.
     pub asked: Option<ServicePlace>,
+    /// Whose answers stand in the place of errors.
+    pub pages: Option<Pages>,
     /// Which pages of other origins may.
     pub cors: Option<Cors>,
     /// What its requests are answered with in place of being forwarded.
@@ -100,6 +104,7 @@ impl Default for Policy {
             guard: Guard::default(),
             auth: None,
             asked: None,
+            pages: None,
             cors: None,
             answer: None,
             upstream: Settings::default(),
@@ -183,6 +188,7 @@ impl Mapping<'_> {
         self.timeouts(&values.timeouts);
         self.body(&values.body);
         self.backend(&values.backend, &values.proxy_ssl);
+        self.pages(&values.backend);
         self.balance(&values.balance);
         self.canary(&values.canary);
         self.redirect(&values.redirect);
