@@ -165,7 +165,7 @@ fn users(secret: &Secret, kind: SecretType) -> Option<Credentials> {
 }
 
 /// Whether a field frames messages or rules connections.
-fn rules(name: &http::HeaderName) -> bool {
+pub(super) fn rules(name: &http::HeaderName) -> bool {
     let names = [
         "connection",
         "content-length",

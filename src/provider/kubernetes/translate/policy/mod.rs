@@ -11,6 +11,7 @@ mod exchange;
 mod pages;
 mod redirect;
 mod rewrite;
+mod snippet;
 mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -198,6 +199,7 @@ impl Mapping<'_> {
         self.cors(&values.cors);
         self.host(&values.host);
         self.rewrite(&values.rewrite, values.host.forwarded_prefix.as_ref());
+        self.snippets(&values.snippets);
         self.mapped.insert("enable-access-log");
         self.policy.access_log = values.log.access.unwrap_or(true);
     }
