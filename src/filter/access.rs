@@ -23,6 +23,11 @@ impl AccessList {
     pub fn admits(&self, client: IpAddr) -> bool {
         !self.deny.contains(client) && (self.allow.is_empty() || self.allow.contains(client))
     }
+
+    /// Whether `client` is among those that are named as allowed, and not merely not denied.
+    pub fn names(&self, client: IpAddr) -> bool {
+        !self.allow.is_empty() && self.admits(client)
+    }
 }
 
 #[cfg(test)]

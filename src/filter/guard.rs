@@ -15,6 +15,8 @@ use crate::util::moment::Moment;
 #[derive(Debug)]
 pub struct Guard {
     access: Option<AccessList>,
+    /// Whether something else of the client's may stand for its address.
+    either: bool,
     rate_limits: Box<[RateLimit]>,
     connection_limit: Option<ConnectionLimit>,
 }
@@ -31,8 +33,14 @@ pub struct Refusal {
 }
 
 impl Guard {
-    /// Compiles the guard of `route`; `None` where nothing guards it.
-    pub fn new(guard: &ir::Guard, route: &Name, tallies: &Tallies) -> Option<Box<Self>> {
+    /// Compiles the guard of `route`; `None` where nothing guards it. Where `either`, those whom
+    /// the access list does not admit are let in as well: they are to show something else.
+    pub fn new(
+        guard: &ir::Guard,
+        either: bool,
+        route: &Name,
+        tallies: &Tallies,
+    ) -> Option<Box<Self>> {
         if *guard == ir::Guard::default() {
             return None;
         }
@@ -40,14 +48,19 @@ impl Guard {
         let connections = guard.connection_limit.as_ref();
         Some(Box::new(Self {
             access: guard.access.as_ref().map(AccessList::new),
+            either,
             rate_limits: limits.collect(),
             connection_limit: connections.map(|limit| ConnectionLimit::new(limit, route, tallies)),
         }))
     }
 
-    /// Whether the access list admits `client`.
-    pub fn admits(&self, client: IpAddr) -> bool {
-        self.access.as_ref().is_none_or(|access| access.admits(client))
+    /// Whether the address of `client` is enough, where something else would be, too.
+    pub fn vouches(&self, client: IpAddr) -> bool {
+        self.either && self.access.as_ref().is_some_and(|access| access.names(client))
+    }
+
+    fn admits(&self, client: IpAddr) -> bool {
+        self.either || self.access.as_ref().is_none_or(|access| access.admits(client))
     }
 
     /// Lets a request in. It is in progress for as long as its seat is kept, if it has one.

@@ -34,7 +34,7 @@ pub enum Satisfy {
     /// All of them.
     #[default]
     All,
-    /// One of them.
+    /// One of them; an address that the route's access list names as allowed is one, too.
     Any,
 }
 

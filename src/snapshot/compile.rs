@@ -187,7 +187,7 @@ impl Compiler {
             origin: route.origin.clone(),
             host: host.pattern.clone(),
             matches: route.matches.clone(),
-            guard: Guard::new(&route.guard, &route.name, &self.tallies),
+            guard: Guard::new(&route.guard, either(route), &route.name, &self.tallies),
             cors: route.cors.as_ref().map(|cors| Box::new(Cors::new(cors))),
             action,
             auth: None,
@@ -381,4 +381,9 @@ impl Tables<'_> {
         self.built.insert(ranges, table.clone());
         table
     }
+}
+
+/// Whether clients of a route may show something in the place of an address that is let in.
+fn either(route: &ir::Route) -> bool {
+    route.auth.as_ref().is_some_and(|auth| auth.satisfy == ir::Satisfy::Any)
 }

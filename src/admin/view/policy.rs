@@ -258,7 +258,10 @@ pub fn auth(route: &Route) -> Option<String> {
             external.signin.as_ref().map(|url| format!(", who is not known goes to {url}"));
         asked + &signin.unwrap_or_default()
     });
-    let all: Vec<_> = basic.into_iter().chain(external).collect();
+    let either = auth.satisfy == Satisfy::Any;
+    let address = route.guard.access.as_ref().filter(|list| either && !list.allow.is_empty());
+    let address = address.map(|_| "an address that its access list allows".to_owned());
+    let all: Vec<_> = address.into_iter().chain(basic).chain(external).collect();
     Some(all.join(match auth.satisfy {
         Satisfy::All => "; and ",
         Satisfy::Any => "; or ",

@@ -4,7 +4,7 @@ mod external;
 
 use futures_util::future::Either;
 use http::header::{AUTHORIZATION, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tower::{Service, service_fn};
 
 use super::Outcome;
@@ -12,7 +12,7 @@ use crate::error::ProxyError;
 use crate::filter::{BasicAuth, Login};
 use crate::ir::Satisfy;
 use crate::proxy::{Body, Context, Request, rescue};
-use crate::snapshot::Authentication;
+use crate::snapshot::{Authentication, External};
 use crate::telemetry::Reason;
 
 /// Serves a request only once its client has shown what the route asks for.
@@ -147,6 +147,11 @@ where
         }
         None => return Err(ProxyError::proxy(Reason::Internal).into()),
     };
+    let guard = route.and_then(|route| route.guard.as_deref());
+    if guard.is_some_and(|guard| guard.vouches(context.client.get())) {
+        unasked(request, basic.is_some(), external.as_deref());
+        return Ok(());
+    }
     let mut refused: Option<Refusal> = None;
     if let Some(basic) = basic {
         let shown = self::basic(request, &context, basic).await;
@@ -155,6 +160,7 @@ where
                 // For this proxy and nobody behind it, nor for a service that is asked.
                 request.headers.remove(AUTHORIZATION);
                 if satisfy == Satisfy::Any {
+                    unasked(request, true, external.as_deref());
                     return Ok(());
                 }
             }
@@ -174,6 +180,20 @@ where
         request.headers.remove(AUTHORIZATION);
     }
     refused.map_or(Ok(()), Err)
+}
+
+/// What the upstream would have of those who are asked, it does not have of the client.
+fn unasked(request: &mut Request, basic: bool, external: Option<&External>) {
+    if basic {
+        request.headers.remove(AUTHORIZATION);
+    }
+    if let Some(external) = external {
+        external::take_over(
+            &external.spec.response_headers,
+            &HeaderMap::new(),
+            &mut request.headers,
+        );
+    }
 }
 
 /// The user name and password.

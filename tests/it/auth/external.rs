@@ -73,6 +73,17 @@ hosts:
           satisfy: any
           basic: { users: "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=" }
           external: { url: "http://@auth@/" }
+      - path: /near
+        upstream: app
+        access: { allow: [127.0.0.1, 10.0.0.0/8], deny: [10.9.0.0/16] }
+        auth:
+          satisfy: any
+          basic: { users: "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=" }
+          external: { url: "http://@auth@/no", response_headers: [x-user] }
+      - path: /denied
+        upstream: app
+        access: { deny: [127.0.0.2] }
+        auth: { satisfy: any, basic: { users: "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=" } }
 upstreams:
   app: { endpoints: ["@app@"] }
   auth: { endpoints: ["@auth@"] }
@@ -315,6 +326,43 @@ async fn either_of_them_will_do_where_that_is_said() {
         text.matches("200 - app").count() == 3
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_address_may_stand_for_what_is_asked_and_the_other_way_round() {
+    let (app, auth) = (Server::echo().await, service().await);
+    let proxy = start(&app.address(), &auth).await;
+    let right = "Authorization: Basic YW5uOnNlY3JldA==\r\n";
+    let wrong = "Authorization: Basic YW5uOndyb25n\r\n";
+    let mut user = Vec::new();
+    for (from, path, fields, answer, status, asked) in [
+        ("127.0.0.1", "/near", "", "403", 200, 0),
+        ("127.0.0.1", "/near", wrong, "403", 200, 0),
+        ("127.0.0.2", "/near", right, "403", 200, 0),
+        ("127.0.0.2", "/near", "", "200", 200, 1),
+        // Who may still show something is told so: 401, not 403.
+        ("127.0.0.2", "/near", "", "403", 401, 2),
+        ("127.0.0.2", "/near", wrong, "403", 401, 3),
+        ("127.0.0.2", "/denied", "", "200", 401, 3),
+        ("127.0.0.2", "/denied", right, "200", 200, 3),
+        // Not to be denied is not to be allowed.
+        ("127.0.0.1", "/denied", "", "200", 401, 3),
+    ] {
+        let from = format!("{from}:0").parse().expect("an address");
+        let mut client = Client::connect_from(from, proxy.web()).await;
+        let fields = format!("{fields}X-User: root\r\nX-Answer: {answer}\r\n");
+        client.send(get(path, &fields)).await;
+        let response = client.response().await;
+        assert_eq!(response.status, status, "{from} {path} {fields}: {response}");
+        assert_eq!(auth.requests().len(), asked, "{from} {path} {fields}");
+        if status == 200 && path == "/near" {
+            let seen = Echoed::of(&response.body);
+            assert_eq!(seen.header("authorization"), None, "{from} {fields}");
+            user.push(seen.header("x-user").map(str::to_owned));
+        }
+    }
+    let asked = Some("ann".to_owned());
+    assert_eq!(user, [None, None, None, asked], "of the service or nobody, never of the client");
 }
 
 #[tokio::test]

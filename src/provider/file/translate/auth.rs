@@ -24,6 +24,7 @@ pub(super) fn auth(
     context: &mut Context<'_>,
     field: &Field<raw::Auth>,
     names: &Names<'_>,
+    access: bool,
 ) -> Option<Auth> {
     let at = field.given()?;
     if at.value.basic.is_absent() && at.value.external.is_absent() {
@@ -35,8 +36,10 @@ pub(super) fn auth(
     let satisfy = match at.value.satisfy.given() {
         None => Satisfy::All,
         Some(word) => {
-            if basic.is_none() || external.is_none() {
-                let hint = "name two of them, or leave it out";
+            let conditions = [basic.is_some(), external.is_some(), access];
+            if conditions.into_iter().filter(|there| *there).count() < 2 {
+                let hint =
+                    "name two of `basic`, `external` and the route's `access`, or leave it out";
                 context.error(word.place, "`satisfy` is about several conditions", Some(hint));
             }
             match word.value {

@@ -116,10 +116,10 @@ pub(super) fn route(
     let action = action::action(context, at, names);
     let timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &defaults.timeouts);
     Some(Parts {
+        auth: auth::auth(context, &raw.auth, names, guard.access.is_some()),
         guard,
         cors,
         matches: RouteMatch { path: path?, methods, headers, cookies, query, order: 0 },
-        auth: auth::auth(context, &raw.auth, names),
         error_pages: error_pages::error_pages(context, &raw.error_pages, names),
         filters,
         action: action?,

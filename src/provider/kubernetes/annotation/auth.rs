@@ -69,6 +69,9 @@ pub struct ExternalAuth {
     pub response_headers: Vec<HeaderName>,
     /// The X-Auth-Request-Redirect it gets. Default is the request's target.
     pub request_redirect: Option<Template>,
+    /// Whether its cookies reach the client with every status, and not with 2xx and 3xx only.
+    /// Default false.
+    pub always_set_cookie: Option<bool>,
 }
 
 /// The names of its values, which the ConfigMap has with `global-` before them.
@@ -79,6 +82,7 @@ struct Raw {
     param: Option<Arc<str>>,
     headers: Option<Vec<HeaderName>>,
     redirect: Option<Template>,
+    cookie: Option<bool>,
 }
 
 impl Auth {
@@ -139,6 +143,7 @@ fn external(reader: &mut Reader<'_>) -> Option<ExternalAuth> {
         headers: reader
             .guard("auth-response-headers", |text| value::list(text, value::header_name)),
         redirect: reader.value("auth-request-redirect", variable::template),
+        cookie: reader.value("auth-always-set-cookie", value::boolean),
     };
     if !asked {
         for name in [
@@ -147,6 +152,7 @@ fn external(reader: &mut Reader<'_>) -> Option<ExternalAuth> {
             "auth-signin-redirect-param",
             "auth-response-headers",
             "auth-request-redirect",
+            "auth-always-set-cookie",
         ] {
             reader.amend(name, Class::Ignored, "has no effect without `auth-url`");
         }
@@ -158,5 +164,6 @@ fn external(reader: &mut Reader<'_>) -> Option<ExternalAuth> {
         signin_redirect_param: raw.param,
         response_headers: raw.headers.unwrap_or_default(),
         request_redirect: raw.redirect,
+        always_set_cookie: raw.cookie,
     })
 }

@@ -11,6 +11,7 @@ use ir::{
 use k8s_openapi::api::networking::v1::IngressBackend;
 
 use super::name::{aliases, www};
+use super::pages::pages;
 use super::path::{Kind, RulePath};
 use super::policy::{Policy, ToHttps};
 use super::service::{Upstreams, WantedPort};
@@ -258,6 +259,7 @@ fn placed(
     let mut route = route(&object.policy, Name::from(name), origin, path.matches(), action);
     if main.is_some() {
         route.filters.extend(object.policy.rewrite.filters(&path.text));
+        route.error_pages = pages(object, backend, traits.options, upstreams);
     }
     // What answers by itself does so over plain http, too.
     route.https_redirect = match route.action {
@@ -281,7 +283,11 @@ pub(super) fn route(
         matches: RouteMatch::of(path),
         guard: policy.guard.clone(),
         cors: policy.cors.clone(),
-        auth: None,
+        // What fails, fails for everybody.
+        auth: match action {
+            Action::Fail { .. } => None,
+            _ => policy.auth.clone(),
+        },
         error_pages: None,
         filters: match action {
             Action::Forward(_) => policy.filters.clone(),
@@ -503,7 +509,7 @@ fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>], trai
     let mut route = route(&object.policy, name, origin, path.matches(), action);
     // It stands before a rule for the same path.
     route.matches.order = -1;
-    (route.guard, route.cors) = Default::default();
+    (route.guard, route.cors, route.auth) = Default::default();
     route.hsts.clone_from(&traits.options.hsts);
     host.routes.push(Placed { path, owner, route, main: None, canary: None });
 }

@@ -6,6 +6,7 @@
 mod canary;
 mod host;
 mod name;
+mod pages;
 mod path;
 mod policy;
 mod service;
@@ -22,7 +23,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use self::policy::Policy;
 use self::service::Upstreams;
 use super::endpoints::{ServiceUpstreams, endpoints};
-use super::report::{PROVIDER, Report, problems};
+use super::report::{PROVIDER, Report, origin, problems};
 use super::{Inputs, Key, Options, class};
 use crate::ir;
 
@@ -82,6 +83,13 @@ pub fn translate(inputs: &Inputs, options: &Options) -> Translation {
         objects.push(Object { key, ingress, policy, report });
     }
     let mut upstreams = Upstreams::new(inputs, options);
+    for object in &objects {
+        if let Some(place) = object.policy.asked.as_ref().filter(|_| object.policy.canary.is_none())
+        {
+            let asked = || policy::upstream(place, origin("Ingress", object.key));
+            upstreams.upstreams.entry(policy::upstream_name(place)).or_insert_with(asked);
+        }
+    }
     let hosts = host::hosts(&mut objects, &mut upstreams, options);
     let certificates = tls::certificates(&mut objects, inputs, options, &mut references);
     let listeners = listeners(options, certificates);

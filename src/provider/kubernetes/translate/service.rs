@@ -341,6 +341,20 @@ fn external_target(target: &str, options: &Options) -> Result<String, String> {
     Ok(host)
 }
 
+/// Whether an address is this machine or its link.
+pub(super) fn leads_inside(address: &EndpointAddress) -> bool {
+    match address {
+        EndpointAddress::Socket(address) => is_internal(address.ip()),
+        EndpointAddress::Dns { name, .. } => {
+            let last = name.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+            // `127.1` and the like are names to a parser and addresses to a resolver.
+            let numeric = last.starts_with("0x") || last.bytes().all(|b| b.is_ascii_digit());
+            numeric || matches!(last, "localhost" | "localdomain")
+        }
+        EndpointAddress::Srv(_) => false,
+    }
+}
+
 fn is_internal(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {

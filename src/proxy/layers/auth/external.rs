@@ -152,7 +152,7 @@ fn own_route(
 
 /// Puts the named fields of the answer in the place of the client's, also where there are none.
 /// What the proxy says itself is not the service's to say.
-fn take_over(names: &[HeaderName], answer: &HeaderMap, headers: &mut HeaderMap) {
+pub(super) fn take_over(names: &[HeaderName], answer: &HeaderMap, headers: &mut HeaderMap) {
     for name in names.iter().filter(|name| !forwarding::is_owned(name.as_str())) {
         headers.remove(name);
         for value in answer.get_all(name) {

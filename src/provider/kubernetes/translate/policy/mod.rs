@@ -4,22 +4,32 @@
 //! What the model cannot do is said, and where somebody would get in because of it, nobody does.
 
 mod access;
+mod auth;
 mod backend;
 mod balance;
 mod exchange;
+mod pages;
 mod redirect;
 mod rewrite;
+mod snippet;
+mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use http::StatusCode;
-use ir::{Action, Cors, Filter, Guard, HostPattern, HttpsRedirect, Retry, RetryOn, Timeouts};
+use ir::{
+    Action, Auth, Cors, Filter, Guard, HostPattern, HttpsRedirect, Retry, RetryOn, ServicePlace,
+    Timeouts,
+};
 use k8s_openapi::api::networking::v1::Ingress;
 
+pub(super) use self::auth::{upstream, upstream_name};
 use self::rewrite::Rewrite;
+use self::template::template;
 use super::References;
 use super::canary::Canary;
+use super::pages::Pages;
 use super::service::Settings;
 use crate::ir;
 use crate::provider::kubernetes::annotation::{
@@ -38,6 +48,12 @@ pub(super) struct Policy {
     pub filters: Vec<Filter>,
     /// Who may use its routes.
     pub guard: Guard,
+    /// What its clients must show.
+    pub auth: Option<Auth>,
+    /// A place outside that is asked about its requests.
+    pub asked: Option<ServicePlace>,
+    /// Whose answers stand in the place of errors.
+    pub pages: Option<Pages>,
     /// Which pages of other origins may.
     pub cors: Option<Cors>,
     /// What its requests are answered with in place of being forwarded.
@@ -87,6 +103,9 @@ impl Default for Policy {
             access_log: true,
             filters: Vec::new(),
             guard: Guard::default(),
+            auth: None,
+            asked: None,
+            pages: None,
             cors: None,
             answer: None,
             upstream: Settings::default(),
@@ -170,14 +189,17 @@ impl Mapping<'_> {
         self.timeouts(&values.timeouts);
         self.body(&values.body);
         self.backend(&values.backend, &values.proxy_ssl);
+        self.pages(&values.backend);
         self.balance(&values.balance);
         self.canary(&values.canary);
         self.redirect(&values.redirect);
         self.access(&values.access);
+        self.auth(&values.auth, values.access.satisfy);
         self.limits(&values.limit);
         self.cors(&values.cors);
         self.host(&values.host);
         self.rewrite(&values.rewrite, values.host.forwarded_prefix.as_ref());
+        self.snippets(&values.snippets);
         self.mapped.insert("enable-access-log");
         self.policy.access_log = values.log.access.unwrap_or(true);
     }

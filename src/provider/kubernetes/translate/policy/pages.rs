@@ -1,0 +1,46 @@
+//! Which errors are replaced.
+
+use super::Mapping;
+use crate::provider::kubernetes::annotation::Backend;
+use crate::provider::kubernetes::report::Verdict;
+use crate::provider::kubernetes::translate::pages::Pages;
+
+impl Mapping<'_> {
+    pub(super) fn pages(&mut self, values: &Backend) {
+        self.mapped.extend(["custom-http-errors", "default-backend"]);
+        let all = values.custom_http_errors.as_deref().unwrap_or_default();
+        let mut statuses: Vec<u16> = all.iter().map(|status| status.as_u16()).collect();
+        statuses.retain(|status| *status >= 400);
+        statuses.sort_unstable();
+        statuses.dedup();
+        if statuses.len() < all.len() && all.iter().any(|status| status.as_u16() < 400) {
+            let text = "is honoured but for statuses below 400, which are no errors";
+            self.note("custom-http-errors", Verdict::Differs, text);
+        }
+        let service = values.default_backend.clone();
+        if service.is_some() {
+            let (verdict, text) = match statuses.is_empty() {
+                true => (
+                    Verdict::Omitted,
+                    "is not honoured: it answers for `custom-http-errors` only, and not where a \
+                     Service has no endpoints",
+                ),
+                false => (
+                    Verdict::Differs,
+                    "answers for `custom-http-errors`, and where a Service has no endpoints only \
+                     if 503 is among these",
+                ),
+            };
+            self.note("default-backend", verdict, text);
+        }
+        if statuses.is_empty() {
+            return;
+        }
+        if service.is_none() && self.options.default_backend.is_none() {
+            let text = "is not honoured: there is no `default-backend` to answer instead";
+            self.note("custom-http-errors", Verdict::Omitted, text);
+            return;
+        }
+        self.policy.pages = Some(Pages { statuses, service });
+    }
+}
