@@ -30,6 +30,7 @@ mod http2_endpoints;
 mod http2_flow;
 mod https;
 mod idle;
+mod ingress;
 mod interop;
 mod kubernetes;
 mod limits;
