@@ -93,7 +93,8 @@ async fn kubectl(cluster: &Cluster, arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// POSTs, each on a connection of its own, until told to stop.
+/// POSTs until told to stop: some clients keep their connection for as long as they may, the others
+/// make one for each.
 struct Load {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicUsize>,
@@ -103,14 +104,16 @@ struct Load {
 impl Load {
     fn start(cluster: &'static Cluster, address: SocketAddr, clients: usize) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let client = |_| {
+        let client = |number: usize| {
+            let keeps = number % 2 == 0;
             let (stop, sent) = (stop.clone(), sent.clone());
             tokio::spawn(async move {
-                let mut lost = Vec::new();
+                let (mut lost, mut kept) = (Vec::new(), None);
                 while !stop.load(Ordering::Relaxed) {
                     sent.fetch_add(1, Ordering::Relaxed);
-                    if let Err(why) = post(cluster, address).await {
-                        lost.push(why);
+                    match post(cluster, address, kept.take(), keeps).await {
+                        Ok(connection) => kept = connection,
+                        Err(why) => lost.push(why),
                     }
                 }
                 lost
@@ -129,18 +132,32 @@ impl Load {
         }
         let sent = self.sent.load(Ordering::Relaxed);
         assert!(lost.is_empty(), "{} of {sent} lost: {:?}", lost.len(), lost.first());
+        assert!(sent > 50, "only {sent} were sent");
         sent
     }
 }
 
-async fn post(cluster: &Cluster, address: SocketAddr) -> Result<(), String> {
-    let stream = cluster.try_tcp(address).await.map_err(|error| format!("connecting: {error}"))?;
-    let mut client = Client::over(stream);
-    let request = "POST /cart HTTP/1.1\r\nHost: echo.example\r\nContent-Length: 3\r\n\
-                   Connection: close\r\n\r\nabc";
+/// One POST; returns the connection where it may be used again.
+async fn post(
+    cluster: &Cluster,
+    address: SocketAddr,
+    kept: Option<Client>,
+    keep: bool,
+) -> Result<Option<Client>, String> {
+    let mut client = match kept {
+        Some(client) => client,
+        None => Client::over(cluster.try_tcp(address).await.map_err(|e| format!("connect: {e}"))?),
+    };
+    let close = if keep { "" } else { "Connection: close\r\n" };
+    let head = "POST /cart HTTP/1.1\r\nHost: echo.example\r\nContent-Length: 3\r\n";
+    let request = format!("{head}{close}\r\nabc");
     client.try_send(request).await.map_err(|error| format!("sending: {error}"))?;
     let response = client.try_response(false).await.map_err(|error| format!("{error:?}"))?;
-    if response.status == 200 { Ok(()) } else { Err(response.to_string()) }
+    if response.status != 200 {
+        return Err(response.to_string());
+    }
+    let closes = response.headers.get("connection").is_some_and(|value| value == "close");
+    Ok((keep && !closes).then_some(client))
 }
 
 /// The address at which the Service of the manifest is reached: what the statuses say.
@@ -156,8 +173,7 @@ async fn published(space: &Namespace<'_>) -> SocketAddr {
 
 #[tokio::test]
 async fn the_shipped_manifest_serves_ingresses_and_loses_nothing() {
-    // Leaked, as the shared one is: the load outlives borrows. It ends with the test's process.
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await));
+    let cluster = Cluster::shared().await;
     kubectl(cluster, &["apply", "-f", MANIFEST]).await;
     let rolled_out = ["-n", "portcullis", "rollout", "status", "deployment/portcullis"];
     kubectl(cluster, &[&rolled_out[..], &["--timeout=60s"]].concat()).await;
@@ -193,7 +209,9 @@ async fn the_shipped_manifest_serves_ingresses_and_loses_nothing() {
     let events: Api<Event> = space.api();
     eventually(STEP, "the broken Ingress is told why", async || {
         let list = events.list(&ListParams::default()).await.expect("a list");
-        list.iter().any(|event| event.involved_object.name.as_deref() == Some("broken"))
+        let why = |event: &Event| event.message.as_deref().is_some_and(|m| m.contains("nobody"));
+        list.iter()
+            .any(|event| event.involved_object.name.as_deref() == Some("broken") && why(event))
     })
     .await;
 
@@ -212,11 +230,15 @@ async fn the_shipped_manifest_serves_ingresses_and_loses_nothing() {
     staff.send(request).await;
     assert_eq!(staff.response().await.status, 200);
 
+    nothing_was_forbidden(cluster).await;
+
     // Back ends, then Portcullis itself, replaced one by one under load.
     let load = Load::start(cluster, address, 3);
     for _ in 0..5 {
         kubectl(cluster, &["-n", &space.name, "rollout", "restart", "deployment/echo"]).await;
         space.rolled_out("echo").await;
+        eventually(STEP, "the old pods are gone", async || space.pods("app=echo").await.len() == 2)
+            .await;
     }
     println!("{} POSTs while back ends were replaced, 0 lost", load.end().await);
     let load = Load::start(cluster, address, 3);
@@ -224,10 +246,17 @@ async fn the_shipped_manifest_serves_ingresses_and_loses_nothing() {
     kubectl(cluster, &[&rolled_out[..], &["--timeout=60s"]].concat()).await;
     println!("{} POSTs while Portcullis was replaced, 0 lost", load.end().await);
 
+    nothing_was_forbidden(cluster).await;
+}
+
+/// Reads the logs of all replicas. A rule that is missing is named with the Role it belongs to.
+async fn nothing_was_forbidden(cluster: &Cluster) {
     let pods: Api<Pod> = Api::namespaced(cluster.client().await, "portcullis");
     for pod in pods.list(&ListParams::default()).await.expect("a list") {
-        let log = pods.logs(&pod.name_any(), &LogParams::default()).await.unwrap_or_default();
-        // A rule that is missing is named with the Role it belongs to.
-        assert!(!log.contains("Role"), "{log}");
+        if pod.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        let log = pods.logs(&pod.name_any(), &LogParams::default()).await.expect("a log");
+        assert!(log.contains("listening") && !log.contains("Role"), "{log}");
     }
 }

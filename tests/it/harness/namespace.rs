@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::TokenRequest;
@@ -15,7 +16,11 @@ use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::{Cluster, STEP, eventually};
+use super::{Cluster, eventually};
+
+/// How long anything in a cluster may take: controllers that lost the API server come back at
+/// their own pace, and the machine has other tests to run.
+const SETTLE: Duration = Duration::from_secs(90);
 
 /// A namespace; deleted when dropped, with all in it. When the test failed, what is in it is
 /// printed before.
@@ -36,7 +41,7 @@ impl<'a> Namespace<'a> {
         namespaces.create(&PostParams::default(), &object).await.expect("a new namespace");
         let made = Self { cluster, client, name };
         let accounts: Api<core::ServiceAccount> = made.api();
-        eventually(STEP, "the namespace has its account", async || {
+        eventually(SETTLE, "the namespace has its account", async || {
             accounts.get_opt("default").await.expect("an answer").is_some()
         })
         .await;
@@ -100,7 +105,7 @@ impl<'a> Namespace<'a> {
     {
         let api: Api<K> = self.api();
         let mut found = None;
-        eventually(STEP, &format!("{name}: {what}"), async || {
+        eventually(SETTLE, &format!("{name}: {what}"), async || {
             // The server may be away for a while, in tests that see to that.
             found = api.get_opt(name).await.ok().flatten().filter(&check);
             found.is_some()
@@ -127,7 +132,7 @@ impl<'a> Namespace<'a> {
         let slices: Api<EndpointSlice> = self.api();
         let of = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
         let mut ready = Vec::new();
-        eventually(STEP, &format!("{count} ready endpoints of {service}"), async || {
+        eventually(SETTLE, &format!("{count} ready endpoints of {service}"), async || {
             let Ok(list) = slices.list(&of).await else { return false };
             let endpoints = list.items.into_iter().flat_map(|slice| slice.endpoints);
             let is_ready = |endpoint: &k8s_openapi::api::discovery::v1::Endpoint| {
@@ -166,7 +171,7 @@ impl<'a> Namespace<'a> {
     pub async fn pod_log(&self, pod: &str, what: &str, check: impl Fn(&str) -> bool) -> String {
         let pods: Api<Pod> = self.api();
         let mut log = String::new();
-        eventually(STEP, &format!("{pod}: {what} in its log"), async || {
+        eventually(SETTLE, &format!("{pod}: {what} in its log"), async || {
             log = pods.logs(pod, &LogParams::default()).await.unwrap_or_default();
             check(&log)
         })
@@ -191,7 +196,7 @@ impl<'a> Namespace<'a> {
         K::DynamicType: Default,
     {
         let api: Api<K> = self.api();
-        eventually(STEP, &format!("{name} is gone"), async || {
+        eventually(SETTLE, &format!("{name} is gone"), async || {
             matches!(api.get_opt(name).await, Ok(None))
         })
         .await;
