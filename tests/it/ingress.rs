@@ -105,7 +105,7 @@ impl Load {
     fn start(cluster: &'static Cluster, address: SocketAddr, clients: usize) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let client = |number: usize| {
-            let keeps = number % 2 == 0;
+            let keeps = number.is_multiple_of(2);
             let (stop, sent) = (stop.clone(), sent.clone());
             tokio::spawn(async move {
                 let (mut lost, mut kept) = (Vec::new(), None);
