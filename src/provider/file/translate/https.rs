@@ -14,18 +14,28 @@ use crate::provider::file::scalar::Switch;
 /// What browsers ask of hosts that want to be built in.
 const PRELOADED: Duration = Duration::from_secs(365 * 86_400);
 
+/// The mapping of a policy that is a switch or a mapping; an error is the policy where there is
+/// none.
+fn detail<'a, T: Clone + Default, R>(
+    field: &'a Field<OneOf<Text<Switch>, R>>,
+    defaults: &Option<T>,
+) -> Result<&'a R, Option<T>> {
+    match field.get() {
+        None => Err(defaults.clone()),
+        Some(OneOf::Scalar(Text(Switch(false)))) => Err(None),
+        Some(OneOf::Scalar(Text(Switch(true)))) => Err(Some(defaults.clone().unwrap_or_default())),
+        Some(OneOf::Map(raw)) => Ok(raw),
+    }
+}
+
 pub(super) fn redirect(
     context: &mut Context<'_>,
     field: &Field<OneOf<Text<Switch>, raw::HttpsRedirect>>,
     defaults: &Option<HttpsRedirect>,
 ) -> Option<HttpsRedirect> {
-    let raw = match field.get() {
-        None => return defaults.clone(),
-        Some(OneOf::Scalar(Text(Switch(false)))) => return None,
-        Some(OneOf::Scalar(Text(Switch(true)))) => {
-            return Some(defaults.clone().unwrap_or_default());
-        }
-        Some(OneOf::Map(raw)) => raw,
+    let raw = match detail(field, defaults) {
+        Ok(raw) => raw,
+        Err(whole) => return whole,
     };
     let mut redirect = defaults.clone().unwrap_or_default();
     if let Some(at) = raw.port.given() {
@@ -48,13 +58,9 @@ pub(super) fn hsts(
     field: &Field<OneOf<Text<Switch>, raw::Hsts>>,
     defaults: &Option<Hsts>,
 ) -> Option<Hsts> {
-    let raw = match field.get() {
-        None => return defaults.clone(),
-        Some(OneOf::Scalar(Text(Switch(false)))) => return None,
-        Some(OneOf::Scalar(Text(Switch(true)))) => {
-            return Some(defaults.clone().unwrap_or_default());
-        }
-        Some(OneOf::Map(raw)) => raw,
+    let raw = match detail(field, defaults) {
+        Ok(raw) => raw,
+        Err(whole) => return whole,
     };
     let mut hsts = defaults.clone().unwrap_or_default();
     if let Some(at) = raw.max_age.given() {

@@ -29,11 +29,7 @@ impl<'a> Keys<'a> {
         name: &'static str,
         parse: impl FnOnce(&'a str) -> Result<T, String>,
     ) -> Option<T> {
-        self.known.push(name);
-        let value = self.left.remove(name)?.trim();
-        if value.is_empty() {
-            return None;
-        }
+        let value = self.given(name)?;
         self.read(name, value, parse, Class::Ignored, "the default holds")
     }
 
@@ -43,12 +39,14 @@ impl<'a> Keys<'a> {
         name: &'static str,
         parse: impl FnOnce(&'a str) -> Result<T, String>,
     ) -> Option<T> {
-        self.known.push(name);
-        let value = self.left.remove(name)?.trim();
-        if value.is_empty() {
-            return None;
-        }
+        let value = self.given(name)?;
         self.read(name, value, parse, Class::Denied, "requests are answered 503")
+    }
+
+    /// What stands there; an empty value is none.
+    fn given(&mut self, name: &'static str) -> Option<&'a str> {
+        self.known.push(name);
+        Some(self.left.remove(name)?.trim()).filter(|value| !value.is_empty())
     }
 
     fn read<T>(
