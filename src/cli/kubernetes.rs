@@ -68,6 +68,10 @@ pub struct KubernetesArgs {
     /// The Secret with the certificate for names that no other is for
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_SSL_CERTIFICATE", value_parser = key)]
     default_ssl_certificate: Option<Key>,
+    /// The ConfigMap with what holds for all Ingresses that do not say otherwise, in the keys of
+    /// ingress-nginx
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_CONFIGMAP", value_parser = key)]
+    configmap: Option<Key>,
     /// Forward to Services of type ExternalName, too: whoever may create one can then make the
     /// proxy connect wherever it can
     #[arg(long, env = "PORTCULLIS_ALLOW_EXTERNAL_NAME", value_parser = clap::builder::FalseyValueParser::new())]
@@ -189,6 +193,8 @@ impl KubernetesArgs {
             default_backend: self.default_backend_service,
             default_certificate: self.default_ssl_certificate,
             external_names: self.allow_external_name,
+            config_map: self.configmap,
+            controller: Arc::default(),
             hsts: Options::default().hsts.filter(|_| !self.no_hsts),
             cluster_domain: self.cluster_domain.into(),
             partial: false,

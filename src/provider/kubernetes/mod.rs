@@ -7,6 +7,7 @@
 
 pub mod annotation;
 mod class;
+mod controller;
 mod endpoints;
 mod inputs;
 mod manifest;

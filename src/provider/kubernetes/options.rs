@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ir::Hsts;
 
 use super::Key;
+use super::controller::Controller;
 use crate::ir;
 
 /// This controller's name in `IngressClass.spec.controller`.
@@ -39,6 +40,10 @@ pub struct Options {
     /// What browsers are told over https, on every answer of a route; `None` tells them nothing.
     /// Default a year, names below included.
     pub hsts: Option<Hsts>,
+    /// The ConfigMap with what holds for all Ingresses; `None` has none.
+    pub config_map: Option<Key>,
+    /// What that says. Filled in by the translation.
+    pub controller: Arc<Controller>,
     /// The domain of the cluster's own names. Default `cluster.local`.
     pub cluster_domain: Arc<str>,
     /// Whether the objects are a part of what there is, as with manifests: what is not among them
@@ -64,6 +69,8 @@ impl Default for Options {
             default_certificate: None,
             external_names: false,
             hsts: Some(Hsts { include_subdomains: true, ..Hsts::default() }),
+            config_map: None,
+            controller: Arc::default(),
             cluster_domain: "cluster.local".into(),
             partial: false,
             http: any(80),

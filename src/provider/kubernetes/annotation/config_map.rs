@@ -19,6 +19,12 @@ pub struct ParsedConfigMap {
     /// What holds where an object does not say otherwise. `auth.external` is what
     /// global-auth-url asks, for all objects that do not turn it off.
     pub defaults: Annotations,
+    /// The texts of the annotations among these, by the annotation's name.
+    #[serde(skip)]
+    pub texts: BTreeMap<&'static str, String>,
+    /// The same of those of global-auth-*.
+    #[serde(skip)]
+    pub auth_texts: BTreeMap<&'static str, String>,
     /// What holds for all of the controller.
     pub settings: ConfigMapSettings,
     /// Why nothing may be served: a list or service that restricts access cannot be set up.
@@ -267,16 +273,28 @@ pub fn parse_config_map(data: &BTreeMap<String, String>) -> ParsedConfigMap {
     for (key, name) in GLOBAL_AUTH {
         shared.extend(keys.pass_on(key).map(|value| (name, key, value)));
     }
-    let mut reader = Reader::over(shared);
+    let mut reader = Reader::over(shared.iter().copied());
     let defaults = Annotations::read(&mut reader);
     let read = reader.finish(defaults);
     let settings = ConfigMapSettings::read(&mut keys);
     let mut findings = keys.finish(&UNHONOURED);
     findings.extend(read.findings);
     findings.sort_by(|a, b| a.annotation.cmp(&b.annotation));
+    let good = |key: &str| {
+        let said = |finding: &&Finding| finding.annotation == key;
+        let class = findings.iter().find(said).map(|finding| finding.class);
+        matches!(class, Some(Class::Honoured | Class::Difference))
+    };
+    let good = shared.into_iter().filter(|(_, key, _)| good(key));
+    let good = good.map(|(name, key, value)| (name, key, value.to_owned()));
+    let (texts, auth_texts): (Vec<_>, Vec<_>) = good.partition(|(name, key, _)| name == key);
+    let by_name = |texts: Vec<(&'static str, &str, String)>| {
+        texts.into_iter().map(|(name, _, value)| (name, value)).collect()
+    };
+    let (texts, auth_texts) = (by_name(texts), by_name(auth_texts));
     let denied = findings.iter().find(|finding| finding.class == Class::Denied);
     let denied = denied.map(|finding| format!("{}: {}", finding.annotation, finding.message));
-    ParsedConfigMap { defaults: read.values, settings, denied, findings }
+    ParsedConfigMap { defaults: read.values, texts, auth_texts, settings, denied, findings }
 }
 
 impl ConfigMapSettings {

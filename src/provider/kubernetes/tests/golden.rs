@@ -68,6 +68,11 @@ fn case(name: &str, text: &str) -> String {
             writeln!(out, "# {key}:{line} {verdict:?} {subject}: {said}").unwrap();
         }
     }
+    for problem in &translation.problems {
+        if problem.origin.as_ref().is_some_and(|origin| origin.kind.as_str() == "ConfigMap") {
+            writeln!(out, "# ConfigMap: {problem}").unwrap();
+        }
+    }
     let keys = |keys: &BTreeSet<Key>| keys.iter().map(ToString::to_string).collect();
     let mut listeners = translation.fragment.listeners.clone();
     if options.default_certificate.is_none() && !text.contains("kind: Secret") {
@@ -90,6 +95,7 @@ fn options(text: &str) -> Options {
     let mut options = Options { without_class: true, ..Options::default().in_place_of_nginx() };
     for option in text.lines().filter_map(|line| line.strip_prefix("# option: ")) {
         match option {
+            "config-map" => options.config_map = Some(Key::new("edge", "controller")),
             "class-required" => options.without_class = false,
             "default-backend" => options.default_backend = Some(Key::new("shop", "fallback")),
             "default-certificate" => options.default_certificate = Some(Key::new("shop", "any")),

@@ -463,13 +463,14 @@ fn to_default(
     traits: &Traits<'_>,
     upstreams: &mut Upstreams<'_>,
 ) -> Placed {
-    let policy = Policy::default();
+    let policy = Policy::plain(traits.options);
     let settings = &policy.upstream;
     let (upstream, _) = upstreams.obtain(service, WantedPort::First, settings, "default-backend");
     let origin = Origin { rule: Name::from("default-backend"), ..origin("Service", service) };
     let path = RulePath::root();
     let name = Name::from(format!("default-backend/{pattern}/"));
-    let action = Action::Forward(vec![BackendRef { upstream: upstream.clone(), weight: 1 }]);
+    let forward = || Action::Forward(vec![BackendRef { upstream: upstream.clone(), weight: 1 }]);
+    let action = policy.answer.clone().unwrap_or_else(forward);
     let mut route = route(&policy, name, origin, path.matches(), action);
     route.https_redirect = traits.https(&policy, pattern);
     route.hsts.clone_from(&traits.options.hsts);

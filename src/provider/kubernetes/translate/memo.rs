@@ -21,12 +21,14 @@ use super::{Object, References, Translation, listeners, tls};
 use crate::ir;
 use crate::provider::kubernetes::class::Selected;
 use crate::provider::kubernetes::report::{PROVIDER, Report, origin};
-use crate::provider::kubernetes::{Inputs, Key, Options, class};
+use crate::provider::kubernetes::{Inputs, Key, Options, class, controller};
 
 /// Translates one state of a cluster after the other.
 #[derive(Default)]
 pub struct Memo {
     options: Option<Options>,
+    /// What is wrong with what holds for all Ingresses.
+    defaults: Vec<Problem>,
     round: u64,
     /// What of each Ingress decides with which others it is translated.
     reads: ByIngress<Read>,
@@ -84,9 +86,12 @@ struct Whole {
 impl Memo {
     /// Translates `inputs`. Never fails: what is wrong is in the reports and problems.
     pub fn translate(&mut self, inputs: &Inputs, options: &Options) -> Translation {
+        let (options, said, refers) = controller::complete(inputs, options);
+        let options = &*options;
         // Of a part of the objects, each may say something about all others.
         if options.partial || self.options.as_ref() != Some(options) {
-            *self = Self { options: Some(options.clone()), ..Self::default() };
+            let defaults = Policy::judge_defaults(inputs, options);
+            *self = Self { options: Some(options.clone()), defaults, ..Self::default() };
         }
         self.round += 1;
         let (selected, ignored) = class::select(inputs, options);
@@ -102,7 +107,7 @@ impl Memo {
                 upstreams.insert(name.clone(), Arc::new(upstream));
             }
         }
-        let mut references = References::default();
+        let mut references = refers;
         for some in self.whole.references.values() {
             references.secrets.extend(some.secrets.iter().cloned());
             references.config_maps.extend(some.config_maps.iter().cloned());
@@ -120,7 +125,11 @@ impl Memo {
         Translation {
             fragment,
             endpoints: self.lists.all(inputs),
-            problems: whole.problems.values().flatten().cloned().collect(),
+            problems: said
+                .into_iter()
+                .chain(self.defaults.iter().cloned())
+                .chain(whole.problems.values().flatten().cloned())
+                .collect(),
             references,
             reports: whole.reports.clone(),
             refused: whole.refused.clone(),

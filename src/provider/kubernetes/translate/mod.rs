@@ -84,7 +84,7 @@ fn listeners(options: &Options, certificates: Vec<ir::Certificate>) -> BTreeMap<
             name: Name::from(name),
             ..Origin::default()
         };
-        let listener = Listener {
+        let mut listener = Listener {
             origin,
             bind,
             tls,
@@ -93,6 +93,7 @@ fn listeners(options: &Options, certificates: Vec<ir::Certificate>) -> BTreeMap<
             protocols: Default::default(),
             http2: Default::default(),
         };
+        options.controller.listen(&mut listener);
         (Name::from(name), listener)
     };
     let tls = ListenerTls { certificates, ..ListenerTls::default() };

@@ -135,7 +135,7 @@ impl<'i> Upstreams<'i> {
             }),
             Some(_) => None,
         };
-        let mut upstream = plain(service, &label, settings);
+        let mut upstream = plain(service, &label, settings, self.options);
         if settings.service_address
             && let (Some(object), Some(port)) = (object, &resolved)
         {
@@ -206,7 +206,7 @@ impl<'i> Upstreams<'i> {
             (None, WantedPort::Number(number)) => Some(number),
             (None, _) => None,
         };
-        let mut upstream = plain(service, label, settings);
+        let mut upstream = plain(service, label, settings, self.options);
         let checked = match port {
             None => Err(format!("the Service {service} has no port {wanted}")),
             Some(port) => external_target(target.unwrap_or_default(), self.options)
@@ -243,7 +243,7 @@ fn unused(taken: &BTreeMap<Name, Upstream>, name: String) -> Name {
     Name::from(free.unwrap_or(name))
 }
 
-fn plain(service: &Key, port: &str, settings: &Settings) -> Upstream {
+fn plain(service: &Key, port: &str, settings: &Settings, options: &Options) -> Upstream {
     Upstream {
         origin: Origin { rule: Name::from(port), ..origin("Service", service) },
         endpoints: Vec::new(),
@@ -254,7 +254,7 @@ fn plain(service: &Key, port: &str, settings: &Settings) -> Upstream {
         limits: Default::default(),
         protocol: settings.protocol,
         tls: settings.tls.clone(),
-        pool: Default::default(),
+        pool: options.controller.pool(),
     }
 }
 

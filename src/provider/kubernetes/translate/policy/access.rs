@@ -39,7 +39,8 @@ impl Mapping<'_> {
         ]);
         let scope: Arc<str> = format!("ingress {}", self.key).into();
         let exempt = values.allow.clone().unwrap_or_default();
-        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let said = &self.options.controller.settings;
+        let status = said.limit_req_status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         let multiplier = values.burst_multiplier.unwrap_or(BURST);
         let rates = [(values.rps, 1), (values.rpm, 60)];
         for (requests, seconds) in rates {
@@ -56,7 +57,7 @@ impl Mapping<'_> {
         self.policy.guard.connection_limit = values.connections.map(|most| ConnectionLimit {
             per_client: u16::try_from(most).unwrap_or(u16::MAX),
             scope: Some(scope),
-            status,
+            status: said.limit_conn_status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
             exempt,
         });
     }

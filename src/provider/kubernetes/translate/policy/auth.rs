@@ -22,6 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 impl Mapping<'_> {
     pub(super) fn auth(&mut self, values: &Auth, satisfy: Option<annotation::Satisfy>) {
         self.mapped.extend([
+            "enable-global-auth",
             "auth-always-set-cookie",
             "auth-method",
             "auth-realm",

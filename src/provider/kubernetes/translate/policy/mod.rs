@@ -7,6 +7,7 @@ mod access;
 mod auth;
 mod backend;
 mod balance;
+mod defaults;
 mod exchange;
 mod pages;
 mod redirect;
@@ -25,6 +26,7 @@ use ir::{
 use k8s_openapi::api::networking::v1::Ingress;
 
 pub(super) use self::auth::{upstream, upstream_name};
+use self::defaults::Completed;
 use self::rewrite::Rewrite;
 use self::template::template;
 use super::References;
@@ -132,22 +134,15 @@ impl Policy {
         references: &mut References,
         report: &mut Report,
     ) -> Self {
-        let Some(annotations) = &ingress.metadata.annotations else { return Self::default() };
-        let reading = annotation::Options {
-            prefix: options.annotation_prefix.to_string(),
-            ..annotation::Options::default()
-        };
-        let parsed = annotation::parse(annotations, &reading);
-        let mut mapping = Mapping {
-            key,
-            inputs,
-            options,
-            references,
-            policy: Self::default(),
-            mapped: BTreeSet::new(),
-            notes: BTreeMap::new(),
-        };
+        let nothing = BTreeMap::new();
+        let own = ingress.metadata.annotations.as_ref().unwrap_or(&nothing);
+        if own.is_empty() && options.controller == Default::default() {
+            return Self::default();
+        }
+        let Completed { parsed, inherited } = defaults::complete(own, options);
+        let mut mapping = Mapping::new(key, inputs, options, references);
         mapping.all(&parsed.values);
+        mapping.policy.impose(&options.controller);
         if let Some(reason) = &parsed.refused {
             mapping.policy.refused = Some(reason.clone());
             // Where there is no version before it, nothing is done that was not asked for.
@@ -157,7 +152,11 @@ impl Policy {
             mapping.policy.deny(reason.clone());
         }
         for finding in parsed.findings {
-            report.add(mapping.judge(finding));
+            let inherited = inherited.contains(&finding.annotation);
+            let judged = mapping.judge(finding);
+            if !inherited {
+                report.add(judged);
+            }
         }
         mapping.policy
     }
@@ -184,6 +183,25 @@ struct Mapping<'m> {
     notes: BTreeMap<&'static str, (Verdict, String)>,
 }
 
+impl<'m> Mapping<'m> {
+    fn new(
+        key: &'m Key,
+        inputs: &'m Inputs,
+        options: &'m Options,
+        references: &'m mut References,
+    ) -> Self {
+        Self {
+            key,
+            inputs,
+            options,
+            references,
+            policy: Policy::default(),
+            mapped: BTreeSet::new(),
+            notes: BTreeMap::new(),
+        }
+    }
+}
+
 impl Mapping<'_> {
     fn all(&mut self, values: &Annotations) {
         self.timeouts(&values.timeouts);
@@ -201,7 +219,8 @@ impl Mapping<'_> {
         self.rewrite(&values.rewrite, values.host.forwarded_prefix.as_ref());
         self.snippets(&values.snippets);
         self.mapped.insert("enable-access-log");
-        self.policy.access_log = values.log.access.unwrap_or(true);
+        let default = self.options.controller.settings.no_access_log != Some(true);
+        self.policy.access_log = values.log.access.unwrap_or(default);
     }
 
     fn host(&mut self, host: &annotation::Host) {

@@ -1,0 +1,212 @@
+//! The controller's ConfigMap: what holds for every Ingress that does not say otherwise, and for the
+//! listeners.
+//!
+//! Owns what its keys come to. Knows the annotations whose defaults they are, not what becomes of
+//! these.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+use ir::{HeaderEdit, HeaderText, Hsts, Problem, TlsVersion};
+
+use super::annotation::{
+    Class, ConfigMapSettings, Finding, ObjectRef, ParsedConfigMap, parse_config_map,
+};
+use super::report::origin;
+use super::{Inputs, Key, Options, References};
+use crate::ir;
+
+/// What the ConfigMap says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Controller {
+    /// Annotations of objects that do not have them, by name without prefix.
+    pub annotations: BTreeMap<&'static str, String>,
+    /// The same of whom every object asks that does not turn it off.
+    pub auth: BTreeMap<&'static str, String>,
+    /// What holds for everything.
+    pub settings: ConfigMapSettings,
+    /// Fields that all back ends get.
+    pub request_headers: HeaderEdit,
+    /// Edits of all answers of back ends.
+    pub response_headers: HeaderEdit,
+    /// Why nothing may be served: what restricts access cannot be set up.
+    pub denied: Option<String>,
+}
+
+/// Keys that are read and come to nothing, why, and what to do.
+const OMITTED: [(&str, &str, &str); 6] = [
+    (
+        "client-body-timeout",
+        "a body may pause for as long as proxy-read-timeout and proxy-send-timeout say",
+        "take it out",
+    ),
+    (
+        "client-header-timeout",
+        "it is for all listeners of the process",
+        "see `limits.head_timeout`",
+    ),
+    (
+        "compute-full-forwarded-for",
+        "X-Forwarded-For of those who are trusted is always appended to",
+        "take it out",
+    ),
+    ("keep-alive", "it is for all listeners of the process", "see `limits.keep_alive`"),
+    (
+        "no-auth-locations",
+        "what authentication is asked for is asked for on all paths",
+        "give these paths an Ingress of their own with enable-global-auth: \"false\"",
+    ),
+    ("worker-shutdown-timeout", "it is the process' own", "see `drain.deadline`"),
+];
+
+impl Controller {
+    /// How long idle connections to endpoints are kept, and how many.
+    pub(super) fn pool(&self) -> ir::PoolOptions {
+        let default = ir::PoolOptions::default();
+        let settings = &self.settings;
+        ir::PoolOptions {
+            max_idle: settings.upstream_connections.unwrap_or(default.max_idle),
+            idle_timeout: settings.upstream_idle.unwrap_or(default.idle_timeout),
+            ..default
+        }
+    }
+
+    /// Edits what listeners of all hosts are.
+    pub(super) fn listen(&self, listener: &mut ir::Listener) {
+        let settings = &self.settings;
+        let anybody = || ["0.0.0.0/0", "::/0"].iter().filter_map(|net| net.parse().ok()).collect();
+        let trusted = || -> Vec<IpNet> { settings.trusted.clone().unwrap_or_else(anybody) };
+        if settings.use_forwarded_headers == Some(true) {
+            listener.trusted_proxies = trusted();
+        }
+        if settings.use_proxy_protocol == Some(true) {
+            listener.proxy_protocol = trusted();
+        }
+        if let Some(http2) = settings.http2 {
+            listener.protocols.http2 = http2;
+        }
+        if let Some(streams) = settings.http2_streams {
+            listener.http2.max_streams = streams;
+        }
+        if let (Some(tls), Some(versions)) = (&mut listener.tls, &settings.ssl_protocols)
+            && versions.iter().all(|version| &**version == "TLSv1.3")
+        {
+            tls.min_version = TlsVersion::V1_3;
+        }
+    }
+
+    fn hsts(&self, otherwise: Option<&Hsts>) -> Option<Hsts> {
+        let settings = &self.settings;
+        let default = otherwise.filter(|_| settings.hsts != Some(false))?;
+        Some(Hsts {
+            max_age: settings.hsts_max_age.unwrap_or(default.max_age),
+            include_subdomains: settings
+                .hsts_include_subdomains
+                .unwrap_or(default.include_subdomains),
+            preload: settings.hsts_preload.unwrap_or(default.preload),
+        })
+    }
+}
+
+/// `options` with what the ConfigMap says, what is wrong with that, and what it refers to.
+pub(super) fn complete<'o>(
+    inputs: &Inputs,
+    options: &'o Options,
+) -> (Cow<'o, Options>, Vec<Problem>, References) {
+    let mut references = References::default();
+    let Some(key) = &options.config_map else {
+        return (Cow::Borrowed(options), Vec::new(), references);
+    };
+    references.config_maps.insert(key.clone());
+    let about = origin("ConfigMap", key);
+    let Some(map) = inputs.config_maps.get(key) else {
+        let message = format!("there is no ConfigMap {key}, or it may not be read");
+        let problem = Problem::warning(message).hint("its defaults hold until there is one");
+        return (Cow::Borrowed(options), vec![problem.about(&about)], references);
+    };
+    let nothing = BTreeMap::new();
+    let parsed = parse_config_map(map.data.as_ref().unwrap_or(&nothing));
+    let mut problems: Vec<Problem> = parsed.findings.iter().filter_map(problem).collect();
+    let ParsedConfigMap { texts, auth_texts, settings, denied, .. } = parsed;
+    if settings.use_forwarded_headers == Some(true) && settings.trusted.is_none() {
+        let message = "use-forwarded-headers: everybody's forwarding headers are believed";
+        let hint = "say in proxy-real-ip-cidr whose";
+        problems.push(Problem::warning(message).hint(hint));
+    }
+    let mut fields = |name: &str, to: &Option<ObjectRef>| {
+        let Some(to) = to else { return Vec::new() };
+        let key = Key::new(to.namespace.clone().unwrap_or_default(), to.name.clone());
+        references.config_maps.insert(key.clone());
+        fields(name, &key, inputs, &mut problems)
+    };
+    let request_headers = HeaderEdit {
+        set: fields("proxy-set-headers", &settings.proxy_set_headers),
+        ..HeaderEdit::default()
+    };
+    let response_headers = HeaderEdit {
+        set: fields("add-headers", &settings.add_headers),
+        remove: settings.hide_headers.clone().unwrap_or_default(),
+        ..HeaderEdit::default()
+    };
+    let controller = Controller {
+        annotations: texts,
+        auth: auth_texts,
+        settings,
+        request_headers,
+        response_headers,
+        denied,
+    };
+    let completed = Options {
+        hsts: controller.hsts(options.hsts.as_ref()),
+        controller: Arc::new(controller),
+        ..options.clone()
+    };
+    let problems = problems.into_iter().map(|problem| problem.about(&about)).collect();
+    (Cow::Owned(completed), problems, references)
+}
+
+/// The header fields in a ConfigMap.
+fn fields(name: &str, key: &Key, inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<HeaderText> {
+    let Some(map) = inputs.config_maps.get(key) else {
+        let message = format!("{name}: there is no ConfigMap {key}, or it may not be read");
+        problems.push(Problem::error(message));
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for (field, text) in map.data.iter().flatten() {
+        let parsed = (HeaderName::try_from(field.as_str()), HeaderValue::try_from(text.as_str()));
+        match parsed {
+            (Ok(name), Ok(value)) if !text.contains('$') => found.push(HeaderText { name, value }),
+            (Ok(_), Ok(_)) => {
+                let message = format!("{name}: {field} of {key}: variables are not filled in here");
+                problems.push(Problem::warning(message).hint("it is left out"));
+            }
+            _ => {
+                let message = format!("{name}: {field} of {key} is no header field");
+                problems.push(Problem::warning(message).hint("it is left out"));
+            }
+        }
+    }
+    found
+}
+
+fn problem(finding: &Finding) -> Option<Problem> {
+    let omitted = OMITTED.iter().find(|(key, ..)| *key == finding.annotation);
+    if let Some((key, reason, remedy)) = omitted.filter(|_| finding.class == Class::Honoured) {
+        let message = format!("{key}: is not honoured: {reason}");
+        return Some(Problem::warning(message).hint(*remedy));
+    }
+    let message = format!("{}: {}", finding.annotation, finding.message);
+    let problem = match finding.class {
+        Class::Honoured => return None,
+        Class::Denied | Class::Refused => Problem::error(message),
+        _ => Problem::warning(message),
+    };
+    Some(match &finding.remedy {
+        Some(remedy) => problem.hint(remedy.clone()),
+        None => problem,
+    })
+}
