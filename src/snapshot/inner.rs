@@ -80,6 +80,7 @@ impl InnerRoutes {
             hedge: None,
             body_limit: None,
             access_log: false,
+            rule: None,
         });
         self.known.insert(key, id);
         id

@@ -12,6 +12,9 @@ use crate::ir;
 /// This controller's name in `IngressClass.spec.controller`.
 pub const CONTROLLER: &str = "portcullis.dev/ingress-controller";
 
+/// ingress-nginx's.
+pub const NGINX_CONTROLLER: &str = "k8s.io/ingress-nginx";
+
 /// How objects are chosen and what they are given where they say nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -41,6 +44,9 @@ pub struct Options {
     pub hsts: Option<Hsts>,
     /// The domain of the cluster's own names. Default `cluster.local`.
     pub cluster_domain: Arc<str>,
+    /// Whether routes tell the rule that they were made from, for metrics under ingress-nginx's
+    /// names.
+    pub rules: bool,
     /// Whether the objects are a part of what there is, as with manifests: what is not among them
     /// may be elsewhere.
     pub partial: bool,
@@ -65,6 +71,7 @@ impl Default for Options {
             external_names: false,
             hsts: Some(Hsts { include_subdomains: true, ..Hsts::default() }),
             cluster_domain: "cluster.local".into(),
+            rules: false,
             partial: false,
             http: any(80),
             https: any(443),
@@ -76,7 +83,7 @@ impl Options {
     /// The same, serving what ingress-nginx would: its class and its controller, too.
     #[must_use]
     pub fn in_place_of_nginx(mut self) -> Self {
-        self.controllers.insert("k8s.io/ingress-nginx".into());
+        self.controllers.insert(NGINX_CONTROLLER.into());
         self.classes.insert("nginx".into());
         self
     }

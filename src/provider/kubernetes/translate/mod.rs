@@ -9,6 +9,7 @@ mod name;
 mod pages;
 mod path;
 mod policy;
+mod rule;
 mod service;
 mod tls;
 
