@@ -32,7 +32,7 @@ fn certificates(snapshot: &Snapshot) -> Vec<CertificateExpiry> {
 }
 
 fn rules(snapshot: &Snapshot) -> Vec<Arc<IngressRule>> {
-    let rules = snapshot.routes.iter().filter_map(|route| route.rule.as_ref());
+    let rules = snapshot.declared().filter_map(|(route, _)| route.rule.as_ref());
     rules.map(|rule| rule.spec.clone()).collect()
 }
 

@@ -17,7 +17,7 @@ pub struct IngressRule {
     pub path: Arc<str>,
     /// The Service of the rule; empty where it has none.
     pub service: Name,
-    /// Whether there is such a Service.
+    /// Whether there is such a Service, where the rule forwards to it.
     pub service_exists: bool,
     /// The upstream that is made from it; `None` where the rule does not forward.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -27,7 +27,7 @@ pub(super) fn rule(
             ingress: Name::new(object.name.clone()),
             path: path.text.clone(),
             service: Name::from(service.unwrap_or_default()),
-            service_exists: key.is_some_and(|key| upstreams.knows(&key)),
+            service_exists: upstream.is_some() && key.is_some_and(|key| upstreams.knows(&key)),
             upstream: upstream.cloned(),
             canary: None,
         })

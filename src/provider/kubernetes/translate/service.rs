@@ -1,6 +1,6 @@
 //! Upstreams out of Services.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -73,6 +73,8 @@ pub(super) struct Upstreams<'i> {
     options: &'i Options,
     pub upstreams: BTreeMap<Name, Upstream>,
     pub services: BTreeMap<Key, ServiceUpstreams>,
+    /// The Services that were looked for.
+    pub asked: BTreeSet<Key>,
     /// By Service and port, what was asked for and what it is called.
     variants: HashMap<(Key, String), Vec<(Settings, Name)>>,
 }
@@ -84,11 +86,12 @@ impl<'i> Upstreams<'i> {
             options,
             upstreams: BTreeMap::new(),
             services: BTreeMap::new(),
+            asked: BTreeSet::new(),
             variants: HashMap::new(),
         }
     }
 
-    /// Whether there is such a Service.
+    /// Whether there is such a Service, which was obtained before.
     pub fn knows(&self, service: &Key) -> bool {
         self.inputs.services.contains_key(service)
     }
@@ -102,6 +105,9 @@ impl<'i> Upstreams<'i> {
         by: &str,
     ) -> (Name, Option<Trouble>) {
         let object = self.inputs.services.get(service);
+        if !self.asked.contains(service) {
+            self.asked.insert(service.clone());
+        }
         let resolved = object.and_then(|object| resolve(object, port));
         let label = match &resolved {
             Some(resolved) => resolved.number.to_string(),
