@@ -9,8 +9,11 @@ use std::time::Duration;
 use super::Failure;
 use crate::app::{Live, News, Provider};
 use crate::control::{Feed, Said};
-use crate::ir::Problem;
-use crate::provider::kubernetes::{self, CONTROLLER, Key, Options, Update, WatchOptions};
+use crate::ir::{Name, Problem};
+use crate::provider::kubernetes::{
+    self, CONTROLLER, Key, NGINX_CONTROLLER, Options, Update, WatchOptions,
+};
+use crate::telemetry::ControllerIdentity;
 
 /// Where a pod finds the namespace it is in.
 const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -112,6 +115,10 @@ pub struct KubernetesArgs {
         default_value = "portcullis-leader"
     )]
     election_id: String,
+    /// Tell metrics under the names and labels of ingress-nginx, too, for dashboards and alerts that
+    /// were made for it
+    #[arg(long, env = "PORTCULLIS_INGRESS_NGINX_METRICS", value_parser = clap::builder::FalseyValueParser::new())]
+    ingress_nginx_metrics: bool,
     /// Where what is known of the cluster is kept for a start while the API server is away. It
     /// holds the Secrets that Ingresses refer to, private keys included
     #[arg(long, value_name = "DIR", env = "PORTCULLIS_STATE_DIR")]
@@ -146,8 +153,12 @@ impl KubernetesArgs {
     /// The provider.
     pub fn provider(self) -> Result<Provider, Failure> {
         let (meaning, watching) = self.options()?;
+        let identity = meaning.rules.then(|| identity(&meaning, &watching));
         Ok(Provider::Patient(Box::new(move |index, news: News, live: Live| {
             let sender = news.clone();
+            if let Some(identity) = identity {
+                live.metrics.ingress_nginx().enable(identity);
+            }
             let out = move |update| sender.blocking_send((index, said(update))).is_ok();
             match kubernetes::start(watching, meaning, live.metrics, Box::new(out)) {
                 Ok(running) => Box::pin(running.stop()),
@@ -197,12 +208,31 @@ impl KubernetesArgs {
             controller: Arc::default(),
             hsts: Options::default().hsts.filter(|_| !self.no_hsts),
             cluster_domain: self.cluster_domain.into(),
+            rules: self.ingress_nginx_metrics,
             partial: false,
             http: self.http.0,
             https: self.https.0,
         };
         let meaning = if self.serve_nginx_class { meaning.in_place_of_nginx() } else { meaning };
         Ok((meaning, watching))
+    }
+}
+
+/// Who metrics under ingress-nginx's names say that tells them. Whoever takes its place is called
+/// by its name.
+fn identity(meaning: &Options, watching: &WatchOptions) -> ControllerIdentity {
+    let nginx = meaning.controllers.contains(NGINX_CONTROLLER);
+    let class = if nginx { Some(NGINX_CONTROLLER) } else { None };
+    let class = class.or_else(|| meaning.controllers.iter().next().map(|name| &**name));
+    let host = || {
+        let text = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        text.trim().to_owned()
+    };
+    ControllerIdentity {
+        class: Name::from(class.unwrap_or(CONTROLLER)),
+        namespace: Name::from(watching.namespace.as_str()),
+        pod: Name::from(watching.pod.clone().unwrap_or_else(host)),
+        election: Name::from(watching.election.as_str()),
     }
 }
 

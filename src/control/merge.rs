@@ -208,6 +208,7 @@ mod tests {
             hsts: None,
             body_limit: None,
             access_log: true,
+            rule: None,
         };
         let with = |provider: &str, bind: &str, routes: &[&str], listeners: ListenerSelector| {
             let mut said = (*fragment(provider, provider, bind, "x.example")).clone();

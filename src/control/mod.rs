@@ -9,6 +9,7 @@ mod findings;
 mod merge;
 mod publish;
 mod resolve;
+mod served;
 mod state;
 
 pub use discovered::{Discovered, EndpointLists, Said};

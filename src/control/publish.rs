@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 
 use super::discovered::{Burst, Discovered};
 use super::findings::{self, Findings};
-use super::{ControlState, Feed, Question, Resolver, Said, merge, share};
+use super::{ControlState, Feed, Question, Resolver, Said, merge, served, share};
 use crate::ir::{Config, Fragment, Name, Problem, Settings, Upstream};
 use crate::snapshot::{Compiler, ListenerId, Snapshot, SnapshotHandle};
-use crate::telemetry::{AccessLogger, CertificateExpiry, Change, Metrics};
+use crate::telemetry::{AccessLogger, Change, Metrics};
 use crate::upstream::{Registry, Target};
 use crate::util::moment::Moment;
 
@@ -169,8 +169,7 @@ impl<L: Listeners> Control<L> {
         let by_name = config.upstreams.iter().filter(|(_, upstream)| Resolver::follows(upstream));
         self.hand_out_of(&config, by_name.map(|(name, _)| name));
         self.metrics.control().compiled(started.elapsed());
-        self.metrics.control().set_generation(snapshot.generation);
-        self.metrics.control().set_certificates(certificates(&snapshot));
+        served::tell(&snapshot, &self.metrics);
         self.findings.reload = problems;
         self.reconcile(&snapshot);
         self.registry.forget_unused(|name| config.upstreams.contains_key(name));
@@ -316,19 +315,4 @@ fn fixed_at_start(then: &Settings, now: &Settings) -> impl Iterator<Item = Probl
         let message = format!("`{key}` is not what the process was started with");
         Problem::warning(message).hint("it takes effect at the next start")
     })
-}
-
-fn certificates(snapshot: &Snapshot) -> Vec<CertificateExpiry> {
-    let mut all = Vec::new();
-    for listener in snapshot.listeners() {
-        for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
-            let name = certificate.names.first().map_or("-", |name| name.as_str());
-            all.push(CertificateExpiry {
-                listener: listener.name.clone(),
-                name: name.into(),
-                not_after: certificate.not_after,
-            });
-        }
-    }
-    all
 }

@@ -20,6 +20,7 @@ mod origin;
 mod problem;
 mod resilience;
 mod route;
+mod rule;
 mod secret;
 mod settings;
 mod template;
@@ -58,6 +59,7 @@ pub use route::{
     Action, BackendRef, CookieMatch, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect,
     RegexRewrite, Respond, Route, RouteMatch, Timeouts, ValueMatch,
 };
+pub use rule::IngressRule;
 pub use secret::{SecretBytes, Text};
 pub use settings::{
     AccessLog, AccessLogFormat, AccessLogTarget, AddressFamily, Admin, Drain, ErrorFormat,

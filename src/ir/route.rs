@@ -7,8 +7,8 @@ use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
 use super::{
-    Auth, Cors, ErrorPages, Filter, Guard, HeaderText, Hedge, Hsts, HttpsRedirect, Name, Origin,
-    Retry, SecretBytes, Text, dump,
+    Auth, Cors, ErrorPages, Filter, Guard, HeaderText, Hedge, Hsts, HttpsRedirect, IngressRule,
+    Name, Origin, Retry, SecretBytes, Text, dump,
 };
 
 /// A rule of a virtual host.
@@ -57,6 +57,10 @@ pub struct Route {
     pub body_limit: Option<u64>,
     /// Whether requests of this route are written to the access log.
     pub access_log: bool,
+    /// The rule by which its requests are counted, too, where metrics under ingress-nginx's names
+    /// are wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<IngressRule>>,
 }
 
 /// The conditions of a route; all of them must hold.

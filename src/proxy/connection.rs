@@ -41,6 +41,7 @@ pub async fn connect(
     endpoint: &Arc<Endpoint>,
     watch: &mut Watch,
 ) -> Result<Connection, ProxyError> {
+    context.connect_time.set(None);
     let transport = &upstream.transport;
     let per_host = transport.tls.as_ref().is_some_and(|tls| tls.per_host());
     let server_name = per_host.then(|| match &endpoint.host {
@@ -96,10 +97,15 @@ impl Need<'_> {
         let (transport, name) = (&upstream.transport, self.server_name.as_ref());
         let dial = context.worker.pools.connect(endpoint, transport, name, wish, place);
         let dial = timeout(&context.worker.wheel, self.limit, dial);
-        context.unless_closed(dial).await?.unwrap_or_else(|elapsed| {
+        let since = Moment::now();
+        let made = context.unless_closed(dial).await?.unwrap_or_else(|elapsed| {
             let late = ProxyError::upstream(Reason::ConnectTimeout).because(elapsed);
             Err(late.replay(Replay::Unwritten))
-        })
+        })?;
+        if made.is_some() {
+            context.connect_time.set(Some(since.elapsed()));
+        }
+        Ok(made)
     }
 
     /// Waits for a place, or for a connection that another request on this worker gives back.

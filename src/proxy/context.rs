@@ -16,8 +16,12 @@ use super::worker::WorkerSnapshot;
 use crate::error::ProxyError;
 use crate::filter::Seat;
 use crate::ir::{Name, Settings};
-use crate::snapshot::{CompiledListener, CompiledRoute, ListenerId, RouteId, Snapshot};
-use crate::telemetry::{Exchange, GrpcCode, HedgeOutcome, Reason, Record, RouteMetrics};
+use crate::snapshot::{
+    CompiledListener, CompiledRoute, CountedRule, ListenerId, RouteId, Snapshot,
+};
+use crate::telemetry::{
+    Exchange, GrpcCode, HedgeOutcome, MethodLabel, Phases, Reason, Record, RouteMetrics,
+};
 use crate::tls::{PeerCertificate, PolicyId};
 use crate::upstream::limits::Place;
 use crate::upstream::{Endpoint, Upstream};
@@ -128,6 +132,7 @@ impl ClientLink for Aside {
 struct Account {
     metrics: Arc<RouteMetrics>,
     route: Option<Name>,
+    rule: Option<Arc<CountedRule>>,
     logged: bool,
 }
 
@@ -169,7 +174,7 @@ pub struct Context {
     pub hedge: Cell<Option<HedgeOutcome>>,
     /// Attempts made.
     pub attempts: Cell<u32>,
-    /// The time the last attempt took to connect; zero on a reused connection.
+    /// The time the last attempt took to connect, where it made a connection.
     pub connect_time: Cell<Option<Duration>>,
     /// The time from the last attempt's start to its response head.
     pub response_time: Cell<Option<Duration>>,
@@ -179,6 +184,8 @@ pub struct Context {
     pub upstream: RefCell<Option<Attempted>>,
     /// Who it is from, where that was asked for and shown.
     pub user: RefCell<Option<Name>>,
+    /// Its method, where it is counted by the rule behind its route, too.
+    pub method: Cell<Option<MethodLabel>>,
     /// Body bytes from the client.
     pub request_bytes: Cell<u64>,
     /// Body bytes to the client.
@@ -223,6 +230,7 @@ impl Context {
             response_at: Cell::new(None),
             upstream: RefCell::new(None),
             user: RefCell::new(None),
+            method: Cell::new(None),
             request_bytes: Cell::new(0),
             response_bytes: Cell::new(0),
             route: Cell::new(None),
@@ -291,6 +299,7 @@ impl Context {
             self.account.get_or_init(|| Account {
                 metrics: self.metrics(&listener).clone(),
                 route: self.route().map(|route| route.name.clone()),
+                rule: self.route().and_then(|route| route.rule.clone()),
                 logged: self.route().is_none_or(|route| route.access_log),
             });
         }
@@ -389,7 +398,34 @@ impl Context {
         } else if let Some(listener) = self.listener() {
             self.metrics(&listener).finished(self.worker.id, &exchange);
         }
+        if let Some(method) = self.method.get() {
+            self.count_by_rule(method, &exchange);
+        }
         self.write_log(&exchange);
+    }
+
+    /// Beside the way of requests whose routes are counted by name alone.
+    #[inline(never)]
+    fn count_by_rule(&self, method: MethodLabel, exchange: &Exchange) {
+        let head = self.response_time.get();
+        let end = self.started.after(exchange.duration);
+        let since_head = self.response_at.get().map(|at| end.since(at));
+        let phases = Phases {
+            connect: self.connect_time.get().or(head.map(|_| Duration::ZERO)),
+            head,
+            response: head.zip(since_head).map(|(head, rest)| head.saturating_add(rest)),
+        };
+        let upstream = self.upstream.borrow();
+        let upstream = upstream.as_ref().map(|(upstream, _)| &upstream.name);
+        let count = |rule: &CountedRule| {
+            let counters = rule.counters(upstream);
+            counters.finished(self.worker.id, method, exchange, &phases);
+        };
+        if let Some(account) = self.account.get() {
+            account.rule.as_deref().into_iter().for_each(count);
+        } else if let Some(route) = self.route() {
+            route.rule.as_deref().into_iter().for_each(count);
+        }
     }
 
     /// `future`, unless the client goes away first.

@@ -15,7 +15,7 @@ use super::inner::{InnerRoutes, Purpose};
 use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
 use super::upstreams::Upstreams;
-use super::{Authentication, HostIndex, HostTable, RouteId, Snapshot};
+use super::{Authentication, CountedRule, HostIndex, HostTable, RouteId, Snapshot};
 use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Tallies};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::{Metrics, RouteMetrics};
@@ -244,6 +244,10 @@ impl Compiler {
             hedge: route.hedge.as_ref().map(|hedge| self.hedging(&route.name, hedge)),
             body_limit: route.body_limit,
             access_log: route.access_log,
+            rule: route
+                .rule
+                .as_ref()
+                .map(|rule| Arc::new(CountedRule::new(rule, &host.pattern, &self.metrics))),
         }
     }
 

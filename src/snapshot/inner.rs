@@ -110,5 +110,6 @@ fn route(
         hedge: None,
         body_limit: None,
         access_log: false,
+        rule: None,
     }
 }

@@ -41,6 +41,7 @@ mod pattern;
 mod query;
 mod rank;
 mod route;
+mod rule;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,7 @@ pub use hosts::CompiledHost;
 pub use listener::{CompiledListener, ListenerId};
 pub use path::below;
 pub use route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
+pub use rule::CountedRule;
 pub use table::{HostTable, RequestFacts, RouteId};
 
 use std::collections::BTreeMap;

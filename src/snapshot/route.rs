@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::{Authentication, RouteId};
+use super::{Authentication, CountedRule, RouteId};
 use crate::filter::{Cors, FilterChain, Guard, HttpsPlan, RedirectPlan};
 use crate::ir::{self, HostPattern, Name, Origin};
 use crate::telemetry::WorkerId;
@@ -51,6 +51,8 @@ pub struct CompiledRoute {
     pub body_limit: Option<u64>,
     /// Whether its requests are logged.
     pub access_log: bool,
+    /// By which rule its requests are counted, too.
+    pub rule: Option<Arc<CountedRule>>,
 }
 
 impl CompiledRoute {

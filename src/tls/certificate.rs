@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use serde::Serialize;
 use x509_parser::prelude::{GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::AttributeTypeAndValue;
 
 use super::names::CertificateName;
 use super::{CertificateFault, pem, x509};
@@ -26,6 +27,9 @@ pub struct CertificateInfo {
     pub issuer: String,
     /// Its serial number, upper-case hexadecimal.
     pub serial: String,
+    /// What metrics under ingress-nginx's names tell of it beside that.
+    #[serde(skip)]
+    pub details: CertificateDetails,
     /// The start of its validity, Unix seconds.
     pub not_before: i64,
     /// The end of its validity, Unix seconds.
@@ -36,6 +40,19 @@ pub struct CertificateInfo {
     pub self_signed: bool,
     /// SHA-256 over the certificate, lower-case hexadecimal.
     pub fingerprint_sha256: String,
+}
+
+/// Parts of a certificate, each by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateDetails {
+    /// Its serial number, decimal.
+    pub serial: String,
+    /// The organisation of its issuer; empty where it has none.
+    pub issuer_organization: String,
+    /// The common name of its issuer; empty where it has none.
+    pub issuer_common_name: String,
+    /// `RSA`, `ECDSA` or `Ed25519`.
+    pub key_algorithm: &'static str,
 }
 
 /// How long before its end a certificate is worth a warning: time to find out why it was not
@@ -149,11 +166,29 @@ fn describe(certificate: &X509Certificate<'_>, der: &[u8]) -> CertificateInfo {
         subject: x509::distinguished_name(certificate.subject()),
         issuer: x509::distinguished_name(certificate.issuer()),
         serial: x509::serial(certificate),
+        details: details(certificate),
         not_before: certificate.validity().not_before.timestamp(),
         not_after: certificate.validity().not_after.timestamp(),
         origin: Origin::default(),
         self_signed: certificate.subject().as_raw() == certificate.issuer().as_raw(),
         fingerprint_sha256: x509::fingerprint(der),
+    }
+}
+
+fn details(certificate: &X509Certificate<'_>) -> CertificateDetails {
+    let issuer = certificate.issuer();
+    let text = |part: Option<&AttributeTypeAndValue<'_>>| {
+        part.and_then(|part| part.as_str().ok()).map(x509::printable).unwrap_or_default()
+    };
+    CertificateDetails {
+        serial: certificate.serial.to_string(),
+        issuer_organization: text(issuer.iter_organization().next()),
+        issuer_common_name: text(issuer.iter_common_name().next()),
+        key_algorithm: match certificate.public_key().parsed() {
+            Ok(PublicKey::RSA(_)) => "RSA",
+            Ok(PublicKey::EC(_)) => "ECDSA",
+            _ => "Ed25519",
+        },
     }
 }
 

@@ -36,7 +36,7 @@ mod tickets;
 mod unverified;
 mod x509;
 
-pub use certificate::CertificateInfo;
+pub use certificate::{CertificateDetails, CertificateInfo};
 pub use client::{ClientTls, TransportKey, server_name};
 pub use error::{CaFault, CertificateFault, TlsError};
 pub use handshake::{HandshakeError, PeerCertificate, handshake_kind, handshake_version};

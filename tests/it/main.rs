@@ -38,6 +38,7 @@ mod manifests;
 mod observability;
 mod orca;
 mod partial;
+mod prometheus;
 mod proxy_protocol;
 mod reload;
 mod removal;

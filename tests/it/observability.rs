@@ -188,6 +188,11 @@ async fn the_access_log_has_a_json_line_for_every_request() {
     let echoed = Echoed::of(&response.body);
     assert_eq!(Some(text("request_id").as_str()), echoed.header("x-request-id"));
 
+    assert!(entry["connect_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{entry}");
+    client.request("GET", "t", "/again").await;
+    let line = proxy.stdout_line("another line", |line| line.contains("/again")).await;
+    assert!(!line.contains("connect_ms"), "on a connection that was open: {line}");
+
     client.request("GET", "t", "/quiet/one").await;
     client.request("GET", "t", "/fixed?mark").await;
     let line = proxy.stdout_line("the proxy's own answers too", |line| line.contains("mark")).await;

@@ -220,6 +220,7 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
         hsts: None,
         body_limit: Some(BODY_LIMIT),
         access_log: true,
+        rule: None,
     }
 }
 

@@ -13,6 +13,9 @@ use crate::ir;
 /// This controller's name in `IngressClass.spec.controller`.
 pub const CONTROLLER: &str = "portcullis.dev/ingress-controller";
 
+/// ingress-nginx's.
+pub const NGINX_CONTROLLER: &str = "k8s.io/ingress-nginx";
+
 /// How objects are chosen and what they are given where they say nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -46,6 +49,9 @@ pub struct Options {
     pub controller: Arc<Controller>,
     /// The domain of the cluster's own names. Default `cluster.local`.
     pub cluster_domain: Arc<str>,
+    /// Whether routes tell the rule that they were made from, for metrics under ingress-nginx's
+    /// names.
+    pub rules: bool,
     /// Whether the objects are a part of what there is, as with manifests: what is not among them
     /// may be elsewhere.
     pub partial: bool,
@@ -72,6 +78,7 @@ impl Default for Options {
             config_map: None,
             controller: Arc::default(),
             cluster_domain: "cluster.local".into(),
+            rules: false,
             partial: false,
             http: any(80),
             https: any(443),
@@ -83,7 +90,7 @@ impl Options {
     /// The same, serving what ingress-nginx would: its class and its controller, too.
     #[must_use]
     pub fn in_place_of_nginx(mut self) -> Self {
-        self.controllers.insert("k8s.io/ingress-nginx".into());
+        self.controllers.insert(NGINX_CONTROLLER.into());
         self.classes.insert("nginx".into());
         self
     }

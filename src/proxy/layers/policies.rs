@@ -7,6 +7,7 @@ use tower::{Service, service_fn};
 use super::{auth, cors, error_pages, guard, https};
 use crate::error::ProxyError;
 use crate::proxy::{Body, Request};
+use crate::telemetry::MethodLabel;
 
 /// Has requests pass the layers below, in this order, where their route has any of these
 /// policies. Others go past all of them: five layers, each with nothing to do, cost a request
@@ -23,7 +24,13 @@ where
     let secured = https(paged); // away from plain http, where the route says so
     let mut outermost = cors(secured); // pages of other origins: preflights end here
     service_fn(move |request: Box<Request>| {
-        match request.context.route().is_some_and(|route| route.has_policies()) {
+        let has_policies = request.context.route().is_some_and(|route| {
+            if route.rule.is_some() {
+                request.context.method.set(Some(MethodLabel::of(&request.method)));
+            }
+            route.has_policies()
+        });
+        match has_policies {
             false => Either::Left(inner.call(request)),
             // Boxed: the requests of other routes have no space for it.
             true => Either::Right(Box::pin(outermost.call(request))),

@@ -40,6 +40,17 @@ pub(crate) enum Dropped {
     WriteFailed,
 }
 
+/// What became of the configurations that were read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reloads {
+    pub generation: u64,
+    pub successes: u64,
+    pub failures: u64,
+    pub last_succeeded: bool,
+    /// When one was last accepted, Unix time.
+    pub last_success_seconds: f64,
+}
+
 /// What the control side tells. Written by any thread, seldom.
 #[derive(Debug, Default)]
 pub struct ControlMetrics {
@@ -125,16 +136,28 @@ impl ControlMetrics {
         counter.fetch_add(lines, Ordering::Relaxed);
     }
 
+    pub(super) fn reloads(&self) -> Reloads {
+        let get = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        Reloads {
+            generation: get(&self.generation),
+            successes: get(&self.reload_successes),
+            failures: get(&self.reload_failures),
+            last_succeeded: !self.last_reload_failed.load(Ordering::Relaxed),
+            last_success_seconds: get(&self.last_success) as f64 / 1e3,
+        }
+    }
+
     pub(super) fn collect(&self, page: &mut Page) {
         let get = |value: &AtomicU64| value.load(Ordering::Relaxed) as f64;
         page.gauge(Family::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1.0);
-        page.gauge(Family::ConfigGeneration, &[], get(&self.generation));
+        let reloads = self.reloads();
+        page.gauge(Family::ConfigGeneration, &[], reloads.generation as f64);
         page.gauge(Family::ConfigSnapshots, &[], get(&self.snapshots));
-        page.counter(Family::ConfigReloads, &["success"], get(&self.reload_successes));
-        page.counter(Family::ConfigReloads, &["failure"], get(&self.reload_failures));
-        let successful = !self.last_reload_failed.load(Ordering::Relaxed);
-        page.gauge(Family::ConfigLastReloadSuccessful, &[], f64::from(u8::from(successful)));
-        page.gauge(Family::ConfigLastReloadSuccess, &[], get(&self.last_success) / 1e3);
+        page.counter(Family::ConfigReloads, &["success"], reloads.successes as f64);
+        page.counter(Family::ConfigReloads, &["failure"], reloads.failures as f64);
+        let successful = f64::from(u8::from(reloads.last_succeeded));
+        page.gauge(Family::ConfigLastReloadSuccessful, &[], successful);
+        page.gauge(Family::ConfigLastReloadSuccess, &[], reloads.last_success_seconds);
         let compile = self.compile.lock().unwrap_or_else(PoisonError::into_inner);
         let compile = Distribution::of(std::iter::once(&*compile));
         page.histogram(Family::ConfigCompile, &[], &compile);

@@ -106,6 +106,11 @@ impl EndpointMetrics {
         self.up.store(up, Ordering::Relaxed);
     }
 
+    /// The name of its upstream.
+    pub(super) fn upstream(&self) -> &str {
+        self.upstream.name().as_str()
+    }
+
     /// Open connections over all workers.
     pub fn connections(&self) -> u64 {
         let closed = self.shards.sum(|shard| shard.closed.get());

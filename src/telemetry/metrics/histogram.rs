@@ -49,13 +49,16 @@ impl Distribution {
     /// The sum of `histograms`.
     pub(crate) fn of<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Self {
         let mut sum = Self::default();
-        for histogram in histograms {
-            for (total, count) in sum.buckets.iter_mut().zip(&histogram.buckets) {
-                *total += count.get();
-            }
-            sum.micros += histogram.micros.get();
-        }
+        histograms.for_each(|histogram| sum.add(histogram));
         sum
+    }
+
+    /// Adds `histogram` to the sum.
+    pub(crate) fn add(&mut self, histogram: &Histogram) {
+        for (total, count) in self.buckets.iter_mut().zip(&histogram.buckets) {
+            *total += count.get();
+        }
+        self.micros += histogram.micros.get();
     }
 
     /// How many observations there are.

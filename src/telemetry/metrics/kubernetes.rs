@@ -38,6 +38,10 @@ impl KubernetesMetrics {
         self.leader.store(leader, Ordering::Relaxed);
     }
 
+    pub(super) fn leads(&self) -> bool {
+        self.leader.load(Ordering::Relaxed)
+    }
+
     /// Tells that the API server said something.
     pub fn heard(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,9 +1,11 @@
 //! What is counted per listener.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::page::Page;
+use super::past::Past;
 use super::shard::{Count, Sharded, Sparse, WorkerId};
 use crate::ir::Name;
 use crate::telemetry::families::Family;
@@ -16,6 +18,13 @@ pub struct ListenerMetrics {
     /// Whether it accepts where it should.
     up: AtomicBool,
     shards: Sharded<ListenerShard>,
+    past: Arc<Past>,
+}
+
+impl Drop for ListenerMetrics {
+    fn drop(&mut self) {
+        self.past.connections.keep(self.begun());
+    }
 }
 
 #[derive(Debug, Default)]
@@ -35,8 +44,8 @@ struct Handshake {
 }
 
 impl ListenerMetrics {
-    pub(super) fn new(listener: Name, workers: usize) -> Self {
-        Self { listener, up: AtomicBool::new(false), shards: Sharded::new(workers) }
+    pub(super) fn new(listener: Name, workers: usize, past: Arc<Past>) -> Self {
+        Self { listener, up: AtomicBool::new(false), shards: Sharded::new(workers), past }
     }
 
     /// Counts a connection as open. Exactly one [`ListenerMetrics::closed`] must follow, from
@@ -79,10 +88,15 @@ impl ListenerMetrics {
         self.up.store(up, Ordering::Relaxed);
     }
 
+    /// Connections accepted so far, over all workers.
+    pub(super) fn begun(&self) -> u64 {
+        self.shards.sum(|shard| shard.accepted.get())
+    }
+
     /// Open connections over all workers.
     pub fn connections(&self) -> u64 {
         let closed = self.shards.sum(|shard| shard.closed.get());
-        self.shards.sum(|shard| shard.accepted.get()).saturating_sub(closed)
+        self.begun().saturating_sub(closed)
     }
 
     #[inline]
@@ -94,8 +108,7 @@ impl ListenerMetrics {
 
     pub(super) fn collect(&self, page: &mut Page) {
         let listener = self.listener.as_str();
-        let accepted = self.shards.sum(|shard| shard.accepted.get());
-        page.counter(Family::ConnectionsTotal, &[listener], accepted as f64);
+        page.counter(Family::ConnectionsTotal, &[listener], self.begun() as f64);
         page.gauge(Family::Connections, &[listener], self.connections() as f64);
         let up = self.up.load(Ordering::Relaxed);
         page.gauge(Family::ListenerUp, &[listener], f64::from(u8::from(up)));

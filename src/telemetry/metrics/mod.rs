@@ -9,10 +9,12 @@ mod code;
 mod control;
 mod endpoint;
 mod histogram;
+mod ingress_nginx;
 mod kubernetes;
 mod listener;
 mod names;
 mod page;
+mod past;
 mod route;
 mod shard;
 mod upstream;
@@ -22,6 +24,10 @@ mod tests;
 
 pub use control::{CertificateExpiry, Change, ControlMetrics};
 pub use endpoint::EndpointMetrics;
+pub use ingress_nginx::{
+    ControllerIdentity, IngressNginxMetrics, MethodLabel, Phases, RuleLabels, RuleMetrics,
+    SecretCertificate,
+};
 pub use kubernetes::KubernetesMetrics;
 pub use listener::ListenerMetrics;
 pub use names::{LookupResult, NameMetrics};
@@ -39,6 +45,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::{Registry, TextEncoder, proto};
 
 use self::page::Page;
+use self::past::Past;
 use super::families::Family;
 use crate::ir::Name;
 
@@ -64,6 +71,19 @@ struct State {
     upstreams: Handles<Name, UpstreamMetrics>,
     endpoints: Handles<(Name, Name), EndpointMetrics>,
     listeners: Handles<Name, ListenerMetrics>,
+    ingress_nginx: IngressNginxMetrics,
+    past: Arc<Past>,
+}
+
+impl State {
+    /// Requests begun and connections accepted by everything there is and was.
+    fn begun(&self) -> (u64, u64) {
+        let routes = self.routes.living();
+        let requests = self.past.requests.with(|| routes.iter().map(|route| route.begun()).sum());
+        let listeners = self.listeners.living();
+        let accepted = || listeners.iter().map(|listener| listener.begun()).sum();
+        (requests, self.past.connections.with(accepted))
+    }
 }
 
 impl Metrics {
@@ -77,6 +97,8 @@ impl Metrics {
             upstreams: Handles::default(),
             endpoints: Handles::default(),
             listeners: Handles::default(),
+            ingress_nginx: IngressNginxMetrics::default(),
+            past: Arc::default(),
         });
         let registry = Registry::new();
         register(&registry, Box::new(Families::new(Arc::clone(&state))));
@@ -88,8 +110,10 @@ impl Metrics {
     /// The counters of `route` behind `listener`; the same ones while anyone holds them.
     pub fn route(&self, listener: &Name, route: &Name) -> Arc<RouteMetrics> {
         let key = (listener.clone(), route.clone());
-        let workers = self.state.workers;
-        self.state.routes.get(key, |(listener, route)| RouteMetrics::new(listener, route, workers))
+        let (workers, past) = (self.state.workers, &self.state.past);
+        self.state
+            .routes
+            .get(key, |(listener, route)| RouteMetrics::new(listener, route, workers, past.clone()))
     }
 
     /// The counters of requests to `listener` that no route matches; their route is `-`.
@@ -113,8 +137,15 @@ impl Metrics {
 
     /// The counters of `listener`; the same ones while anyone holds them.
     pub fn listener(&self, listener: &Name) -> Arc<ListenerMetrics> {
+        let (workers, past) = (self.state.workers, &self.state.past);
+        let make = |name| ListenerMetrics::new(name, workers, past.clone());
+        self.state.listeners.get(listener.clone(), make)
+    }
+
+    /// The counters of what is told by rule; the same ones while anyone holds them.
+    pub fn rule(&self, labels: RuleLabels) -> Arc<RuleMetrics> {
         let workers = self.state.workers;
-        self.state.listeners.get(listener.clone(), |name| ListenerMetrics::new(name, workers))
+        self.state.ingress_nginx.rules.get(labels, |labels| RuleMetrics::new(labels, workers))
     }
 
     /// Requests begun and not finished, on all routes of all listeners.
@@ -137,6 +168,11 @@ impl Metrics {
         &self.state.kubernetes
     }
 
+    /// What is told under ingress-nginx's names.
+    pub fn ingress_nginx(&self) -> &IngressNginxMetrics {
+        &self.state.ingress_nginx
+    }
+
     /// The page in Prometheus' text format ([`CONTENT_TYPE`]), with the process's own metrics.
     /// Takes milliseconds per thousand busy routes: not for workers.
     pub fn encode(&self) -> String {
@@ -155,7 +191,7 @@ fn register(registry: &Registry, collector: Box<dyn Collector>) {
     }
 }
 
-/// Every family of the proxy's own, collected in one go.
+/// Every family but the process's, collected in one go.
 struct Families {
     state: Arc<State>,
     descriptions: Vec<Desc>,
@@ -186,7 +222,9 @@ impl Collector for Families {
         self.state.routes.living().iter().for_each(|handle| handle.collect(&mut page));
         self.state.upstreams.living().iter().for_each(|handle| handle.collect(&mut page));
         self.state.endpoints.living().iter().for_each(|handle| handle.collect(&mut page));
-        page.into_families()
+        let mut families = page.into_families();
+        families.append(&mut self.state.ingress_nginx.collect(&self.state));
+        families
     }
 }
 

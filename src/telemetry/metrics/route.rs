@@ -1,11 +1,13 @@
 //! What is counted per listener and route.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::code::{CodeClass, CodeCounts, CodeTotals};
 use super::histogram::{Distribution, Histogram};
 use super::page::Page;
+use super::past::Past;
 use super::shard::{Count, Sharded, Sparse, WorkerId};
 use crate::ir::Name;
 use crate::telemetry::Reason;
@@ -32,6 +34,13 @@ pub struct RouteMetrics {
     listener: Name,
     route: Name,
     shards: Sharded<RouteShard>,
+    past: Arc<Past>,
+}
+
+impl Drop for RouteMetrics {
+    fn drop(&mut self) {
+        self.past.requests.keep(self.begun());
+    }
 }
 
 /// 256 bytes with its padding. What goes as it should is counted in `codes`; a combination of
@@ -47,8 +56,8 @@ pub(super) struct RouteShard {
 }
 
 impl RouteMetrics {
-    pub(super) fn new(listener: Name, route: Name, workers: usize) -> Self {
-        Self { listener, route, shards: Sharded::new(workers) }
+    pub(super) fn new(listener: Name, route: Name, workers: usize, past: Arc<Past>) -> Self {
+        Self { listener, route, shards: Sharded::new(workers), past }
     }
 
     /// Counts a request as in flight. Exactly one [`RouteMetrics::finished`] must follow.
@@ -74,11 +83,16 @@ impl RouteMetrics {
         shard.response_bytes.add(exchange.response_bytes);
     }
 
+    /// Requests begun so far, over all workers.
+    pub(super) fn begun(&self) -> u64 {
+        self.shards.sum(|shard| shard.started.get())
+    }
+
     /// Requests in flight over all workers.
     pub fn in_flight(&self) -> u64 {
         // What ended is read first, so that a request ending meanwhile never makes it negative.
         let finished = self.shards.sum(|shard| shard.duration.count());
-        self.shards.sum(|shard| shard.started.get()).saturating_sub(finished)
+        self.begun().saturating_sub(finished)
     }
 
     pub(super) fn collect(&self, page: &mut Page) {

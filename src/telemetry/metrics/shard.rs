@@ -68,40 +68,52 @@ impl<T: Default> Sharded<T> {
 /// Counts by a key out of a closed set of which few ever occur: an append-only list with one
 /// writer, read without locks while it grows.
 #[derive(Debug)]
-pub(crate) struct Sparse<K>(OnceLock<Box<Node<K>>>);
+pub(crate) struct Sparse<K, T = Count>(OnceLock<Box<Node<K, T>>>);
 
 #[derive(Debug)]
-struct Node<K> {
+struct Node<K, T> {
     key: K,
-    count: Count,
-    next: Sparse<K>,
+    value: T,
+    next: Sparse<K, T>,
 }
 
-impl<K> Default for Sparse<K> {
+impl<K, T> Default for Sparse<K, T> {
     fn default() -> Self {
         Self(OnceLock::new())
     }
 }
 
-impl<K: Copy + Eq> Sparse<K> {
-    /// Adds one to the count of `key`; only the owning worker may call this.
-    pub(crate) fn add(&self, key: K) {
+impl<K: Copy + Eq, T: Default> Sparse<K, T> {
+    /// What is counted of `key`; only the owning worker may call this.
+    pub(crate) fn of(&self, key: K) -> &T {
         let mut list = self;
         loop {
-            let node = list.0.get_or_init(|| {
-                Box::new(Node { key, count: Count::default(), next: Self::default() })
-            });
+            let node = list
+                .0
+                .get_or_init(|| Box::new(Node { key, value: T::default(), next: Self::default() }));
             if node.key == key {
-                node.count.add(1);
-                return;
+                return &node.value;
             }
             list = &node.next;
         }
     }
 
+    /// Every key with what is counted of it.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (K, &T)> {
+        std::iter::successors(self.0.get(), |node| node.next.0.get())
+            .map(|node| (node.key, &node.value))
+    }
+}
+
+impl<K: Copy + Eq> Sparse<K> {
+    /// Adds one to the count of `key`; only the owning worker may call this.
+    #[inline]
+    pub(crate) fn add(&self, key: K) {
+        self.of(key).add(1);
+    }
+
     /// Every key with its count.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, u64)> {
-        std::iter::successors(self.0.get(), |node| node.next.0.get())
-            .map(|node| (node.key, node.count.get()))
+        self.entries().map(|(key, count)| (key, count.get()))
     }
 }

@@ -22,13 +22,13 @@ const W1: WorkerId = WorkerId(1);
 
 /// A page read back: types by family, values by name and labels.
 #[derive(Debug, Default)]
-struct Scrape {
-    types: BTreeMap<String, String>,
-    samples: BTreeMap<(String, Vec<(String, String)>), f64>,
+pub(super) struct Scrape {
+    pub(super) types: BTreeMap<String, String>,
+    pub(super) samples: BTreeMap<(String, Vec<(String, String)>), f64>,
 }
 
 impl Scrape {
-    fn of(metrics: &Metrics) -> Self {
+    pub(super) fn of(metrics: &Metrics) -> Self {
         Self::parse(&metrics.encode())
     }
 
@@ -48,16 +48,16 @@ impl Scrape {
         scrape
     }
 
-    fn get(&self, series: &str) -> Option<f64> {
+    pub(super) fn get(&self, series: &str) -> Option<f64> {
         self.samples.get(&series_key(series)).copied()
     }
 
-    fn sum(&self, name: &str) -> f64 {
+    pub(super) fn sum(&self, name: &str) -> f64 {
         let of_name = self.samples.iter().filter(|((sample, _), _)| sample == name);
         of_name.map(|(_, value)| value).sum()
     }
 
-    fn mentions(&self, label: &str) -> bool {
+    pub(super) fn mentions(&self, label: &str) -> bool {
         self.samples.keys().any(|(_, labels)| labels.iter().any(|(_, value)| value == label))
     }
 }

@@ -12,6 +12,7 @@ mod h2;
 mod h2_backend;
 mod metrics;
 mod namespace;
+mod prometheus;
 mod proxy;
 mod random;
 mod server;
@@ -36,6 +37,7 @@ pub use self::h2::{
 pub use self::h2_backend::H2Backend;
 pub use self::metrics::Metrics;
 pub use self::namespace::Namespace;
+pub use self::prometheus::{Prometheus, program};
 pub use self::proxy::{Proxy, Setup, admin_of, portcullis, reserve};
 pub use self::random::Random;
 pub use self::server::{Echoed, Server, answer, body_pattern, fingerprint};

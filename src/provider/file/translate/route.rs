@@ -89,6 +89,7 @@ impl Parts {
             https_redirect: self.https_redirect,
             body_limit: self.body_limit,
             access_log: self.access_log,
+            rule: None,
         }
     }
 }

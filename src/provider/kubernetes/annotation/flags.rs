@@ -91,7 +91,8 @@ const SWITCHES: [&str; 10] = [
 ];
 
 const WEBHOOK: &str = "there is no admission webhook: a wrong object hurts only itself";
-const METRICS: &str = "metrics are always there, with buckets of their own";
+const METRICS: &str =
+    "metrics are always there, and those of ingress-nginx with --ingress-nginx-metrics";
 const STREAMS: &str = "connections that are no HTTP are not proxied";
 const TAKE_OUT: &str = "take it out";
 

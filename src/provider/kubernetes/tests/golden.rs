@@ -103,6 +103,7 @@ fn options(text: &str) -> Options {
             "only-portcullis" => {
                 options = Options { without_class: false, ..Options::default() };
             }
+            "rules" => options.rules = true,
             "partial" => options.partial = true,
             "watch-shop" => options.namespaces = ["shop".into()].into(),
             other => panic!("{other}: no such option"),

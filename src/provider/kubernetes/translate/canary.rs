@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use ir::{Action, BackendRef, CookieMatch, HeaderMatch, Name, Route, RouteMatch, ValueMatch};
 
+use super::rule::with_canary;
 use crate::ir;
 
 /// Who goes to the canary, asked in this order; what decides nothing leaves it to the next.
@@ -36,6 +37,8 @@ impl Canary {
     /// `canary`, the first to be asked first.
     pub fn split(&self, route: &Route, main: &Name, canary: &Name) -> Vec<Route> {
         let mut routes: Vec<Route> = Vec::new();
+        let mut route = route.clone();
+        route.rule = route.rule.as_ref().map(|rule| with_canary(rule, canary));
         let mut when = |suffix: &str, condition: &dyn Fn(&mut RouteMatch), upstream: &Name| {
             let mut other = route.clone();
             other.name = Name::from(format!("{}#{suffix}", route.name));
@@ -77,7 +80,7 @@ impl Canary {
             when("canary-cookie", &is("always"), canary);
             when("main-cookie", &is("never"), main);
         }
-        let mut rest = route.clone();
+        let mut rest = route;
         rest.matches.order = i32::try_from(routes.len()).unwrap_or(i32::MAX);
         rest.action = Action::Forward(self.shares(main, canary));
         routes.push(rest);

@@ -14,6 +14,7 @@ use super::name::{aliases, www};
 use super::pages::pages;
 use super::path::{Kind, RulePath};
 use super::policy::{Policy, ToHttps};
+use super::rule::{rule, rule_of_default};
 use super::service::{Upstreams, WantedPort};
 use super::{Object, pattern};
 use crate::ir;
@@ -241,8 +242,8 @@ fn placed(
     upstreams: &mut Upstreams<'_>,
 ) -> Placed {
     let name = format!("{}/{pattern}{}", object.key, path.label());
-    let rule = format!("{pattern}{}", path.label());
-    let origin = Origin { rule: Name::from(rule), ..origin("Ingress", object.key) };
+    let label = format!("{pattern}{}", path.label());
+    let origin = Origin { rule: Name::from(label), ..origin("Ingress", object.key) };
     let rewrite = &object.policy.rewrite;
     let (action, main) = match object.policy.answer.clone().or_else(|| rewrite.answer(&path.text)) {
         Some(answer) => (answer, None),
@@ -259,6 +260,7 @@ fn placed(
         _ => traits.https(&object.policy, pattern),
     };
     route.hsts.clone_from(&traits.options.hsts);
+    route.rule = rule(object.key, &path, backend, main.as_ref(), upstreams, traits.options);
     Placed { path, owner, route, main, canary: None }
 }
 
@@ -293,6 +295,7 @@ pub(super) fn route(
         hedge: None,
         body_limit: policy.body_limit,
         access_log: policy.access_log,
+        rule: None,
     }
 }
 
@@ -474,6 +477,7 @@ fn to_default(
     let mut route = route(&policy, name, origin, path.matches(), action);
     route.https_redirect = traits.https(&policy, pattern);
     route.hsts.clone_from(&traits.options.hsts);
+    route.rule = rule_of_default(service, &upstream, traits.options);
     Placed { path, owner: usize::MAX, route, main: Some(upstream), canary: None }
 }
 

@@ -13,6 +13,7 @@ mod pages;
 mod part;
 mod path;
 mod policy;
+mod rule;
 mod seen;
 mod service;
 mod tls;

@@ -91,6 +91,11 @@ impl<'i> Upstreams<'i> {
         }
     }
 
+    /// Whether there is such a Service, which was obtained before.
+    pub fn knows(&self, service: &Key) -> bool {
+        self.inputs.services.contains_key(service)
+    }
+
     /// The upstream for `port` of `service`, as the Ingress called `by` wants it.
     pub fn obtain(
         &mut self,
