@@ -106,6 +106,7 @@ mod tests {
             hosts: vec![VirtualHost {
                 pattern: HostPattern::parse(host).expect("a host"),
                 listeners: ListenerSelector::All,
+                client_auth: None,
                 routes: Vec::new(),
                 origin,
             }],

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use http::StatusCode;
 
+use super::client_gate::{ClientGate, Demands};
 use super::inner::{InnerRoutes, Purpose};
 use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
@@ -18,7 +19,7 @@ use super::{Authentication, HostIndex, HostTable, RouteId, Snapshot};
 use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Tallies};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::Metrics;
-use crate::tls::{ServerTls, TlsShared};
+use crate::tls::{ClientDemand, ServerTls, TlsShared};
 use crate::upstream::balance::Stride;
 use crate::upstream::{Hedging, Registry, Target};
 
@@ -34,6 +35,8 @@ pub struct Compiler {
     hedges: HashMap<Name, Weak<Hedging>>,
     /// The turns of routes with several upstreams, by name.
     turns: HashMap<Name, Turns>,
+    /// What hosts demand of client certificates.
+    demands: Demands,
     /// What is counted of clients.
     tallies: Tallies,
     /// Where turns begin: elsewhere in each process.
@@ -64,6 +67,7 @@ impl Compiler {
             next_listener: 0,
             hedges: HashMap::new(),
             turns: HashMap::new(),
+            demands: Demands::default(),
             tallies: Tallies::default(),
             seeds: RandomState::new(),
             generation: 0,
@@ -92,9 +96,11 @@ impl Compiler {
         let mut hosts = Vec::new();
         for host in &config.hosts {
             let first = routes.len();
+            let gate = self.demands.gate(host, &self.tls, &mut problems);
             for route in &host.routes {
                 let id = RouteId(u32::try_from(routes.len()).unwrap_or(u32::MAX));
-                routes.push(self.route(id, host, route, &upstreams, &mut problems));
+                let compiled = self.route(id, host, route, &upstreams, &mut problems);
+                routes.push(CompiledRoute { client_auth: gate.clone(), ..compiled });
             }
             hosts.push((host, first..routes.len()));
         }
@@ -123,6 +129,7 @@ impl Compiler {
         }
         problems.append(&mut tables.problems);
         self.hedges.retain(|_, hedging| hedging.strong_count() > 0);
+        self.demands.tidy();
         self.turns.retain(|_, turns| turns.stride.strong_count() > 0);
         Snapshot {
             generation: self.generation,
@@ -191,6 +198,7 @@ impl Compiler {
             cors: route.cors.as_ref().map(|cors| Box::new(Cors::new(cors))),
             action,
             auth: None,
+            client_auth: None,
             error_pages: None,
             filters,
             https_redirect: route.https_redirect.as_ref().map(HttpsPlan::new),
@@ -326,14 +334,23 @@ impl Compiler {
                 }
             }
         }
+        let demands = spec.tls.as_ref().and_then(|_| demands(&served, tables.routes));
         let hosts = HostIndex::build(
             served.into_iter().map(|(pattern, ranges)| (pattern.clone(), tables.table(ranges))),
         );
         let old = previous.and_then(|old| old.listener(id));
         let tls = spec.tls.as_ref().map(|tls| {
             let old = old.and_then(|old| old.tls.as_ref());
-            let (tls, mut found) =
-                ServerTls::build(name.as_str(), tls, spec.protocols.http2, &self.tls, old);
+            let all: Vec<_> =
+                demands.iter().flat_map(HostIndex::values).flatten().cloned().collect();
+            let (tls, mut found) = ServerTls::demanding(
+                name.as_str(),
+                tls,
+                &all,
+                spec.protocols.http2,
+                &self.tls,
+                old,
+            );
             problems.append(&mut found);
             tls
         });
@@ -344,6 +361,7 @@ impl Compiler {
             spec: spec.clone(),
             hosts,
             tls,
+            demands,
             metrics: self.metrics.listener(name),
             unrouted: self.metrics.route(name, &Name::from("-")),
             trusted: trusted.copied().collect(),
@@ -381,6 +399,22 @@ impl Tables<'_> {
         self.built.insert(ranges, table.clone());
         table
     }
+}
+
+/// What hosts demand of client certificates, by all patterns: a host without a demand has none,
+/// whatever a wildcard beside it demands. `None` where no host has any.
+fn demands(
+    served: &BTreeMap<&ir::HostPattern, Vec<std::ops::Range<usize>>>,
+    routes: &[CompiledRoute],
+) -> Option<HostIndex<Option<Arc<ClientDemand>>>> {
+    let demand = |ranges: &Vec<std::ops::Range<usize>>| {
+        let routes = ranges.iter().flat_map(|range| routes.get(range.clone()).unwrap_or_default());
+        let mut gates = routes.filter_map(|route| route.client_auth.as_deref());
+        gates.find_map(ClientGate::demand).cloned()
+    };
+    let found: Vec<_> =
+        served.iter().map(|(pattern, ranges)| ((*pattern).clone(), demand(ranges))).collect();
+    found.iter().any(|(_, demand)| demand.is_some()).then(|| HostIndex::build(found))
 }
 
 /// Whether clients of a route may show something in the place of an address that is let in.

@@ -70,6 +70,7 @@ impl InnerRoutes {
             guard: None,
             cors: None,
             auth: None,
+            client_auth: None,
             error_pages: None,
             https_redirect: None,
             hsts: None,

@@ -7,6 +7,7 @@ mod access;
 mod auth;
 mod backend;
 mod balance;
+mod client_auth;
 mod exchange;
 mod pages;
 mod redirect;
@@ -50,6 +51,8 @@ pub(super) struct Policy {
     pub guard: Guard,
     /// What its clients must show.
     pub auth: Option<Auth>,
+    /// What clients of its hosts must show in the TLS handshake.
+    pub client_auth: Option<ir::HostClientAuth>,
     /// A place outside that is asked about its requests.
     pub asked: Option<ServicePlace>,
     /// Whose answers stand in the place of errors.
@@ -104,6 +107,7 @@ impl Default for Policy {
             filters: Vec::new(),
             guard: Guard::default(),
             auth: None,
+            client_auth: None,
             asked: None,
             pages: None,
             cors: None,
@@ -195,6 +199,7 @@ impl Mapping<'_> {
         self.redirect(&values.redirect);
         self.access(&values.access);
         self.auth(&values.auth, values.access.satisfy);
+        self.client_auth(&values.auth_tls);
         self.limits(&values.limit);
         self.cors(&values.cors);
         self.host(&values.host);
