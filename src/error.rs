@@ -116,7 +116,7 @@ impl ProxyError {
         }
         match self.reason {
             Reason::AccessDenied => StatusCode::FORBIDDEN,
-            Reason::BadRequest => StatusCode::BAD_REQUEST,
+            Reason::BadRequest | Reason::ClientCertificate => StatusCode::BAD_REQUEST,
             Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::ClientBodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Reason::ClientClosed | Reason::ClientWriteTimeout => {

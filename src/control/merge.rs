@@ -155,6 +155,7 @@ mod tests {
             hosts: vec![Arc::new(VirtualHost {
                 pattern: HostPattern::parse(host).expect("a host"),
                 listeners: ListenerSelector::All,
+                client_auth: None,
                 routes: Vec::new(),
                 origin,
             })],

@@ -5,6 +5,7 @@
 
 mod access;
 mod basic_auth;
+mod client_auth;
 mod connection_limit;
 mod cors;
 mod guard;
@@ -22,6 +23,7 @@ mod template;
 
 pub use access::AccessList;
 pub use basic_auth::{BasicAuth, Login};
+pub use client_auth::{ClientAuth, Objection, Shown};
 pub use connection_limit::ConnectionLimit;
 pub use cors::Cors;
 pub use guard::{Guard, Refusal};

@@ -8,6 +8,7 @@
 mod auth;
 mod backend;
 mod balance;
+mod client_auth;
 mod cors;
 mod dump;
 mod error_pages;
@@ -38,6 +39,7 @@ pub use balance::{
     HashPolicy, HashTable, LeastRequest, OrcaPolicy, PeakEwma, Permille, PrequalPolicy, SameSite,
     SlowStart, WeightedByLoad,
 };
+pub use client_auth::{ClientTrust, HostClientAuth, HostClientAuthMode};
 pub use cors::{Cors, OriginPattern};
 pub use dump::Span;
 pub use error_pages::ErrorPages;

@@ -22,7 +22,7 @@ use crate::snapshot::{
 use crate::telemetry::{
     Exchange, GrpcCode, HedgeOutcome, MethodLabel, Phases, Reason, Record, RouteMetrics,
 };
-use crate::tls::{PeerCertificate, PolicyId};
+use crate::tls::{PeerCertificate, PolicyId, ShownCertificate};
 use crate::upstream::limits::Place;
 use crate::upstream::{Endpoint, Upstream};
 use crate::util::moment::Moment;
@@ -54,6 +54,8 @@ pub struct ClientConn {
     pub tls_version: Option<&'static str>,
     /// The verified client certificate.
     pub peer_certificate: Option<PeerCertificate>,
+    /// The certificate that it showed to a host with a demand of its own, good or not.
+    pub shown_certificate: Option<Box<ShownCertificate>>,
     /// The policy on client certificates under which it was let in; `None` is plain text.
     pub policy: Option<PolicyId>,
     /// No further request is served on it.

@@ -31,8 +31,12 @@ const MAX_REQUEST_ID: usize = 128;
 
 /// Names that tell endpoints about the client or the original request; a client cannot be
 /// allowed to say them.
-const OWNED: [&str; 19] = [
+const OWNED: [&str; 23] = [
     "forwarded",
+    "ssl-client-cert",
+    "ssl-client-issuer-dn",
+    "ssl-client-subject-dn",
+    "ssl-client-verify",
     "x-client-cert-fingerprint",
     "x-client-cert-san",
     "x-client-cert-serial",

@@ -96,6 +96,7 @@ fn message(reason: Reason) -> &'static str {
         Reason::BadRequest => "The request is malformed.",
         Reason::BodyTooLarge => "The request body is larger than this route allows.",
         Reason::ClientBodyTimeout => "The request body stopped arriving.",
+        Reason::ClientCertificate => "This host demands a valid client certificate.",
         Reason::ClientClosed => "The client went away.",
         Reason::ClientWriteTimeout => "The client stopped reading.",
         Reason::ConfigError => "This route is misconfigured.",

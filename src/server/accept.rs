@@ -3,21 +3,24 @@
 //! One deadline runs from accept to the first complete head and covers every step here, so no
 //! side path is without one.
 
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use super::connections::Place;
 use super::link::ClientTimeouts;
 use super::{Transport, WorkerCx, h1, h2, proxy_protocol};
 use crate::proxy::{ClientConn, HttpVersion, Stack, WorkerSnapshot};
 use crate::snapshot::{CompiledListener, ListenerId};
-use crate::tls::{PeerCertificate, PolicyId, ServerTls, handshake_kind, handshake_version};
+use crate::tls::{Admitted, ClientDemand, PolicyId, ServerTls, handshake_kind, handshake_version};
 use crate::util::moment::Moment;
 use crate::util::wheel::timeout;
 
@@ -138,7 +141,7 @@ struct Facts {
     version: HttpVersion,
     server_name: Option<std::sync::Arc<str>>,
     tls_version: Option<&'static str>,
-    peer_certificate: Option<PeerCertificate>,
+    admitted: Admitted,
     policy: Option<PolicyId>,
 }
 
@@ -153,7 +156,7 @@ impl Facts {
             version: HttpVersion::H1,
             server_name: None,
             tls_version: None,
-            peer_certificate: None,
+            admitted: Admitted::default(),
             policy: None,
         }
     }
@@ -167,7 +170,8 @@ impl Facts {
             version: self.version,
             server_name: self.server_name,
             tls_version: self.tls_version,
-            peer_certificate: self.peer_certificate,
+            peer_certificate: self.admitted.certificate,
+            shown_certificate: self.admitted.shown,
             policy: self.policy,
             leaving: Default::default(),
             peer_text: crate::proxy::ip_value(self.peer.ip()),
@@ -190,8 +194,8 @@ async fn secure<S: Stack>(
 ) -> Option<Transport> {
     let id = worker.proxy.id;
     let failed = |result: &'static str| listener.metrics.handshake(id, result, "-", false);
-    let stream = match TlsAcceptor::from(tls.config.clone()).accept(tcp).await {
-        Ok(stream) => stream,
+    let (stream, demand) = match handshake(listener, tls, tcp).await {
+        Ok(done) => done,
         Err(error) => {
             failed(tls.classify(&error).as_str());
             tracing::debug!(peer = %facts.peer, %error, "TLS handshake failed");
@@ -199,8 +203,8 @@ async fn secure<S: Stack>(
         }
     };
     let connection = stream.get_ref().1;
-    match tls.admit(connection) {
-        Ok(certificate) => facts.peer_certificate = certificate,
+    match tls.admit(connection, demand.as_deref()) {
+        Ok(admitted) => facts.admitted = admitted,
         Err(error) => {
             failed(error.as_str());
             return None;
@@ -210,7 +214,7 @@ async fn secure<S: Stack>(
     let resumed = handshake_kind(connection) == "resumed";
     listener.metrics.handshake(id, "ok", version, resumed);
     facts.secure = true;
-    facts.policy = Some(tls.policy_id);
+    facts.policy = Some(demand.map_or(tls.policy_id, |demand| demand.id));
     facts.tls_version = Some(version);
     facts.server_name = connection.server_name().map(str::to_ascii_lowercase).map(Into::into);
     // What ALPN agreed on is what is spoken: no guessing from the bytes.
@@ -218,6 +222,23 @@ async fn secure<S: Stack>(
         facts.version = HttpVersion::H2;
     }
     Some(Transport::tls(stream))
+}
+
+/// The handshake, and what the host that the client names demands in it. Only where hosts have
+/// demands of their own the name is looked at before.
+async fn handshake(
+    listener: &CompiledListener,
+    tls: &ServerTls,
+    tcp: TcpStream,
+) -> io::Result<(TlsStream<TcpStream>, Option<Arc<ClientDemand>>)> {
+    if !listener.asks_by_name() {
+        return Ok((TlsAcceptor::from(tls.config.clone()).accept(tcp).await?, None));
+    }
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp).await?;
+    let name = hello.client_hello().server_name().unwrap_or_default().to_ascii_lowercase();
+    let demand = listener.demand(&name).cloned();
+    let config = tls.config_for(demand.as_deref()).clone();
+    Ok((hello.into_stream(config).await?, demand))
 }
 
 /// Tells HTTP/2 with prior knowledge from HTTP/1 by its preface.

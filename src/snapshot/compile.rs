@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use http::StatusCode;
 
+use super::client_gate::{ClientGate, Demands};
 use super::hosts::{self, CompiledHost, Places};
 use super::inner::{InnerRoutes, Purpose};
 use super::listener::{CompiledListener, ListenerId};
@@ -19,7 +20,7 @@ use super::{Authentication, CountedRule, HostIndex, HostTable, RouteId, Snapshot
 use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Tallies};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::{Metrics, RouteMetrics};
-use crate::tls::{ServerTls, TlsShared};
+use crate::tls::{ClientDemand, ServerTls, TlsShared};
 use crate::upstream::balance::Stride;
 use crate::upstream::{Hedging, Registry, Target};
 
@@ -35,6 +36,8 @@ pub struct Compiler {
     hedges: HashMap<Name, Weak<Hedging>>,
     /// The turns of routes with several upstreams, by name.
     turns: HashMap<Name, Turns>,
+    /// What hosts demand of client certificates.
+    demands: Demands,
     /// How many hedges and turns there may be before those of routes that are gone are looked for.
     enough: usize,
     /// What is counted of clients.
@@ -67,6 +70,7 @@ impl Compiler {
             next_listener: 0,
             hedges: HashMap::new(),
             turns: HashMap::new(),
+            demands: Demands::default(),
             enough: 64,
             tallies: Tallies::default(),
             seeds: RandomState::new(),
@@ -136,6 +140,7 @@ impl Compiler {
 
     /// Forgets the hedging and turns of routes that are gone, now and then: each has to be looked at.
     fn forget_unused(&mut self) {
+        self.demands.tidy();
         let known = self.hedges.len() + self.turns.len();
         if known > self.enough {
             self.hedges.retain(|_, hedging| hedging.strong_count() > 0);
@@ -152,8 +157,10 @@ impl Compiler {
         places: &mut Places,
     ) -> CompiledHost {
         let mut problems = Vec::new();
+        let gate = self.demands.gate(spec, &self.tls, &mut problems);
         let mut compile = |route| {
             let compiled = self.route(places.number(), spec, route, upstreams, &mut problems);
+            let compiled = CompiledRoute { client_auth: gate.clone(), ..compiled };
             let guarded = self.guard(compiled, route, upstreams, inner, places, &mut problems);
             let route = Arc::new(guarded);
             places.put(&route);
@@ -235,6 +242,7 @@ impl Compiler {
             cors: route.cors.as_ref().map(|cors| Box::new(Cors::new(cors))),
             action,
             auth: None,
+            client_auth: None,
             error_pages: None,
             filters,
             https_redirect: route.https_redirect.as_ref().map(HttpsPlan::new),
@@ -358,10 +366,13 @@ impl Compiler {
         old: Option<&Arc<CompiledListener>>,
         problems: &mut Vec<Problem>,
     ) -> CompiledListener {
+        let demands = spec.tls.as_ref().and_then(|_| serving.demands(name));
         let tls = spec.tls.as_ref().map(|tls| {
             let old = old.and_then(|old| old.tls.as_ref());
-            let (tls, mut found) =
-                ServerTls::build(name.as_str(), tls, spec.protocols.http2, &self.tls, old);
+            let all: Vec<_> =
+                demands.iter().flat_map(HostIndex::values).flatten().cloned().collect();
+            let (name, http2) = (name.as_str(), spec.protocols.http2);
+            let (tls, mut found) = ServerTls::demanding(name, tls, &all, http2, &self.tls, old);
             problems.append(&mut found);
             tls
         });
@@ -372,6 +383,7 @@ impl Compiler {
             spec: spec.clone(),
             hosts: serving.index(name),
             tls,
+            demands,
             metrics: self.metrics.listener(name),
             unrouted: self.metrics.route(name, &Name::from("-")),
             trusted: trusted.copied().collect(),
@@ -411,6 +423,24 @@ impl Serving<'_> {
         let index = Arc::new(index(&hosts));
         self.built.push((places, index.clone()));
         index
+    }
+
+    /// What hosts demand of client certificates, by all patterns: a host without a demand has none,
+    /// whatever a wildcard beside it demands. `None` where no host has any.
+    fn demands(&self, listener: &Name) -> Option<HostIndex<Option<Arc<ClientDemand>>>> {
+        let hosts = || self.by(listener).filter_map(|place| self.hosts.get(place));
+        if !hosts().any(|host| host.spec.client_auth.is_some()) {
+            return None;
+        }
+        let demand = |host: &CompiledHost| {
+            let mut gates = host.routes.iter().filter_map(|route| route.client_auth.as_deref());
+            gates.find_map(ClientGate::demand).cloned()
+        };
+        let mut found: Vec<_> =
+            hosts().map(|host| (host.spec.pattern.clone(), demand(host))).collect();
+        // Of several declarations of a host the first that demands something says it.
+        found.sort_by_key(|(_, demand)| demand.is_none());
+        Some(HostIndex::build(found))
     }
 
     /// The counters of a listener's routes, by number.

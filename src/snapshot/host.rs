@@ -79,6 +79,12 @@ impl<T> HostIndex<T> {
         }
     }
 
+    /// All values, in no particular order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        let wildcards = self.one_label.values().chain(self.wildcard.values());
+        self.exact.values().chain(wildcards).chain(&self.any)
+    }
+
     /// How many patterns there are.
     pub fn len(&self) -> usize {
         let wildcards = self.one_label.len() + self.wildcard.len();

@@ -100,6 +100,7 @@ fn route(
         guard: None,
         cors: None,
         auth: None,
+        client_auth: None,
         error_pages: None,
         https_redirect: None,
         hsts: None,

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::{HostIndex, HostTable, RouteId};
 use crate::ir::{self, Name};
 use crate::telemetry::{ListenerMetrics, RouteMetrics};
-use crate::tls::ServerTls;
+use crate::tls::{ClientDemand, PolicyId, ServerTls};
 
 /// A listener's number: the same for one name as long as the process lives, kept by an address
 /// that gets another name, never used again.
@@ -31,6 +31,8 @@ pub struct CompiledListener {
     pub metrics: Arc<ListenerMetrics>,
     /// The counters of requests that no route matched.
     pub unrouted: Arc<RouteMetrics>,
+    /// What hosts demand of client certificates, where any of them does.
+    pub(super) demands: Option<HostIndex<Option<Arc<ClientDemand>>>>,
     pub(super) trusted: Box<[IpNet]>,
     /// By route number; `None` for routes that are not served here.
     pub(super) routes: Box<[Option<Arc<RouteMetrics>>]>,
@@ -40,6 +42,27 @@ impl CompiledListener {
     /// Whether a peer's forwarding headers are believed.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         !self.trusted.is_empty() && self.trusted.iter().any(|net| net.contains(&peer))
+    }
+
+    /// Whether what is demanded of client certificates goes by the host.
+    pub fn asks_by_name(&self) -> bool {
+        self.demands.is_some()
+    }
+
+    /// What `host` itself demands of client certificates; empty for a client that named none.
+    pub fn demand(&self, host: &str) -> Option<&Arc<ClientDemand>> {
+        self.demands.as_ref()?.lookup(host)?.as_ref()
+    }
+
+    /// Whether a TLS connection that was made under the policy `before` may carry requests for
+    /// `host`: not those for a host with a demand that is another one. Always on listeners without
+    /// TLS.
+    pub fn still_admits(&self, before: Option<&PolicyId>, host: &str) -> bool {
+        let Some(tls) = &self.tls else { return true };
+        match self.demand(host) {
+            Some(demand) => before == Some(&demand.id),
+            None => tls.still_admits(before),
+        }
     }
 
     /// Whether a route is served here.

@@ -26,6 +26,7 @@
 //! does not include `HEAD`.
 
 mod authentication;
+mod client_gate;
 mod compile;
 mod cookie;
 mod explain;
@@ -48,6 +49,7 @@ mod tests;
 mod upstreams;
 
 pub use authentication::{Authentication, External, Way};
+pub use client_gate::ClientGate;
 pub use compile::Compiler;
 pub use explain::{Outcome, Trial};
 pub use host::HostIndex;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::{Authentication, CountedRule, RouteId};
+use super::{Authentication, ClientGate, CountedRule, RouteId};
 use crate::filter::{Cors, FilterChain, Guard, HttpsPlan, RedirectPlan};
 use crate::ir::{self, HostPattern, Name, Origin};
 use crate::telemetry::WorkerId;
@@ -33,6 +33,8 @@ pub struct CompiledRoute {
     pub action: Action,
     /// Whom it lets in; `None` is anybody.
     pub auth: Option<Box<Authentication>>,
+    /// What its host demands of client certificates.
+    pub client_auth: Option<Arc<ClientGate>>,
     /// Whose answers stand in the place of errors.
     pub error_pages: Option<Box<ErrorPages>>,
     /// Its changes to heads.
@@ -62,6 +64,7 @@ impl CompiledRoute {
         self.guard.is_some()
             || self.cors.is_some()
             || self.auth.is_some()
+            || self.client_auth.is_some()
             || self.error_pages.is_some()
             || self.https_redirect.is_some()
     }

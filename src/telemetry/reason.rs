@@ -22,6 +22,8 @@ pub enum Reason {
     BodyTooLarge,
     /// The client sent no body bytes for too long.
     ClientBodyTimeout,
+    /// The client did not show the certificate that the host demands.
+    ClientCertificate,
     /// The client went away before the end.
     ClientClosed,
     /// The client took no response bytes for too long.
@@ -87,7 +89,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order of its discriminant.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::None,
         Self::AccessDenied,
         Self::AuthFailed,
@@ -95,6 +97,7 @@ impl Reason {
         Self::BadRequest,
         Self::BodyTooLarge,
         Self::ClientBodyTimeout,
+        Self::ClientCertificate,
         Self::ClientClosed,
         Self::ClientWriteTimeout,
         Self::ConfigError,
@@ -137,6 +140,7 @@ impl Reason {
             Self::BadRequest => "bad_request",
             Self::BodyTooLarge => "body_too_large",
             Self::ClientBodyTimeout => "client_body_timeout",
+            Self::ClientCertificate => "client_certificate",
             Self::ClientClosed => "client_closed",
             Self::ClientWriteTimeout => "client_write_timeout",
             Self::ConfigError => "config_error",

@@ -140,7 +140,7 @@ fn verify(
     Ok(Verify { mode, roots, roots_digest, verifier })
 }
 
-fn roots_digest(roots: &RootCertStore) -> [u8; 32] {
+pub(super) fn roots_digest(roots: &RootCertStore) -> [u8; 32] {
     let mut each: Vec<[u8; 32]> = roots
         .roots
         .iter()
@@ -164,7 +164,7 @@ fn roots_digest(roots: &RootCertStore) -> [u8; 32] {
     sha256(context)
 }
 
-fn sha256(context: digest::Context) -> [u8; 32] {
+pub(super) fn sha256(context: digest::Context) -> [u8; 32] {
     let mut out = [0; 32];
     for (to, from) in out.iter_mut().zip(context.finish().as_ref()) {
         *to = *from;

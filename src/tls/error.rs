@@ -73,6 +73,9 @@ pub enum CaFault {
     /// A certificate is damaged.
     #[error("CA certificate number {0} is damaged")]
     Damaged(usize),
+    /// A list of revoked certificates is damaged, or none is there.
+    #[error("the lists of revoked certificates cannot be read")]
+    Crl,
     /// No certificate stands in the PEM text.
     #[error("no CA certificate was found")]
     Empty,
@@ -92,6 +95,7 @@ impl CaFault {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Unreadable => "check that it exists and that this process may read it",
+            Self::Crl => "give them as PEM, one or more '-----BEGIN X509 CRL-----' blocks",
             Self::TooLarge => "give only the CAs that are meant",
             Self::Damaged(_) | Self::Empty | Self::Pem => {
                 "give them as PEM, one or more '-----BEGIN CERTIFICATE-----' blocks"

@@ -11,6 +11,8 @@
 //!   handshake is refused rather than one let through without verification.
 //! * Versions before TLS 1.2, static RSA, CBC and RC4 suites and compression do not exist in
 //!   rustls; 0-RTT is never turned on, for a replayed request would be executed twice.
+//! * What a host demands beyond that is no reason for a handshake to fail: what the client showed is
+//!   told, good or not, and whoever serves the host has to look at it.
 //! * A session is resumed only on the listener and under the client-certificate policy it was made
 //!   under (see `tickets`).
 //! * The crypto provider (aws-lc-rs) is passed explicitly; nothing depends on a process default.
@@ -24,6 +26,7 @@
 mod certificate;
 mod client;
 mod client_auth;
+mod demand;
 mod error;
 mod handshake;
 mod names;
@@ -38,10 +41,11 @@ mod x509;
 
 pub use certificate::{CertificateDetails, CertificateInfo};
 pub use client::{ClientTls, TransportKey, server_name};
+pub use demand::{ClientDemand, ShownCertificate};
 pub use error::{CaFault, CertificateFault, TlsError};
 pub use handshake::{HandshakeError, PeerCertificate, handshake_kind, handshake_version};
 pub use self_signed::self_signed;
-pub use server::{PolicyId, ServerTls};
+pub use server::{Admitted, PolicyId, ServerTls};
 pub use shared::TlsShared;
 
 #[cfg(test)]

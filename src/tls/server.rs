@@ -1,6 +1,6 @@
 //! A listener's TLS, compiled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
 use super::certificate::LoadedCertificate;
 use super::client_auth::ClientPolicy;
+use super::demand::{Asking, ClientDemand, ShownCertificate};
 use super::names::CertificateName;
 use super::resolver::{Resolver, Served};
 use super::tickets::ScopedTickets;
@@ -28,12 +29,23 @@ pub struct ServerTls {
     spec: ListenerTls,
     slots: Vec<Slot>,
     policy: ClientPolicy,
+    /// What to accept connections with for hosts with a demand of their own.
+    demanding: HashMap<PolicyId, Arc<ServerConfig>>,
     resolver: Arc<Resolver>,
     problems: Vec<Problem>,
 }
 
 /// Tells policies on client certificates apart: equal where the same clients are let in.
 pub type PolicyId = [u8; 32];
+
+/// Who a client is, as far as its handshake says.
+#[derive(Debug, Default)]
+pub struct Admitted {
+    /// Its verified certificate.
+    pub certificate: Option<PeerCertificate>,
+    /// What it showed where a host has a demand of its own, good or not.
+    pub shown: Option<Box<ShownCertificate>>,
+}
 
 /// A declared certificate and what serves in its place: itself, or its last good version.
 struct Slot {
@@ -81,8 +93,25 @@ impl ServerTls {
         shared: &TlsShared,
         previous: Option<&Arc<Self>>,
     ) -> (Arc<Self>, Vec<Problem>) {
+        Self::demanding(listener, spec, &[], http2, shared, previous)
+    }
+
+    /// The same where some hosts have these demands of their own.
+    pub fn demanding(
+        listener: &str,
+        spec: &ListenerTls,
+        demands: &[Arc<ClientDemand>],
+        http2: bool,
+        shared: &TlsShared,
+        previous: Option<&Arc<Self>>,
+    ) -> (Arc<Self>, Vec<Problem>) {
         let previous = previous.filter(|previous| *previous.listener == *listener);
-        if let Some(same) = previous.filter(|p| p.http2 == http2 && p.spec == *spec) {
+        let ids: HashSet<&PolicyId> = demands.iter().map(|demand| &demand.id).collect();
+        let same_demands = |p: &Self| {
+            p.demanding.len() == ids.len() && p.demanding.keys().all(|id| ids.contains(id))
+        };
+        let unchanged = |p: &&Arc<Self>| p.http2 == http2 && p.spec == *spec && same_demands(p);
+        if let Some(same) = previous.filter(unchanged) {
             return (Arc::clone(same), same.problems.clone());
         }
         let mut problems = Vec::new();
@@ -97,7 +126,8 @@ impl ServerTls {
         problems.extend(problem);
         let resolver = Arc::new(resolver(&slots, &policy, shared));
         let built = Self {
-            config: config(listener, spec, http2, shared, &policy, Arc::clone(&resolver)),
+            config: config(listener, spec, http2, shared, Terms::Policy(&policy), resolver.clone()),
+            demanding: demanding(listener, spec, demands, http2, shared, &policy, &resolver),
             certificates: infos(&slots, shared),
             policy_id: policy.scope(""),
             listener: listener.into(),
@@ -121,34 +151,43 @@ impl ServerTls {
         matches!(self.policy, ClientPolicy::Refuse)
     }
 
-    /// Looks at a finished handshake, once per connection: the client's verified certificate,
-    /// `None` where it showed none (and did not have to).
+    /// What to accept a connection with whose client asks for a host with this demand.
+    pub fn config_for(&self, demand: Option<&ClientDemand>) -> &Arc<ServerConfig> {
+        demand.and_then(|demand| self.demanding.get(&demand.id)).unwrap_or(&self.config)
+    }
+
+    /// Looks at a finished handshake, once per connection: what the client showed. `demand` is that
+    /// of the host it asked for, and tells good from bad; without one the listener's policy holds,
+    /// under which only what is good gets this far.
     ///
     /// A resumed session's certificate is verified again, for rustls takes it from the ticket as
     /// it was; an error here means the connection must be closed unused.
     pub fn admit(
         &self,
         connection: &ServerConnection,
-    ) -> Result<Option<PeerCertificate>, HandshakeError> {
-        if matches!(self.policy, ClientPolicy::Open) {
-            return Ok(None);
-        }
+        demand: Option<&ClientDemand>,
+    ) -> Result<Admitted, HandshakeError> {
         if self.refuses_all() {
             return Err(HandshakeError::Refused);
         }
         let chain = connection.peer_certificates();
+        if let Some(demand) = demand {
+            let Some(chain) = chain else { return Ok(Admitted::default()) };
+            let shown = demand.judge(chain).ok_or(HandshakeError::BadCertificate)?;
+            let certificate = shown.verdict.is_ok().then(|| shown.certificate.clone());
+            return Ok(Admitted { certificate, shown: Some(Box::new(shown)) });
+        }
+        if matches!(self.policy, ClientPolicy::Open) {
+            return Ok(Admitted::default());
+        }
         if !matches!(
             connection.handshake_kind(),
             Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
         ) {
             self.policy.recheck(chain)?;
         }
-        match chain {
-            Some(chain) => {
-                PeerCertificate::read(chain).map(Some).ok_or(HandshakeError::BadCertificate)
-            }
-            None => Ok(None),
-        }
+        let read = |chain| PeerCertificate::read(chain).ok_or(HandshakeError::BadCertificate);
+        Ok(Admitted { certificate: chain.map(read).transpose()?, shown: None })
     }
 
     /// Whether a connection that was let in under `before`, `None` without TLS, is one that could
@@ -181,8 +220,8 @@ impl ServerTls {
     /// * for a `host` that no certificate covers: no other connection would be better. The client
     ///   has accepted the certificate it saw, and whether there is a route is the router's matter.
     ///
-    /// Client certificates are demanded per listener, so no host of one listener is behind a
-    /// stricter policy than another's and this is no question of access.
+    /// This is no question of access: whether a connection was made under the demands that hold
+    /// for `host` is asked before (`still_admits`, and the demands of single hosts).
     pub fn covers(&self, sni: Option<&str>, host: &str) -> bool {
         sni.is_none_or(|sni| self.resolver.covers(sni, host))
     }
@@ -199,21 +238,58 @@ impl fmt::Debug for ServerTls {
     }
 }
 
+/// What clients are asked for.
+#[derive(Clone, Copy)]
+enum Terms<'a> {
+    Policy(&'a ClientPolicy),
+    Demand(&'a Arc<ClientDemand>),
+}
+
+/// A configuration for each demand. Where everybody is refused there is none: they are, too.
+fn demanding(
+    listener: &str,
+    spec: &ListenerTls,
+    demands: &[Arc<ClientDemand>],
+    http2: bool,
+    shared: &TlsShared,
+    policy: &ClientPolicy,
+    resolver: &Arc<Resolver>,
+) -> HashMap<PolicyId, Arc<ServerConfig>> {
+    if matches!(policy, ClientPolicy::Refuse) {
+        return HashMap::new();
+    }
+    let mut configs = HashMap::new();
+    for demand in demands {
+        configs.entry(demand.id).or_insert_with(|| {
+            config(listener, spec, http2, shared, Terms::Demand(demand), Arc::clone(resolver))
+        });
+    }
+    configs
+}
+
 fn config(
     listener: &str,
     spec: &ListenerTls,
     http2: bool,
     shared: &TlsShared,
-    policy: &ClientPolicy,
+    terms: Terms<'_>,
     resolver: Arc<Resolver>,
 ) -> Arc<ServerConfig> {
     let builder = shared.server(spec.min_version);
-    let builder = match policy {
-        ClientPolicy::Verify(verify) => {
-            builder.with_client_cert_verifier(Arc::clone(&verify.verifier))
+    let (builder, scope) = match terms {
+        Terms::Policy(policy @ ClientPolicy::Verify(verify)) => {
+            let verifier = Arc::clone(&verify.verifier);
+            (builder.with_client_cert_verifier(verifier), Some(policy.scope(listener)))
+        }
+        Terms::Policy(policy @ ClientPolicy::Open) => {
+            (builder.with_no_client_auth(), Some(policy.scope(listener)))
         }
         // A refusing listener's resolver has no certificate, so no handshake gets to this.
-        ClientPolicy::Open | ClientPolicy::Refuse => builder.with_no_client_auth(),
+        Terms::Policy(ClientPolicy::Refuse) => (builder.with_no_client_auth(), None),
+        Terms::Demand(demand) => {
+            let asking = Arc::new(Asking(Arc::clone(demand)));
+            (builder.with_client_cert_verifier(asking), Some(demand.scope(listener)))
+        }
     };
     let mut config = builder.with_cert_resolver(resolver);
     config.alpn_protocols = match http2 {
@@ -223,8 +299,7 @@ fn config(
     // Tickets alone: they hold for all workers without a lock or memory per session. Only clients
     // of TLS 1.2 without tickets (RFC 5077) lose anything.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    if !matches!(policy, ClientPolicy::Refuse) {
-        let scope = policy.scope(listener);
+    if let Some(scope) = scope {
         config.ticketer = Arc::new(ScopedTickets::new(Arc::clone(&shared.tickets), scope));
     }
     config.max_early_data_size = 0;

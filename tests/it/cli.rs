@@ -111,6 +111,7 @@ fn every_example_in_config_is_a_good_one() {
         files.filter(|file| file.extension().is_some_and(|e| e == "yaml")).collect();
     assert!(!examples.is_empty());
     let (ca, mut pairs) = (Ca::new(), BTreeMap::new());
+    let revoked = ca.revoking(&[]);
     for example in examples {
         let text = std::fs::read_to_string(&example).expect("it can be read");
         let dir = with("example.yaml", &text);
@@ -124,6 +125,7 @@ fn every_example_in_config_is_a_good_one() {
                 .or_insert_with(|| ca.server(&["shop.example.com"]));
             let content = match path.extension().and_then(|extension| extension.to_str()) {
                 Some("key") => pair.key.as_str(),
+                Some("pem") if name.contains("revoked") => revoked.as_str(),
                 Some("pem" | "crt") if name.contains("ca.") => ca.pem.as_str(),
                 Some("pem" | "crt") => pair.cert.as_str(),
                 Some("htpasswd") => "anna:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n",

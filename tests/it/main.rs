@@ -6,6 +6,7 @@ mod attack;
 mod attack_stream;
 mod auth;
 mod cli;
+mod client_auth;
 mod cluster;
 mod commands;
 mod connections;

@@ -244,7 +244,7 @@ fn account(
     if let Some(location) = to_https {
         return Some(Winner {
             route: view,
-            policies: Policies::new(spec),
+            policies: Policies::new(route, spec),
             upstream_target: None,
             https_redirect: location.to_str().ok().map(str::to_owned),
             location: None,
@@ -281,7 +281,7 @@ fn account(
     let forwards = matches!(route.action, Action::Forward(_));
     Some(Winner {
         route: view,
-        policies: Policies::new(spec),
+        policies: Policies::new(route, spec),
         https_redirect: None,
         upstream_target: forwards.then(|| policies::rewritten(route, spec, target)).flatten(),
         location: location.and_then(|location| location.to_str().ok().map(str::to_owned)),

@@ -14,6 +14,9 @@ use crate::snapshot::CompiledRoute;
 pub struct Policies {
     /// Who may use it, in words; `None` is anybody.
     pub auth: Option<String>,
+    /// What its host demands of client certificates, in words; `None` leaves that to the listener.
+    #[serde(default)]
+    pub client_auth: Option<String>,
     /// Changes to request and response, in order, in words. Secrets are left out.
     pub filters: Vec<String>,
     /// What guards it, in words: client addresses, rates, requests at once.
@@ -51,14 +54,15 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// The policies of `route`.
-    pub fn new(route: &Route) -> Self {
+    /// The policies of `compiled`, which was made of `route`.
+    pub fn new(compiled: &CompiledRoute, route: &Route) -> Self {
         let ms = |time: Option<Duration>| {
             time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
         };
         let timeouts = &route.timeouts;
         Self {
             auth: view::policy::auth(route),
+            client_auth: compiled.client_auth.as_deref().map(view::policy::client_auth),
             filters: route.filters.iter().flat_map(filter).collect(),
             guard: view::policy::guard(&route.guard),
             cors: route.cors.as_ref().map(view::policy::cors),

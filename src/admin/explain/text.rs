@@ -152,6 +152,8 @@ impl Display for Policies {
         self.cors.iter().try_for_each(|cors| writeln!(f, "  cors     {cors}"))?;
         let https = self.https_redirect.iter().chain(&self.hsts);
         https.into_iter().try_for_each(|policy| writeln!(f, "  https    {policy}"))?;
+        let shown = self.client_auth.as_ref();
+        shown.iter().try_for_each(|shown| writeln!(f, "  tls      {shown}"))?;
         self.auth.iter().try_for_each(|auth| writeln!(f, "  auth     {auth}"))?;
         for filter in &self.filters {
             writeln!(f, "  filter   {filter}")?;

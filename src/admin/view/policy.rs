@@ -10,6 +10,7 @@ use crate::ir::{
     HttpsRedirect, OrcaPolicy, Outlier, Probe, RateKey, RateLimit, Retry, Route, Satisfy,
     SlowStart, Span, UpstreamLimits,
 };
+use crate::snapshot::ClientGate;
 
 /// The name of the algorithm, as the configuration has it.
 pub fn algorithm(balance: &Balance) -> &'static str {
@@ -266,6 +267,14 @@ pub fn auth(route: &Route) -> Option<String> {
         Satisfy::All => "; and ",
         Satisfy::Any => "; or ",
     }))
+}
+
+/// What a host demands of client certificates.
+pub fn client_auth(gate: &ClientGate) -> String {
+    match gate {
+        ClientGate::Closed(why) => format!("nobody, 503: {why}"),
+        ClientGate::Asks { auth, .. } => auth.to_string(),
+    }
 }
 
 /// Whose answers stand in the place of which errors; `None` where nobody's do.

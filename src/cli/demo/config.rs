@@ -60,6 +60,7 @@ pub fn fragment(shop: &Shop, listeners: &DemoListeners) -> Fragment {
     let host = VirtualHost {
         pattern: HostPattern::Any,
         listeners: ListenerSelector::All,
+        client_auth: None,
         routes: routes(listeners),
         origin: origin("host", "*"),
     };

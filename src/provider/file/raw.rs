@@ -3,6 +3,7 @@
 
 mod auth;
 mod balance;
+mod client_auth;
 mod cors;
 mod error_pages;
 mod guard;
@@ -19,6 +20,7 @@ use super::field::{Field, List, Named, OneOf, Text};
 use super::scalar::{Bind, Network, Size};
 pub(super) use auth::*;
 pub(super) use balance::*;
+pub(super) use client_auth::*;
 pub(super) use cors::*;
 pub(super) use error_pages::*;
 pub(super) use guard::*;

@@ -32,17 +32,19 @@ fn find(request: &Request) -> Result<RouteId, ProxyError> {
     let context = &request.context;
     // A listener taken out of the configuration serves nothing new.
     let listener = context.listener().ok_or_else(|| ProxyError::proxy(Reason::NoRoute))?;
-    if let Some(tls) = &listener.tls
-        && !tls.still_admits(context.conn.policy.as_ref())
-    {
-        // On a new connection the client can show what is demanded by now.
-        context.conn.leaving.set(true);
-        let error = ProxyError::client(Reason::Misdirected);
-        return Err(error.because("the connection was made under a weaker policy"));
-    }
     let host = request.host.name();
+    let (policy, server_name) = (context.conn.policy.as_ref(), context.conn.server_name.as_deref());
+    if !listener.still_admits(policy, host) {
+        // On a new connection the client can show what is demanded by now. For the name it was
+        // made for this one may be as good as before.
+        if !listener.still_admits(policy, server_name.unwrap_or_default()) {
+            context.conn.leaving.set(true);
+        }
+        let error = ProxyError::client(Reason::Misdirected);
+        return Err(error.because("the connection was made under another policy"));
+    }
     if let Some(tls) = &listener.tls
-        && !tls.covers(context.conn.server_name.as_deref(), host)
+        && !tls.covers(server_name, host)
     {
         return Err(ProxyError::proxy(Reason::Misdirected));
     }

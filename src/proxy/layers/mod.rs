@@ -8,6 +8,7 @@
 mod access_log;
 mod answer;
 mod auth;
+mod client_auth;
 mod cors;
 mod error_pages;
 mod filters;
@@ -37,6 +38,7 @@ use super::Body;
 use crate::error::ProxyError;
 
 use auth::auth;
+use client_auth::client_auth;
 use cors::cors;
 use error_pages::error_pages;
 use guard::guard;

@@ -4,13 +4,13 @@ use futures_util::future::Either;
 use http::Response;
 use tower::{Service, service_fn};
 
-use super::{auth, cors, error_pages, guard, https};
+use super::{auth, client_auth, cors, error_pages, guard, https};
 use crate::error::ProxyError;
 use crate::proxy::{Body, Request};
 use crate::telemetry::MethodLabel;
 
 /// Has requests pass the layers below, in this order, where their route has any of these
-/// policies. Others go past all of them: five layers, each with nothing to do, cost a request
+/// policies. Others go past all of them: six layers, each with nothing to do, cost a request
 /// more than all of balancing does.
 pub fn policies<S>(
     mut inner: S,
@@ -21,7 +21,8 @@ where
     let asked = auth(inner.clone()); // who may use the route
     let guarded = guard(asked); // from where it may be used, and how much
     let paged = error_pages(guarded); // answers of another upstream in the place of errors
-    let secured = https(paged); // away from plain http, where the route says so
+    let shown = client_auth(paged); // what the host demands of client certificates
+    let secured = https(shown); // away from plain http, where the route says so
     let mut outermost = cors(secured); // pages of other origins: preflights end here
     service_fn(move |request: Box<Request>| {
         let has_policies = request.context.route().is_some_and(|route| {

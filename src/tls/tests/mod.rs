@@ -253,7 +253,7 @@ async fn connect(
             .await
             .map_err(|error| server.classify(&error))?;
         let connection = stream.get_ref().1;
-        let peer = server.admit(connection)?;
+        let peer = server.admit(connection, None)?.certificate;
         let labels = (handshake_version(connection), handshake_kind(connection));
         stream.write_all(b"welcome").await.map_err(|error| server.classify(&error))?;
         let _ = stream.shutdown().await;

@@ -41,7 +41,7 @@ pub use self::prometheus::{Prometheus, program};
 pub use self::proxy::{Proxy, Setup, admin_of, portcullis, reserve};
 pub use self::random::Random;
 pub use self::server::{Echoed, Server, answer, body_pattern, fingerprint};
-pub use self::tls::{Ca, Pair, TlsClient, server_config};
+pub use self::tls::{Ca, Pair, TlsClient, certificates, server_config};
 pub use self::ws::{
     Opcode, WebSocket, accept_websocket, consent, echo_frames, frame, handshake, parse,
 };

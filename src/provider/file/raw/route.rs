@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Access, Auth, ConnectionLimit, Cors, ErrorPages, Hedge, Hsts, HttpsRedirect, RateLimit, Retry,
+    Access, Auth, ConnectionLimit, Cors, ErrorPages, Hedge, HostClientAuth, Hsts, HttpsRedirect,
+    RateLimit, Retry,
 };
 use crate::provider::file::field::{Any, Field, List, Named, OneOf, OneOrMany, Text};
 use crate::provider::file::scalar::{
@@ -15,6 +16,8 @@ use crate::provider::file::scalar::{
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::provider::file) struct Host {
+    /// What clients must show in the TLS handshake. Default: what their listener demands.
+    pub client_auth: Field<HostClientAuth>,
     /// The listeners this host is served on. Default: all.
     pub listeners: Field<List<String>>,
     /// The routes; the most specific match wins, whatever the order.

@@ -201,7 +201,11 @@ fn implicit(context: &mut Context<'_>, url: &At<String>, name: &Name, place: Ser
     context.implicit.insert(name.clone(), upstream);
 }
 
-fn template(context: &mut Context<'_>, key: &str, field: &Field<String>) -> Option<Template> {
+pub(super) fn template(
+    context: &mut Context<'_>,
+    key: &str,
+    field: &Field<String>,
+) -> Option<Template> {
     let at = field.given()?;
     match Template::parse(&at.value) {
         Ok(template) => Some(template.hidden(at.substituted)),

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ir::{HostPattern, ListenerSelector, Name, Route, RouteMatch, VirtualHost};
 
+use super::client_auth;
 use super::context::{Context, shown};
 use super::route::{self, Defaults};
 use crate::ir;
@@ -69,7 +70,8 @@ pub(super) fn hosts(
         let listeners = listeners(context, &raw.listeners, names);
         let routes = routes(context, key, &pattern, raw, names, defaults, &mut labels);
         let origin = context.origin("host", &pattern.to_string(), key.place);
-        hosts.push(VirtualHost { pattern, listeners, routes, origin });
+        let client_auth = client_auth::client_auth(context, &raw.client_auth);
+        hosts.push(VirtualHost { pattern, listeners, client_auth, routes, origin });
     }
     hosts
 }

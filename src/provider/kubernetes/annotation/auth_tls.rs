@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use super::finding::Class;
+use super::pattern::Pattern;
 use super::reader::Reader;
 use super::value::{self, ObjectRef};
+use super::variable::{self, Template};
 
 /// Client certificates of a host. The first Ingress that asks for them says it for all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -17,6 +19,11 @@ pub struct AuthTls {
     pub verify_depth: Option<u32>,
     /// Whether the back end gets the certificate. Default false.
     pub pass_certificate: Option<bool>,
+    /// Where clients without a good certificate are sent. They are answered 400 where it is not
+    /// there.
+    pub error_page: Option<Template>,
+    /// An expression that must be found in the subject of a certificate.
+    pub match_cn: Option<Pattern>,
 }
 
 /// Whether a client needs a certificate.
@@ -50,12 +57,16 @@ impl AuthTls {
             }),
             verify_depth: reader.guard("auth-tls-verify-depth", value::number),
             pass_certificate: reader.value("auth-tls-pass-certificate-to-upstream", value::boolean),
+            error_page: reader.value("auth-tls-error-page", variable::url),
+            match_cn: reader.guard("auth-tls-match-cn", Pattern::parse),
         };
         if !reader.has("auth-tls-secret") {
             for name in [
                 "auth-tls-verify-client",
                 "auth-tls-verify-depth",
                 "auth-tls-pass-certificate-to-upstream",
+                "auth-tls-error-page",
+                "auth-tls-match-cn",
             ] {
                 let text = "has no effect without `auth-tls-secret`: no certificate is asked for";
                 reader.amend(name, Class::Ignored, text);

@@ -94,16 +94,8 @@ const TABLE: [Row; 139] = [
         "directives for the request to the authentication service are not taken, and it might decide otherwise without them",
         "have it decide by the headers of the request and by X-Original-URL and X-Original-Method",
     ),
-    no(
-        "auth-tls-error-page",
-        "a client without a good certificate is answered 400",
-        "put the page where clients get it before they need a certificate",
-    ),
-    never(
-        "auth-tls-match-cn",
-        "the subject of a client's certificate is not compared",
-        "use a certificate authority that signs for these clients only, or compare ssl-client-subject-dn in the back end",
-    ),
+    yes("auth-tls-error-page"),
+    yes("auth-tls-match-cn"),
     yes("auth-tls-pass-certificate-to-upstream"),
     yes("auth-tls-secret"),
     yes("auth-tls-verify-client"),
@@ -261,7 +253,7 @@ const TABLE: [Row; 139] = [
 ];
 
 /// Annotations that restrict access: where they cannot be read, nobody gets in.
-const GUARDS: [&str; 17] = [
+const GUARDS: [&str; 18] = [
     "allowlist-source-range",
     "auth-method",
     "auth-realm",
@@ -269,6 +261,7 @@ const GUARDS: [&str; 17] = [
     "auth-secret",
     "auth-secret-type",
     "auth-signin",
+    "auth-tls-match-cn",
     "auth-tls-secret",
     "auth-tls-verify-client",
     "auth-tls-verify-depth",

@@ -77,7 +77,7 @@ fn what_restricts_access_never_goes_unnoticed() {
         ("auth-url", "http://a b/"),
         ("auth-url", "http://auth/\nx"),
         ("auth-tls-secret", "no-namespace"),
-        ("auth-tls-match-cn", "CN=me"),
+        ("auth-tls-match-cn", "CN=(?!me)"),
         ("auth-snippet", "deny all;"),
         ("configuration-snippet", "auth_basic on;"),
         ("configuration-snippet", "allow 10.0.0.0/8; deny all;"),

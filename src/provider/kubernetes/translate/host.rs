@@ -512,6 +512,8 @@ fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>], trai
 
 fn finish(pattern: HostPattern, host: Host, objects: &[Object<'_>]) -> VirtualHost {
     let mut routes = Vec::with_capacity(host.routes.len());
+    let owners = host.routes.iter().map(|placed| placed.owner).chain([host.owner]);
+    let owners: BTreeSet<usize> = owners.collect();
     for placed in host.routes {
         let canary = placed.canary.as_ref().zip(placed.main.as_ref()).and_then(
             |((upstream, index), main)| {
@@ -529,7 +531,11 @@ fn finish(pattern: HostPattern, host: Host, objects: &[Object<'_>]) -> VirtualHo
         Some(object) => origin("Ingress", object.key),
         None => routes.first().map(|route| route.origin.clone()).unwrap_or_default(),
     };
-    VirtualHost { pattern, listeners: ir::ListenerSelector::All, routes, origin }
+    // Of its Ingresses the oldest that demands certificates says it for all of the host.
+    let asking = |index: &usize| objects.get(*index)?.policy.client_auth.clone();
+    let client_auth = owners.iter().find_map(asking);
+    let listeners = ir::ListenerSelector::All;
+    VirtualHost { pattern, listeners, client_auth, routes, origin }
 }
 
 fn kind(path: &RulePath) -> &'static str {

@@ -136,7 +136,7 @@ impl Mapping<'_> {
         }
     }
 
-    fn closed(&mut self, name: &'static str, why: &str) {
+    pub(super) fn closed(&mut self, name: &'static str, why: &str) {
         let text = format!("is not honoured: {why}; requests are answered 503");
         self.note(name, Verdict::Refused, text);
         self.policy.deny(format!("{name}: {why}"));

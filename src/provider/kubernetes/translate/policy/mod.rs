@@ -7,6 +7,7 @@ mod access;
 mod auth;
 mod backend;
 mod balance;
+mod client_auth;
 mod defaults;
 mod exchange;
 mod pages;
@@ -52,6 +53,8 @@ pub(super) struct Policy {
     pub guard: Guard,
     /// What its clients must show.
     pub auth: Option<Auth>,
+    /// What clients of its hosts must show in the TLS handshake.
+    pub client_auth: Option<ir::HostClientAuth>,
     /// A place outside that is asked about its requests.
     pub asked: Option<ServicePlace>,
     /// Whose answers stand in the place of errors.
@@ -106,6 +109,7 @@ impl Default for Policy {
             filters: Vec::new(),
             guard: Guard::default(),
             auth: None,
+            client_auth: None,
             asked: None,
             pages: None,
             cors: None,
@@ -213,6 +217,7 @@ impl Mapping<'_> {
         self.redirect(&values.redirect);
         self.access(&values.access);
         self.auth(&values.auth, values.access.satisfy);
+        self.client_auth(&values.auth_tls);
         self.limits(&values.limit);
         self.cors(&values.cors);
         self.host(&values.host);
