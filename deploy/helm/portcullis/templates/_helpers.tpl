@@ -43,7 +43,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
-{{/* Name, namespace and labels of an object; the name may be given. */}}
+{{/* Name, namespace and labels of an object that is named after the controller. */}}
 {{- define "portcullis.metadata" -}}
 name: {{ include "portcullis.controller" . }}
 namespace: {{ include "portcullis.namespace" . }}

@@ -2,7 +2,7 @@
 {{- $controller := .Values.controller }}
 {{- $image := $controller.image }}
 {{- $root := include "portcullis.root" . }}
-{{- $loopback := and $controller.hostNetwork (not $controller.metrics.enabled) }}
+{{- $loopback := and $controller.hostNetwork (not $controller.metrics.enabled) -}}
 metadata:
   # Nothing here may change with a version: by these labels a replica that ends finds out whether
   # others go on serving.
@@ -10,13 +10,13 @@ metadata:
     {{- include "portcullis.selector" . | nindent 4 }}
     {{- with $controller.podLabels }}{{ toYaml . | nindent 4 }}{{ end }}
   {{- with $controller.podAnnotations }}
-  annotations: {{ toYaml . | nindent 4 }}
+  annotations:{{ toYaml . | nindent 4 }}
   {{- end }}
 spec:
   serviceAccountName: {{ include "portcullis.account" . }}
   automountServiceAccountToken: {{ .Values.serviceAccount.automountServiceAccountToken }}
   {{- with .Values.imagePullSecrets }}
-  imagePullSecrets: {{ toYaml . | nindent 4 }}
+  imagePullSecrets:{{ toYaml . | nindent 4 }}
   {{- end }}
   terminationGracePeriodSeconds: {{ $controller.terminationGracePeriodSeconds }}
   {{- if $controller.hostNetwork }}
@@ -28,11 +28,11 @@ spec:
   {{- end }}
   {{- range $key := list "dnsConfig" "hostAliases" "nodeSelector" "tolerations" "affinity" "priorityClassName" "runtimeClassName" }}
   {{- with get $controller $key }}
-  {{ $key }}: {{ toYaml . | nindent 4 }}
+  {{ $key }}:{{ toYaml . | nindent 4 }}
   {{- end }}
   {{- end }}
   {{- if $controller.topologySpreadConstraints }}
-  topologySpreadConstraints: {{ toYaml $controller.topologySpreadConstraints | nindent 4 }}
+  topologySpreadConstraints:{{ toYaml $controller.topologySpreadConstraints | nindent 4 }}
   {{- else if eq $controller.kind "Deployment" }}
   topologySpreadConstraints:
     - maxSkew: 1
@@ -44,7 +44,7 @@ spec:
     runAsNonRoot: {{ not $root }}
     runAsUser: {{ kindIs "invalid" $image.runAsUser | ternary (ternary 0 65532 (eq $root "true")) (int64 (default 0 $image.runAsUser)) }}
     runAsGroup: {{ kindIs "invalid" $image.runAsGroup | ternary (ternary 0 65532 (eq $root "true")) (int64 (default 0 $image.runAsGroup)) }}
-    seccompProfile: {{ toYaml $image.seccompProfile | nindent 6 }}
+    seccompProfile:{{ toYaml $image.seccompProfile | nindent 6 }}
     {{- with $controller.sysctls }}
     sysctls:
       {{- range $name, $value := . }}
@@ -53,7 +53,7 @@ spec:
     {{- end }}
     {{- with $controller.podSecurityContext }}{{ toYaml . | nindent 4 }}{{ end }}
   {{- with $controller.extraInitContainers }}
-  initContainers: {{ toYaml . | nindent 4 }}
+  initContainers:{{ toYaml . | nindent 4 }}
   {{- end }}
   containers:
     - name: {{ $controller.containerName }}
@@ -94,9 +94,9 @@ spec:
       {{- end }}
       {{- end }}
       {{- with $controller.lifecycle }}
-      lifecycle: {{ toYaml . | nindent 8 }}
+      lifecycle:{{ toYaml . | nindent 8 }}
       {{- end }}
-      resources: {{ toYaml $controller.resources | nindent 8 }}
+      resources:{{ toYaml $controller.resources | nindent 8 }}
       securityContext:
         {{- if $controller.containerSecurityContext }}
         {{- toYaml $controller.containerSecurityContext | nindent 8 }}
@@ -106,10 +106,10 @@ spec:
         capabilities: { drop: [ALL]{{ if $root }}, add: [NET_BIND_SERVICE]{{ end }} }
         {{- end }}
       {{- with $controller.extraVolumeMounts }}
-      volumeMounts: {{ toYaml . | nindent 8 }}
+      volumeMounts:{{ toYaml . | nindent 8 }}
       {{- end }}
     {{- with $controller.extraContainers }}{{ toYaml . | nindent 4 }}{{ end }}
   {{- with $controller.extraVolumes }}
-  volumes: {{ toYaml . | nindent 4 }}
+  volumes:{{ toYaml . | nindent 4 }}
   {{- end }}
 {{- end }}

@@ -1,4 +1,4 @@
-{{/* The value at a path such as a.b.c, as YAML under `found`; nothing where it is empty or off. */}}
+{{/* "true" where there is a value at a path such as a.b.c that is not empty or off. */}}
 {{- define "portcullis.found" -}}
 {{- $at := .values }}
 {{- range splitList "." .path }}
@@ -16,6 +16,9 @@
 {{- end }}
 {{- end }}
 {{- $controller := .Values.controller }}
+{{- if contains "ingress-nginx" (include "portcullis.image" .) }}
+{{- fail (printf "controller.image says %s, which is ingress-nginx itself." (include "portcullis.image" .)) }}
+{{- end }}
 {{- if and .Values.rbac.scope (not $controller.scope.enabled) }}
 {{- fail "rbac.scope makes Roles alone, which only suffice for one namespace: set controller.scope.enabled, too." }}
 {{- end }}
