@@ -26,7 +26,8 @@ switches: [allow-external-name, ingress-class-by-name, kubernetes, no-hsts, publ
 {{- $args = merge (deepCopy $controller.extraArgs) $publish $args }}
 {{- range $name := keys $args | sortAlpha }}
 {{- $value := get $args $name }}
-{{- if has $name $flags.switches }}
+{{- if kindIs "invalid" $value }}
+{{- else if has $name $flags.switches }}
 {{- if or (eq (toString $value) "") (eq (toString $value) "true") }}
 - {{ printf "--%s" $name | quote }}
 {{- else if ne (toString $value) "false" }}
