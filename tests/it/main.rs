@@ -11,6 +11,7 @@ mod cluster;
 mod commands;
 mod connections;
 mod cors;
+mod deploy;
 mod dns;
 mod drain;
 mod environment;

@@ -130,6 +130,15 @@ impl Cluster {
         command
     }
 
+    /// A program that needs no cluster until it is told of one: `kubectl`, or `helm`, which is built
+    /// when it is first asked for.
+    pub fn tool(name: &str) -> Command {
+        match name {
+            "helm" => Command::new(script(&["build-helm"]).trim()),
+            _ => Command::new(Path::new(script(&["build"]).trim()).join(name)),
+        }
+    }
+
     /// A program of this machine in the cluster's network, where all its addresses are.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");

@@ -111,8 +111,7 @@ func (c *container) probe(ctx context.Context, p *corev1.Probe) error {
 		if err != nil {
 			return err
 		}
-		var dialer net.Dialer
-		conn, err := dialer.DialContext(ctx, "tcp", c.at(p.TCPSocket.Host, port))
+		conn, err := c.dial(ctx, "tcp", c.at(p.TCPSocket.Host, port))
 		if err == nil {
 			conn.Close()
 		}
@@ -147,6 +146,7 @@ func (c *container) get(ctx context.Context, g *corev1.HTTPGetAction) error {
 	client := http.Client{
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
+			DialContext:       c.dial,
 			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -160,6 +160,20 @@ func (c *container) get(ctx context.Context, g *corev1.HTTPGetAction) error {
 		return fmt.Errorf("%s: %s", url, response.Status)
 	}
 	return nil
+}
+
+// dial connects as a kubelet does, which is in its node's network: loopback is the node's.
+func (c *container) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	var dialer net.Dialer
+	if host, _, err := net.SplitHostPort(address); err != nil || !net.ParseIP(host).IsLoopback() {
+		return dialer.DialContext(ctx, network, address)
+	}
+	var conn net.Conn
+	err := within(c.worker.node.attached.network, func() (err error) {
+		conn, err = dialer.DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
 }
 
 func (c *container) at(host string, port int) string {

@@ -13,6 +13,8 @@ use super::kind::Kind;
 /// Labels that tell the pods of one version from those of another.
 const REVISIONS: [&str; 3] =
     ["pod-template-hash", "controller-revision-hash", "pod-template-generation"];
+/// What labels begin with that the API server gives a pod after the node it runs on.
+const PLACES: &str = "topology.kubernetes.io/";
 
 /// Finds out what is to be published.
 pub struct Publish {
@@ -94,17 +96,11 @@ impl Publish {
         let namespace = &self.context.options.namespace;
         let pods = format!("/api/v1/namespaces/{namespace}/pods");
         let own = self.context.api.get::<Value>(&format!("{pods}/{pod}")).await?;
-        let labels = own.pointer("/metadata/labels").and_then(Value::as_object);
-        let labels = labels.into_iter().flatten();
-        let labels = labels.filter(|(name, _)| !REVISIONS.contains(&name.as_str()));
-        let selector: Vec<String> = labels
-            .filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)))
-            .collect();
-        if selector.is_empty() {
+        let Some(selector) = selector(&own) else {
             let message = format!("pod {pod} has no labels by which to find others like it");
             return Err(Fault::Malformed(message));
-        }
-        let query = label_query(&selector.join(","));
+        };
+        let query = label_query(&selector);
         let listed = self.context.api.get::<Value>(&format!("{pods}?{query}")).await?;
         let items = listed.get("items").and_then(Value::as_array).into_iter().flatten();
         let stays = |item: &&Value| {
@@ -113,6 +109,17 @@ impl Publish {
         };
         Ok(items.filter(stays).cloned().collect())
     }
+}
+
+/// What the labels of pods like this one are, whatever their version and wherever they run; `None`
+/// where it has no such labels.
+fn selector(pod: &Value) -> Option<String> {
+    let labels = pod.pointer("/metadata/labels").and_then(Value::as_object)?;
+    let lasting = |name: &str| !REVISIONS.contains(&name) && !name.starts_with(PLACES);
+    let labels = labels.iter().filter(|(name, _)| lasting(name));
+    let labels = labels.filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)));
+    let labels: Vec<String> = labels.collect();
+    (!labels.is_empty()).then(|| labels.join(","))
 }
 
 fn label_query(selector: &str) -> String {
@@ -172,6 +179,21 @@ mod tests {
 
     fn addresses(service: Value) -> String {
         Value::from(of_service(&serde_json::from_value(service).unwrap())).to_string()
+    }
+
+    #[test]
+    fn replicas_are_alike_in_other_versions_and_zones() {
+        let of = |labels: Value| selector(&json!({ "metadata": { "labels": labels } }));
+        let pod = json!({
+            "app": "portcullis",
+            "tier": "edge",
+            "pod-template-hash": "1",
+            "topology.kubernetes.io/region": "here",
+            "topology.kubernetes.io/zone": "zone-a",
+        });
+        assert_eq!(of(pod).as_deref(), Some("app=portcullis,tier=edge"));
+        assert_eq!(of(json!({ "pod-template-hash": "1" })), None);
+        assert_eq!(selector(&json!({})), None);
     }
 
     #[test]

@@ -90,6 +90,8 @@ struct Context {
     random: Mutex<Random>,
     /// What was said to be forbidden.
     forbidden: Mutex<HashSet<Forbidden>>,
+    /// Whether IngressClasses need not be known, because only some namespaces are followed.
+    tolerates_no_classes: bool,
 }
 
 impl Context {
@@ -107,7 +109,14 @@ impl Context {
     fn forbidden(&self, verb: &'static str, scope: &Scope, fault: &Fault) {
         let told = (scope.kind, verb, scope.namespace.clone());
         let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
-        if forbidden.insert(told) {
+        if !forbidden.insert(told) {
+            return;
+        }
+        if scope.kind == Kind::IngressClass && self.tolerates_no_classes {
+            tracing::info!(
+                "IngressClasses may not be read: classes count by name, with --ingress-class-by-name"
+            );
+        } else {
             tracing::error!("{}", advice(verb, scope, fault));
         }
     }
@@ -179,12 +188,14 @@ pub fn start(
     let disk = options.state_dir.as_deref().map(Disk::open).transpose()?;
     let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
     metrics.kubernetes().enable();
+    let tolerates_no_classes = !meaning.namespaces.is_empty();
     let context = Arc::new(Context {
         api: Api::new(options.kubeconfig.clone()),
         options,
         metrics: metrics.clone(),
         random: Mutex::new(Random::new(seed)),
         forbidden: Mutex::default(),
+        tolerates_no_classes,
     });
     let scopes = scopes(&meaning);
     let store = disk.as_ref().and_then(Disk::load).map(Store::begin_with);
@@ -196,12 +207,11 @@ pub fn start(
     let known = |scope: &Scope| store.keys(scope);
     let scopes: Vec<_> = scopes.into_iter().map(|scope| (known(&scope), scope)).collect();
     let waited_for = scopes.iter().map(|(_, scope)| scope.clone()).collect();
-    let tolerated = !meaning.namespaces.is_empty();
     let translator = Translator::new(translator::Parts {
         store,
         from_disk,
         waited_for,
-        tolerates_no_classes: tolerated,
+        tolerates_no_classes,
         options: meaning,
         metrics,
         disk,
