@@ -6,6 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::Failure;
 use crate::app::{Live, News, Provider};
 use crate::control::{Feed, Said};
@@ -72,6 +74,14 @@ pub struct KubernetesArgs {
     /// proxy connect wherever it can
     #[arg(long, env = "PORTCULLIS_ALLOW_EXTERNAL_NAME", value_parser = clap::builder::FalseyValueParser::new())]
     allow_external_name: bool,
+    /// Headers that `custom-headers` may set, each a name; Ingresses that set others are answered 503
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        env = "PORTCULLIS_ALLOW_RESPONSE_HEADER"
+    )]
+    allow_response_header: Vec<HeaderName>,
     /// Leave Strict-Transport-Security to the Services: by default every answer over TLS tells
     /// browsers to keep to https for a year, names below included, as ingress-nginx does
     #[arg(long, env = "PORTCULLIS_NO_HSTS", value_parser = clap::builder::FalseyValueParser::new())]
@@ -189,6 +199,7 @@ impl KubernetesArgs {
             default_backend: self.default_backend_service,
             default_certificate: self.default_ssl_certificate,
             external_names: self.allow_external_name,
+            allowed_response_headers: self.allow_response_header,
             hsts: Options::default().hsts.filter(|_| !self.no_hsts),
             cluster_domain: self.cluster_domain.into(),
             partial: false,

@@ -76,7 +76,10 @@ type Places<'a> = HashMap<(&'a HostPattern, &'a ListenerSelector), usize>;
 fn add_host<'a>(hosts: &mut Vec<VirtualHost>, places: &mut Places<'a>, host: &'a VirtualHost) {
     let place = *places.entry((&host.pattern, &host.listeners)).or_insert(hosts.len());
     match hosts.get_mut(place) {
-        Some(first) => first.routes.extend(host.routes.iter().cloned()),
+        Some(first) => {
+            first.rules.extend(host.rules.iter().cloned());
+            first.routes.extend(host.routes.iter().cloned());
+        }
         None => hosts.push(host.clone()),
     }
 }
@@ -106,6 +109,7 @@ mod tests {
             hosts: vec![VirtualHost {
                 pattern: HostPattern::parse(host).expect("a host"),
                 listeners: ListenerSelector::All,
+                rules: Vec::new(),
                 routes: Vec::new(),
                 origin,
             }],
@@ -150,6 +154,7 @@ mod tests {
             matches: RouteMatch::of(PathMatch::Prefix("/".into())),
             auth: None,
             error_pages: None,
+            rules: Vec::new(),
             filters: Vec::new(),
             action: Action::Forward(Vec::new()),
             timeouts: Default::default(),

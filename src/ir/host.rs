@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::{Name, Origin, Route};
+use super::{Name, Origin, Route, Rule};
 
 /// Which hosts a virtual host answers for. Patterns are lower-case ASCII without a trailing dot.
 /// The host that matches best answers for all its paths: another one is never tried.
@@ -138,6 +138,9 @@ pub struct VirtualHost {
     pub pattern: HostPattern,
     /// On which listeners.
     pub listeners: ListenerSelector,
+    /// What is done with its requests before a route is looked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
     /// The routes in declaration order; precedence is settled at compile.
     pub routes: Vec<Route>,
     /// Where it was declared.

@@ -8,6 +8,7 @@
 mod auth;
 mod backend;
 mod balance;
+mod bind;
 mod cors;
 mod dump;
 mod error_pages;
@@ -20,6 +21,7 @@ mod origin;
 mod problem;
 mod resilience;
 mod route;
+mod rule;
 mod secret;
 mod settings;
 mod template;
@@ -40,7 +42,9 @@ pub use balance::{
 pub use cors::{Cors, OriginPattern};
 pub use dump::Span;
 pub use error_pages::ErrorPages;
-pub use filter::{Filter, HeaderEdit, HeaderText};
+pub use filter::{
+    CookieEdit, Filter, HeaderEdit, HeaderTemplate, HeaderText, LocationEdit, Replace, ResponseEdit,
+};
 pub use guard::{AccessList, ConnectionLimit, Guard, RateKey, RateLimit};
 pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
 pub use https::{Hsts, HttpsRedirect};
@@ -58,12 +62,13 @@ pub use route::{
     Action, BackendRef, CookieMatch, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect,
     RegexRewrite, Respond, Route, RouteMatch, Timeouts, ValueMatch,
 };
+pub use rule::{Condition, Next, RedirectTo, Reply, Rewrite, Rule, Step, Test};
 pub use secret::{SecretBytes, Text};
 pub use settings::{
     AccessLog, AccessLogFormat, AccessLogTarget, AddressFamily, Admin, Drain, ErrorFormat,
     Forwarding, Limits, ResolverOptions, Settings,
 };
-pub use template::{Piece, Template, TemplateError, Variable};
+pub use template::{Piece, Scope, Site, Template, TemplateError, Variable};
 
 use std::collections::BTreeMap;
 

@@ -15,7 +15,7 @@ use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
 use super::upstreams::Upstreams;
 use super::{Authentication, HostIndex, HostTable, RouteId, Snapshot};
-use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Tallies};
+use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Rules, Tallies};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::Metrics;
 use crate::tls::{ServerTls, TlsShared};
@@ -99,20 +99,13 @@ impl Compiler {
             hosts.push((host, first..routes.len()));
         }
         let inner = self.guards(&config, &mut routes, &upstreams, &mut problems);
-        let mut tables = Tables { routes: &routes, built: HashMap::new(), problems: Vec::new() };
+        let mut tables =
+            Tables { routes: &routes, hosts: &hosts, built: HashMap::new(), problems: Vec::new() };
         let mut listeners: Vec<Option<Arc<CompiledListener>>> = Vec::new();
         for (name, spec) in &config.listeners {
             let id = self.listener_id(name, spec, &config, previous);
-            let listener = self.listener(
-                id,
-                name,
-                spec,
-                &config,
-                &hosts,
-                &mut tables,
-                previous,
-                &mut problems,
-            );
+            let listener =
+                self.listener(id, name, spec, &config, &mut tables, previous, &mut problems);
             let index = id.0 as usize;
             if listeners.len() <= index {
                 listeners.resize_with(index + 1, || None);
@@ -172,14 +165,15 @@ impl Compiler {
             PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
             PathMatch::Regex(_) | PathMatch::StartsWith(_) => "/",
         };
-        let compiled = self
-            .action(route, prefix, upstreams)
-            .and_then(|action| Ok((action, FilterChain::new(&route.filters, prefix)?)));
-        let (action, filters) = compiled.unwrap_or_else(|reason| {
+        let compiled = self.action(route, prefix, upstreams).and_then(|action| {
+            let filters = FilterChain::new(&route.filters, prefix)?;
+            Ok((action, filters, Rules::new(&route.rules)?))
+        });
+        let (action, filters, rules) = compiled.unwrap_or_else(|reason| {
             let message = format!("route '{}': {reason}", route.name);
             problems.push(Problem::error(message).about(&route.origin));
             let status = StatusCode::INTERNAL_SERVER_ERROR;
-            (Action::Fail { status, reason }, FilterChain::default())
+            (Action::Fail { status, reason }, FilterChain::default(), None)
         });
         CompiledRoute {
             id,
@@ -192,6 +186,7 @@ impl Compiler {
             action,
             auth: None,
             error_pages: None,
+            rules: rules.map(Box::new),
             filters,
             https_redirect: route.https_redirect.as_ref().map(HttpsPlan::new),
             hsts: route.hsts.as_ref().and_then(filter::hsts),
@@ -295,6 +290,7 @@ impl Compiler {
             ir::Action::Redirect(redirect) => {
                 Action::Redirect(RedirectPlan::new(redirect, prefix)?)
             }
+            ir::Action::RedirectTo(redirect) => Action::RedirectTo(redirect.clone()),
             ir::Action::Respond(respond) => Action::Respond(FixedResponse::new(respond)),
         })
     }
@@ -306,18 +302,17 @@ impl Compiler {
         name: &Name,
         spec: &ir::Listener,
         config: &Config,
-        hosts: &[(&VirtualHost, std::ops::Range<usize>)],
         tables: &mut Tables<'_>,
         previous: Option<&Snapshot>,
         problems: &mut Vec<Problem>,
     ) -> CompiledListener {
-        let mut served: BTreeMap<&ir::HostPattern, Vec<std::ops::Range<usize>>> = BTreeMap::new();
+        let mut served: BTreeMap<&ir::HostPattern, Vec<usize>> = BTreeMap::new();
         let mut metrics = vec![None; tables.routes.len()];
-        for (host, range) in hosts {
+        for (number, (host, range)) in tables.hosts.iter().enumerate() {
             if !host.listeners.selects(name.as_str()) {
                 continue;
             }
-            served.entry(&host.pattern).or_default().push(range.clone());
+            served.entry(&host.pattern).or_default().push(number);
             for index in range.clone() {
                 if let (Some(place), Some(route)) =
                     (metrics.get_mut(index), tables.routes.get(index))
@@ -327,7 +322,7 @@ impl Compiler {
             }
         }
         let hosts = HostIndex::build(
-            served.into_iter().map(|(pattern, ranges)| (pattern.clone(), tables.table(ranges))),
+            served.into_iter().map(|(pattern, numbers)| (pattern.clone(), tables.table(numbers))),
         );
         let old = previous.and_then(|old| old.listener(id));
         let tls = spec.tls.as_ref().map(|tls| {
@@ -355,21 +350,25 @@ impl Compiler {
 /// Host tables, built once for listeners that serve the same routes of a host.
 struct Tables<'a> {
     routes: &'a [CompiledRoute],
-    built: HashMap<Vec<std::ops::Range<usize>>, Arc<HostTable>>,
+    /// The virtual hosts, and which routes are theirs.
+    hosts: &'a [(&'a VirtualHost, std::ops::Range<usize>)],
+    /// By the numbers of the virtual hosts that are in them.
+    built: HashMap<Vec<usize>, Arc<HostTable>>,
     problems: Vec<Problem>,
 }
 
 impl Tables<'_> {
-    fn table(&mut self, ranges: Vec<std::ops::Range<usize>>) -> Arc<HostTable> {
-        if let Some(table) = self.built.get(&ranges) {
+    fn table(&mut self, numbers: Vec<usize>) -> Arc<HostTable> {
+        if let Some(table) = self.built.get(&numbers) {
             return table.clone();
         }
-        let routes: Vec<_> = ranges
+        let hosts: Vec<_> = numbers.iter().filter_map(|number| self.hosts.get(*number)).collect();
+        let routes: Vec<_> = hosts
             .iter()
-            .flat_map(|range| self.routes.get(range.clone()).unwrap_or_default())
+            .flat_map(|(_, range)| self.routes.get(range.clone()).unwrap_or_default())
             .map(|route| (route.id, &route.matches))
             .collect();
-        let (table, bad) = HostTable::build(&routes);
+        let (mut table, bad) = HostTable::build(&routes);
         for (id, message) in bad {
             let problem = Problem::error(message);
             self.problems.push(match self.routes.get(id.0 as usize) {
@@ -377,8 +376,23 @@ impl Tables<'_> {
                 None => problem,
             });
         }
+        let rules: Vec<_> = hosts.iter().flat_map(|(host, _)| host.rules.iter().cloned()).collect();
+        table.rules = Rules::new(&rules)
+            .unwrap_or_else(|why| {
+                let (pattern, origin) =
+                    hosts.first().map(|(host, _)| (&host.pattern, &host.origin)).unzip();
+                let pattern = pattern.map(ToString::to_string).unwrap_or_default();
+                let problem = Problem::error(format!("the rules of the host '{pattern}': {why}"))
+                    .hint("its requests are answered 500");
+                self.problems.push(match origin {
+                    Some(origin) => problem.about(origin),
+                    None => problem,
+                });
+                Some(Rules::closed())
+            })
+            .map(Arc::new);
         let table = Arc::new(table);
-        self.built.insert(ranges, table.clone());
+        self.built.insert(numbers, table.clone());
         table
     }
 }

@@ -71,6 +71,7 @@ impl InnerRoutes {
             cors: None,
             auth: None,
             error_pages: None,
+            rules: None,
             https_redirect: None,
             hsts: None,
             // Cannot fail: there is no rewrite in it.

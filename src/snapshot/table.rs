@@ -19,6 +19,7 @@ use super::matcher::{self, Conditions};
 use super::path::{self, PathIndex, Place};
 use super::pattern::{Pattern, Patterns};
 use super::rank::{Rank, Ranks};
+use crate::filter::Rules;
 use crate::ir::{PathMatch, RouteMatch};
 
 /// A route: its index in the list that whoever built the table keeps.
@@ -55,6 +56,8 @@ pub struct HostTable {
     /// By rank.
     regexes: Box<[(Arc<Pattern>, Slot)]>,
     account: Box<Account>,
+    /// What is done with requests before a route is looked for.
+    pub rules: Option<Arc<Rules>>,
 }
 
 impl HostTable {
@@ -241,5 +244,6 @@ fn arrange(compiled: Vec<Compiled>, broken: Vec<(RouteId, String)>) -> HostTable
         candidates: candidates.into(),
         regexes,
         account: Box::new(Account { ranked, broken: broken.into() }),
+        rules: None,
     }
 }

@@ -153,6 +153,7 @@ impl Display for Policies {
         let https = self.https_redirect.iter().chain(&self.hsts);
         https.into_iter().try_for_each(|policy| writeln!(f, "  https    {policy}"))?;
         self.auth.iter().try_for_each(|auth| writeln!(f, "  auth     {auth}"))?;
+        self.rules.iter().try_for_each(|rule| writeln!(f, "  rule     {rule}"))?;
         for filter in &self.filters {
             writeln!(f, "  filter   {filter}")?;
         }

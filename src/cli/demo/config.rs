@@ -60,6 +60,7 @@ pub fn fragment(shop: &Shop, listeners: &DemoListeners) -> Fragment {
     let host = VirtualHost {
         pattern: HostPattern::Any,
         listeners: ListenerSelector::All,
+        rules: Vec::new(),
         routes: routes(listeners),
         origin: origin("host", "*"),
     };
@@ -166,7 +167,7 @@ fn api() -> Route {
     Route {
         filters: vec![
             Filter::RewritePath(PathRewrite::Prefix("/products".into())),
-            Filter::ResponseHeaders(marked),
+            Filter::ResponseHeaders(marked.into()),
         ],
         ..route("api", PathMatch::Prefix("/api/products".into()), forward(&[("catalog", 1)]))
     }
@@ -209,6 +210,7 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
         matches: RouteMatch::of(path),
         auth: None,
         error_pages: None,
+        rules: Vec::new(),
         filters: Vec::new(),
         action,
         timeouts: Timeouts::default(),

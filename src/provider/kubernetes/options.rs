@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use http::HeaderName;
 use ir::Hsts;
 
 use super::Key;
@@ -39,6 +40,8 @@ pub struct Options {
     /// What browsers are told over https, on every answer of a route; `None` tells them nothing.
     /// Default a year, names below included.
     pub hsts: Option<Hsts>,
+    /// The headers that `custom-headers` may set; of others nothing of an Ingress is served.
+    pub allowed_response_headers: Vec<HeaderName>,
     /// The domain of the cluster's own names. Default `cluster.local`.
     pub cluster_domain: Arc<str>,
     /// Whether the objects are a part of what there is, as with manifests: what is not among them
@@ -64,6 +67,7 @@ impl Default for Options {
             default_certificate: None,
             external_names: false,
             hsts: Some(Hsts { include_subdomains: true, ..Hsts::default() }),
+            allowed_response_headers: Vec::new(),
             cluster_domain: "cluster.local".into(),
             partial: false,
             http: any(80),

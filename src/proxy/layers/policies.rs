@@ -4,6 +4,7 @@ use futures_util::future::Either;
 use http::Response;
 use tower::{Service, service_fn};
 
+use super::rules::rules;
 use super::{auth, cors, error_pages, guard, https};
 use crate::error::ProxyError;
 use crate::proxy::{Body, Request};
@@ -19,11 +20,13 @@ where
 {
     let asked = auth(inner.clone()); // who may use the route
     let guarded = guard(asked); // from where it may be used, and how much
-    let paged = error_pages(guarded); // answers of another upstream in the place of errors
-    let secured = https(paged); // away from plain http, where the route says so
-    let mut outermost = cors(secured); // pages of other origins: preflights end here
+    let secured = https(guarded); // away from plain http, where the route says so
+    let ruled = rules(secured); // answers of the route's rules
+    let paged = error_pages(ruled); // answers of another upstream in the place of errors
+    let mut outermost = cors(paged); // pages of other origins: preflights end here
     service_fn(move |request: Box<Request>| {
-        match request.context.route().is_some_and(|route| route.has_policies()) {
+        let wanted = request.context.route().is_some_and(|route| route.has_policies());
+        match wanted || request.ruling.is_some() {
             false => Either::Left(inner.call(request)),
             // Boxed: the requests of other routes have no space for it.
             true => Either::Right(Box::pin(outermost.call(request))),

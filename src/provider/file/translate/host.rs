@@ -6,6 +6,7 @@ use ir::{HostPattern, ListenerSelector, Name, Route, RouteMatch, VirtualHost};
 
 use super::context::{Context, shown};
 use super::route::{self, Defaults};
+use super::rule;
 use crate::ir;
 use crate::provider::file::decode::{closest, suggestion};
 use crate::provider::file::field::{At, Field, List};
@@ -67,9 +68,10 @@ pub(super) fn hosts(
         let Some(raw) = raw else { continue };
         let pattern = wildcard(context, pattern, &raw.wildcard);
         let listeners = listeners(context, &raw.listeners, names);
+        let rules = rule::rules(context, &raw.rules);
         let routes = routes(context, key, &pattern, raw, names, defaults, &mut labels);
         let origin = context.origin("host", &pattern.to_string(), key.place);
-        hosts.push(VirtualHost { pattern, listeners, routes, origin });
+        hosts.push(VirtualHost { pattern, listeners, rules, routes, origin });
     }
     hosts
 }

@@ -9,7 +9,9 @@ mod name;
 mod pages;
 mod path;
 mod policy;
+mod server;
 mod service;
+mod site;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
