@@ -105,8 +105,13 @@ impl World {
             pool: PoolOptions::default(),
         };
         let (name, before) = (Name::from("bench"), Moment(1_000_000_000));
-        let upstream =
-            registry.obtain(&name, &spec(balance.clone()), transport, &targets(count), before);
+        let upstream = registry.obtain(
+            &name,
+            &Arc::new(spec(balance.clone())),
+            transport,
+            &targets(count),
+            before,
+        );
         let mut random = Random::new(42);
         let mut busy = Vec::new();
         for member in upstream.endpoints().members() {

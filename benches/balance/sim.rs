@@ -168,7 +168,8 @@ impl<'a> Sim<'a> {
             pool: ir::PoolOptions::default(),
         };
         let targets = targets(0..scenario.members);
-        let upstream = registry.obtain(&name(), spec, transport, &targets, START);
+        let upstream =
+            registry.obtain(&name(), &Arc::new(spec.clone()), transport, &targets, START);
         let count = servers.len();
         let outcome =
             Outcome { in_flight: vec![0.0; count], attempts: vec![0; count], ..Outcome::default() };

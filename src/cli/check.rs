@@ -54,7 +54,7 @@ fn verdict(offline: &Offline, valid: bool) -> String {
     let Some(snapshot) = &offline.snapshot else { return format!("invalid: {found}") };
     let extent = [
         counted(snapshot.listeners().count() as u64, "listener"),
-        counted(snapshot.routes.len() as u64, "route"),
+        counted(snapshot.declared().count() as u64, "route"),
         counted(snapshot.upstreams.len() as u64, "upstream"),
     ];
     let word = if valid { "valid" } else { "invalid" };

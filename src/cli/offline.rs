@@ -64,7 +64,7 @@ impl Offline {
         let tls = TlsShared::new().map_err(Failure::runtime)?;
         let mut compiler = Compiler::new(metrics, registry, tls, 1);
         let targets = |name: &Name, upstream: &Upstream| {
-            targets(known.get(name).unwrap_or(&upstream.endpoints))
+            targets(known.get(name).map_or(&upstream.endpoints, |list| &**list))
         };
         let snapshot = compiler.compile(Arc::new(config), None, targets);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

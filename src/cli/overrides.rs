@@ -65,7 +65,7 @@ impl Overrides {
         if let Some(port) = self.port
             && let Some(listener) = fragment.listeners.get_mut(WEB)
         {
-            listener.bind.set_port(port);
+            Arc::make_mut(listener).bind.set_port(port);
         }
         Arc::new(fragment)
     }

@@ -164,7 +164,7 @@ mod tests {
             provider: provider.into(),
             upstreams: upstreams
                 .iter()
-                .map(|(name, _)| ((*name).into(), upstream(provider)))
+                .map(|(name, _)| ((*name).into(), Arc::new(upstream(provider))))
                 .collect(),
             ..Fragment::default()
         };

@@ -3,50 +3,69 @@
 //! Independent of the order in which providers spoke: fragments are taken by provider name, and
 //! of two things with one name the first wins and the other is reported.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::ir::{
-    Config, Fragment, HostPattern, Listener, ListenerSelector, Name, Origin, Problem, VirtualHost,
+    Config, Fragment, HostPattern, Listener, Name, Origin, Problem, Upstream, VirtualHost,
 };
 
-/// Merges `fragments`.
+/// Merges `fragments`. What comes from one fragment alone is shared with it.
 pub fn merge(fragments: &[Arc<Fragment>]) -> (Config, Vec<Problem>) {
     let mut fragments: Vec<_> = fragments.iter().collect();
     fragments.sort_by(|a, b| a.provider.cmp(&b.provider));
     let mut config = Config::default();
     let mut problems = Vec::new();
-    let mut places = Places::new();
     for fragment in &fragments {
         for (name, listener) in &fragment.listeners {
             add_listener(&mut config.listeners, name, listener, &mut problems);
         }
-        for (name, upstream) in &fragment.upstreams {
-            match config.upstreams.entry(name.clone()) {
-                Entry::Vacant(place) => {
-                    place.insert(upstream.clone());
-                }
-                Entry::Occupied(first) => {
-                    problems.push(twice("upstream", name, &first.get().origin, &upstream.origin));
-                }
-            }
-        }
-        for host in &fragment.hosts {
-            add_host(&mut config.hosts, &mut places, host);
-        }
     }
-    config.hosts.sort_by(|a, b| order(a).cmp(&order(b)));
+    add_upstreams(&mut config.upstreams, &fragments, &mut problems);
+    config.hosts = hosts(fragments.iter().flat_map(|fragment| &fragment.hosts));
     if let Some(settings) = fragments.iter().find_map(|fragment| fragment.settings.clone()) {
         config.settings = settings;
     }
     (config, problems)
 }
 
+/// Takes out of `before` whatever of `config` is the same there, so that what has not changed is
+/// known by its address: it is neither compared nor compiled again.
+pub fn share(config: &mut Config, before: &Config) {
+    share_values(&mut config.listeners, &before.listeners);
+    share_values(&mut config.upstreams, &before.upstreams);
+    let mut old = before.hosts.iter().peekable();
+    for host in &mut config.hosts {
+        if old.next_if(|old| Arc::ptr_eq(old, host)).is_some() {
+            continue;
+        }
+        while old.next_if(|old| order(old) < order(host)).is_some() {}
+        // Several may be of one pattern and object.
+        let alike = old.clone().take_while(|old| order(old) == order(host));
+        if let Some(same) = { alike }.find(|old| Arc::ptr_eq(old, host) || ***old == **host) {
+            host.clone_from(same);
+        }
+    }
+}
+
+fn share_values<T: Eq>(values: &mut BTreeMap<Name, Arc<T>>, before: &BTreeMap<Name, Arc<T>>) {
+    let mut old = before.iter().peekable();
+    for (name, value) in values {
+        if old.next_if(|(_, old)| Arc::ptr_eq(old, value)).is_some() {
+            continue;
+        }
+        while old.next_if(|(old, _)| *old < name).is_some() {}
+        if let Some((_, same)) = old.next_if(|(old, same)| *old == name && *same == value) {
+            value.clone_from(same);
+        }
+    }
+}
+
 fn add_listener(
-    listeners: &mut BTreeMap<Name, Listener>,
+    listeners: &mut BTreeMap<Name, Arc<Listener>>,
     name: &Name,
-    listener: &Listener,
+    listener: &Arc<Listener>,
     problems: &mut Vec<Problem>,
 ) {
     if let Some(first) = listeners.get(name) {
@@ -54,7 +73,7 @@ fn add_listener(
         return;
     }
     // Port 0 is "any": two of them are two ports.
-    let same = |other: &&Listener| other.bind == listener.bind && listener.bind.port() != 0;
+    let same = |other: &&Arc<Listener>| other.bind == listener.bind && listener.bind.port() != 0;
     if let Some(first) = listeners.values().find(same) {
         let message = format!("listener '{name}': {} is taken by {}", listener.bind, first.origin);
         let hint = "give each listener an address and port of its own";
@@ -64,24 +83,54 @@ fn add_listener(
     listeners.insert(name.clone(), listener.clone());
 }
 
+fn add_upstreams(
+    upstreams: &mut BTreeMap<Name, Arc<Upstream>>,
+    fragments: &[&Arc<Fragment>],
+    problems: &mut Vec<Problem>,
+) {
+    for fragment in fragments {
+        if upstreams.is_empty() {
+            upstreams.clone_from(&fragment.upstreams);
+            continue;
+        }
+        for (name, upstream) in &fragment.upstreams {
+            match upstreams.entry(name.clone()) {
+                Entry::Vacant(place) => {
+                    place.insert(upstream.clone());
+                }
+                Entry::Occupied(first) => {
+                    problems.push(twice("upstream", name, &first.get().origin, &upstream.origin));
+                }
+            }
+        }
+    }
+}
+
 fn twice(kind: &str, name: &Name, first: &Origin, second: &Origin) -> Problem {
     let message = format!("{kind} '{name}' is declared twice; {first} is used");
     Problem::error(message).about(second).hint("rename one of the two")
 }
 
-/// Where in the list a host stands. There may be a hundred thousand.
-type Places<'a> = HashMap<(&'a HostPattern, &'a ListenerSelector), usize>;
-
-/// Routes of one host on the same listeners come together, in order.
-fn add_host<'a>(hosts: &mut Vec<VirtualHost>, places: &mut Places<'a>, host: &'a VirtualHost) {
-    let place = *places.entry((&host.pattern, &host.listeners)).or_insert(hosts.len());
-    match hosts.get_mut(place) {
-        Some(first) => {
-            first.rules.extend(host.rules.iter().cloned());
-            first.routes.extend(host.routes.iter().cloned());
+/// Hosts in their order. Routes of one host on the same listeners come together, in order.
+fn hosts<'f>(all: impl Iterator<Item = &'f Arc<VirtualHost>>) -> Vec<Arc<VirtualHost>> {
+    let mut all: Vec<&Arc<VirtualHost>> = all.collect();
+    // Stable: there may be a hundred thousand, and those of one pattern are few.
+    all.sort_by(|a, b| a.pattern.cmp(&b.pattern));
+    let mut hosts: Vec<Arc<VirtualHost>> = Vec::with_capacity(all.len());
+    for host in all {
+        let same = |first: &&mut Arc<VirtualHost>| first.listeners == host.listeners;
+        let of_pattern = hosts.iter_mut().rev().take_while(|first| first.pattern == host.pattern);
+        match { of_pattern }.find(same) {
+            Some(first) => {
+                let first = Arc::make_mut(first);
+                first.rules.extend(host.rules.iter().cloned());
+                first.routes.extend(host.routes.iter().cloned());
+            }
+            None => hosts.push(host.clone()),
         }
-        None => hosts.push(host.clone()),
     }
+    hosts.sort_by(|a, b| order(a).cmp(&order(b)));
+    hosts
 }
 
 fn order(host: &VirtualHost) -> (&HostPattern, &Origin) {
@@ -91,7 +140,8 @@ fn order(host: &VirtualHost) -> (&HostPattern, &Origin) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::{Action, PathMatch, Route, RouteMatch};
+    use crate::ir::{Action, ListenerSelector, PathMatch, Route, RouteMatch};
+
     fn fragment(provider: &str, listener: &str, bind: &str, host: &str) -> Arc<Fragment> {
         let origin = Origin { provider: provider.into(), ..Origin::default() };
         let listener_spec = Listener {
@@ -105,14 +155,14 @@ mod tests {
         };
         Arc::new(Fragment {
             provider: provider.into(),
-            listeners: [(listener.into(), listener_spec)].into(),
-            hosts: vec![VirtualHost {
+            listeners: [(listener.into(), Arc::new(listener_spec))].into(),
+            hosts: vec![Arc::new(VirtualHost {
                 pattern: HostPattern::parse(host).expect("a host"),
                 listeners: ListenerSelector::All,
                 rules: Vec::new(),
                 routes: Vec::new(),
                 origin,
-            }],
+            })],
             ..Fragment::default()
         })
     }
@@ -129,10 +179,10 @@ mod tests {
         let mut many = (*fragment("a", "web", "127.0.0.1:1", "x.example")).clone();
         let host = many.hosts.pop().expect("one");
         many.hosts = (0..100_000)
-            .map(|number| VirtualHost {
-                pattern: HostPattern::parse(&format!("h{}.example", number * 7 % 100_000))
-                    .expect("a host"),
-                ..host.clone()
+            .map(|number| {
+                let name = format!("h{}.example", number * 7 % 100_000);
+                let pattern = HostPattern::parse(&name).expect("a host");
+                Arc::new(VirtualHost { pattern, ..(*host).clone() })
             })
             .collect();
         let started = std::time::Instant::now();
@@ -167,8 +217,9 @@ mod tests {
         };
         let with = |provider: &str, bind: &str, routes: &[&str], listeners: ListenerSelector| {
             let mut said = (*fragment(provider, provider, bind, "x.example")).clone();
-            said.hosts[0].routes = routes.iter().map(|name| route(name)).collect();
-            said.hosts[0].listeners = listeners;
+            let host = Arc::make_mut(&mut said.hosts[0]);
+            host.routes = routes.iter().map(|name| route(name)).collect();
+            host.listeners = listeners;
             Arc::new(said)
         };
         let named = ListenerSelector::Named(["a".into()].into());

@@ -13,7 +13,7 @@ mod state;
 
 pub use discovered::{Discovered, EndpointLists, Said};
 pub use findings::Findings;
-pub use merge::merge;
+pub use merge::{merge, share};
 pub use publish::{Control, Listeners};
 pub use resolve::{Question, Resolver};
 pub use state::{ControlState, ReloadReport};

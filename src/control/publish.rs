@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::discovered::{Burst, Discovered};
 use super::findings::{self, Findings};
-use super::{ControlState, Feed, Question, Resolver, Said, merge};
+use super::{ControlState, Feed, Question, Resolver, Said, merge, share};
 use crate::ir::{Config, Fragment, Name, Problem, Settings, Upstream};
 use crate::snapshot::{Compiler, ListenerId, Snapshot, SnapshotHandle};
 use crate::telemetry::{AccessLogger, CertificateExpiry, Change, Metrics};
@@ -129,7 +129,7 @@ impl<L: Listeners> Control<L> {
             self.report(accepted);
             return None;
         };
-        let (config, mut conflicts) = merge(&fragments);
+        let (mut config, mut conflicts) = merge(&fragments);
         problems.append(&mut conflicts);
         problems.extend(fixed_at_start(&self.started_with, &config.settings));
         // Even where nothing changed: a directory that was not there may be by now.
@@ -138,6 +138,9 @@ impl<L: Listeners> Control<L> {
             problems.push(problem.hint("SIGHUP and every edit try again"));
         }
         let current = self.handle.load();
+        if let Some(current) = &current {
+            share(&mut config, &current.config);
+        }
         if let Some(current) = &current
             && *current.config == config
         {
@@ -152,7 +155,7 @@ impl<L: Listeners> Control<L> {
         let started = Instant::now();
         let config = Arc::new(config);
         self.resolver.follow(&config).await;
-        self.discovered.follow(&config, feeds);
+        let changed = self.discovered.follow(&config, feeds);
         let snapshot = self.compiler.compile(
             config.clone(),
             current.as_deref(),
@@ -161,6 +164,10 @@ impl<L: Listeners> Control<L> {
         let snapshot = Arc::new(snapshot);
         problems.extend(snapshot.problems.iter().cloned());
         let before = self.handle.publish(snapshot.clone());
+        // Upstreams that stay as they are were not given theirs.
+        self.hand_out(&changed);
+        let by_name = config.upstreams.iter().filter(|(_, upstream)| Resolver::follows(upstream));
+        self.hand_out_of(&config, by_name.map(|(name, _)| name));
         self.metrics.control().compiled(started.elapsed());
         self.metrics.control().set_generation(snapshot.generation);
         self.metrics.control().set_certificates(certificates(&snapshot));

@@ -67,7 +67,8 @@ impl Resolver {
     /// Follows exactly the names in `config`, as its settings want it; waits a little for the
     /// first answers of new ones.
     pub async fn follow(&mut self, config: &Config) {
-        let wanted: BTreeSet<Question> = config.upstreams.values().flat_map(questions).collect();
+        let wanted: BTreeSet<Question> =
+            config.upstreams.values().flat_map(|upstream| questions(upstream)).collect();
         let options = &config.settings.resolver;
         let same_options = self.options.as_ref() == Some(options);
         self.options = Some(options.clone());
@@ -138,6 +139,11 @@ impl Resolver {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    /// Whether an upstream has endpoints by name.
+    pub fn follows(upstream: &Upstream) -> bool {
+        questions(upstream).next().is_some()
     }
 
     /// Whether an upstream has endpoints that any of `changed` is about.

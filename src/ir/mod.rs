@@ -71,20 +71,28 @@ pub use settings::{
 pub use template::{Piece, Scope, Site, Template, TemplateError, Variable};
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+/// Values that are to be shared.
+pub fn shared<T>(values: BTreeMap<Name, T>) -> BTreeMap<Name, Arc<T>> {
+    values.into_iter().map(|(name, value)| (name, Arc::new(value))).collect()
+}
+
 /// Everything one provider says now. Level-triggered: always the whole of it, never a delta.
+/// Its parts are shared: what has not changed since the last time may be the same in memory, and is
+/// then neither compared nor compiled again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Fragment {
     /// The provider that speaks, for example `file`.
     pub provider: Name,
     /// Listeners by name.
-    pub listeners: BTreeMap<Name, Listener>,
+    pub listeners: BTreeMap<Name, Arc<Listener>>,
     /// Virtual hosts in declaration order.
-    pub hosts: Vec<VirtualHost>,
+    pub hosts: Vec<Arc<VirtualHost>>,
     /// Upstreams by name.
-    pub upstreams: BTreeMap<Name, Upstream>,
+    pub upstreams: BTreeMap<Name, Arc<Upstream>>,
     /// Process-wide settings; `None` where the provider has no say in them.
     pub settings: Option<Settings>,
 }
@@ -93,11 +101,11 @@ pub struct Fragment {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Config {
     /// Listeners by name.
-    pub listeners: BTreeMap<Name, Listener>,
+    pub listeners: BTreeMap<Name, Arc<Listener>>,
     /// Virtual hosts; one entry per (pattern, listener selector) after the merge.
-    pub hosts: Vec<VirtualHost>,
+    pub hosts: Vec<Arc<VirtualHost>>,
     /// Upstreams by name.
-    pub upstreams: BTreeMap<Name, Upstream>,
+    pub upstreams: BTreeMap<Name, Arc<Upstream>>,
     /// Process-wide settings.
     pub settings: Settings,
 }

@@ -4,12 +4,13 @@
 //! wrong with a certificate is left to the last good one, and everything is reported. Runs on
 //! the control side.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
 
 use http::StatusCode;
 
+use super::hosts::{self, CompiledHost, Places};
 use super::inner::{InnerRoutes, Purpose};
 use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
@@ -17,7 +18,7 @@ use super::upstreams::Upstreams;
 use super::{Authentication, HostIndex, HostTable, RouteId, Snapshot};
 use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Rules, Tallies};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, RouteMetrics};
 use crate::tls::{ServerTls, TlsShared};
 use crate::upstream::balance::Stride;
 use crate::upstream::{Hedging, Registry, Target};
@@ -34,6 +35,8 @@ pub struct Compiler {
     hedges: HashMap<Name, Weak<Hedging>>,
     /// The turns of routes with several upstreams, by name.
     turns: HashMap<Name, Turns>,
+    /// How many hedges and turns there may be before those of routes that are gone are looked for.
+    enough: usize,
     /// What is counted of clients.
     tallies: Tallies,
     /// Where turns begin: elsewhere in each process.
@@ -64,14 +67,16 @@ impl Compiler {
             next_listener: 0,
             hedges: HashMap::new(),
             turns: HashMap::new(),
+            enough: 64,
             tallies: Tallies::default(),
             seeds: RandomState::new(),
             generation: 0,
         }
     }
 
-    /// Compiles `config`. `targets` tells the resolved endpoints of an upstream; `previous` is
-    /// the snapshot being replaced.
+    /// Compiles `config`. `targets` tells the resolved endpoints of an upstream that is new or wants
+    /// something else than before; `previous` is the snapshot being replaced. Upstreams, hosts and
+    /// listeners' certificates that are the same in memory as there are taken over.
     pub fn compile(
         &mut self,
         config: Arc<Config>,
@@ -80,32 +85,35 @@ impl Compiler {
     ) -> Snapshot {
         self.generation += 1;
         let mut problems = Vec::new();
-        let upstreams = Upstreams::compile(
-            &config,
-            previous,
-            &self.registry,
-            &self.tls,
-            targets,
-            &mut problems,
-        );
-        let mut routes = Vec::new();
-        let mut hosts = Vec::new();
-        for host in &config.hosts {
-            let first = routes.len();
-            for route in &host.routes {
-                let id = RouteId(u32::try_from(routes.len()).unwrap_or(u32::MAX));
-                routes.push(self.route(id, host, route, &upstreams, &mut problems));
-            }
-            hosts.push((host, first..routes.len()));
+        let (registry, tls) = (&self.registry, &self.tls);
+        let upstreams =
+            Upstreams::compile(&config, previous, registry, tls, targets, &mut problems);
+        let standing = hosts::standing(&config.hosts, previous, &upstreams.changed);
+        let mut places = Places::default();
+        let mut inner = InnerRoutes::default();
+        for host in standing.iter().flatten() {
+            host.routes.iter().for_each(|route| places.put(route));
+            inner.keep(&host.inner, &mut places);
         }
-        let inner = self.guards(&config, &mut routes, &upstreams, &mut problems);
-        let mut tables =
-            Tables { routes: &routes, hosts: &hosts, built: HashMap::new(), problems: Vec::new() };
+        let hosts = config.hosts.iter().zip(&standing).map(|(host, standing)| match *standing {
+            Some(host) => host.clone(),
+            None => Arc::new(self.host(host, &upstreams, &mut inner, &mut places)),
+        });
+        let hosts: Box<[Arc<CompiledHost>]> = hosts.collect();
+        problems.extend(hosts.iter().flat_map(|host| host.problems.iter().cloned()));
+        let routes = places.finish();
+        let mut serving = Serving {
+            hosts: &hosts,
+            numbers: routes.len(),
+            standing: &standing,
+            built: Vec::new(),
+        };
         let mut listeners: Vec<Option<Arc<CompiledListener>>> = Vec::new();
         for (name, spec) in &config.listeners {
             let id = self.listener_id(name, spec, &config, previous);
-            let listener =
-                self.listener(id, name, spec, &config, &mut tables, previous, &mut problems);
+            let old = previous.and_then(|old| old.listener(id));
+            let serving = &mut serving;
+            let listener = self.listener(id, name, spec, &config, serving, old, &mut problems);
             let index = id.0 as usize;
             if listeners.len() <= index {
                 listeners.resize_with(index + 1, || None);
@@ -114,17 +122,68 @@ impl Compiler {
                 *place = Some(Arc::new(listener));
             }
         }
-        problems.append(&mut tables.problems);
-        self.hedges.retain(|_, hedging| hedging.strong_count() > 0);
-        self.turns.retain(|_, turns| turns.stride.strong_count() > 0);
+        self.forget_unused();
         Snapshot {
             generation: self.generation,
             config,
             listeners: listeners.into(),
-            routes: routes.into(),
-            inner,
+            hosts,
+            routes,
             upstreams: upstreams.usable,
             problems,
+        }
+    }
+
+    /// Forgets the hedging and turns of routes that are gone, now and then: each has to be looked at.
+    fn forget_unused(&mut self) {
+        let known = self.hedges.len() + self.turns.len();
+        if known > self.enough {
+            self.hedges.retain(|_, hedging| hedging.strong_count() > 0);
+            self.turns.retain(|_, turns| turns.stride.strong_count() > 0);
+            self.enough = 64 + 2 * (self.hedges.len() + self.turns.len());
+        }
+    }
+
+    fn host(
+        &mut self,
+        spec: &Arc<VirtualHost>,
+        upstreams: &Upstreams,
+        inner: &mut InnerRoutes,
+        places: &mut Places,
+    ) -> CompiledHost {
+        let mut problems = Vec::new();
+        let mut compile = |route| {
+            let compiled = self.route(places.number(), spec, route, upstreams, &mut problems);
+            let guarded = self.guard(compiled, route, upstreams, inner, places, &mut problems);
+            let route = Arc::new(guarded);
+            places.put(&route);
+            route
+        };
+        let routes: Box<[_]> = spec.routes.iter().map(&mut compile).collect();
+        let matches: Vec<_> = routes.iter().map(|route| (route.id, &route.matches)).collect();
+        let (mut table, broken) = HostTable::build(&matches);
+        table.rules = Rules::new(&spec.rules)
+            .unwrap_or_else(|why| {
+                let message = format!("the rules of the host '{}': {why}", spec.pattern);
+                let hint = "its requests are answered 500";
+                problems.push(Problem::error(message).about(&spec.origin).hint(hint));
+                Some(Rules::closed())
+            })
+            .map(Arc::new);
+        for (id, message) in broken {
+            let problem = Problem::error(message);
+            problems.push(match routes.iter().find(|route| route.id == id) {
+                Some(route) => problem.about(&route.origin),
+                None => problem,
+            });
+        }
+        CompiledHost {
+            spec: spec.clone(),
+            table: Arc::new(table),
+            routes,
+            problems,
+            uses: upstreams.asked(),
+            inner: inner.asked(),
         }
     }
 
@@ -198,51 +257,47 @@ impl Compiler {
         }
     }
 
-    /// Puts its guard before each route that has one, and its error pages behind it; what comes
-    /// back are the routes of the requests that these make.
-    fn guards(
+    /// Puts its guard before a route that has one, and its error pages behind it.
+    fn guard(
         &mut self,
-        config: &Config,
-        routes: &mut [CompiledRoute],
+        mut compiled: CompiledRoute,
+        route: &ir::Route,
         upstreams: &Upstreams,
+        inner: &mut InnerRoutes,
+        places: &mut Places,
         problems: &mut Vec<Problem>,
-    ) -> Box<[CompiledRoute]> {
-        let mut inner = InnerRoutes::after(routes.len());
+    ) -> CompiledRoute {
         let mut targets = |name: &Name| {
-            let backends = [BackendRef { upstream: name.clone(), weight: 1 }];
-            let turns = self.turns(name, &backends);
-            let upstream = upstreams.usable.get(name).map(|upstream| (upstream.clone(), 1));
-            Targets::new(upstream.into_iter().collect(), turns)
+            let upstream = upstreams.find(name).ok().map(|upstream| (upstream.clone(), 1));
+            Targets::new(upstream.into_iter().collect(), None)
         };
-        let declared = config.hosts.iter().flat_map(|host| &host.routes);
-        for (compiled, route) in routes.iter_mut().zip(declared) {
-            let mut found = Vec::new();
-            if let Some(auth) = &route.auth {
-                let mut make = |name: &Name, external: &ir::ExternalAuth| {
-                    inner.obtain(Purpose::Question, name, Some(external.timeout), &mut targets)
-                };
-                let auth = Authentication::new(auth, &route.name, upstreams, &mut make, &mut found);
-                compiled.auth = Some(Box::new(auth));
-            }
-            if let Some(spec) = &route.error_pages {
-                match upstreams.find(&spec.upstream) {
-                    Ok(_) => {
-                        let limit = route.timeouts.request;
-                        let route =
-                            inner.obtain(Purpose::Page, &spec.upstream, limit, &mut targets);
-                        let pages = ErrorPages { spec: spec.clone(), route };
-                        compiled.error_pages = Some(Box::new(pages));
-                    }
-                    Err(why) => {
-                        let message = format!("route '{}': its error pages: {why}", route.name);
-                        let hint = "its errors are as they are without them";
-                        found.push(Problem::error(message).hint(hint));
-                    }
+        let mut found = Vec::new();
+        if let Some(auth) = &route.auth {
+            let mut make = |name: &Name, external: &ir::ExternalAuth| {
+                let limit = Some(external.timeout);
+                inner.obtain(Purpose::Question, name, limit, places, &mut targets)
+            };
+            let auth = Authentication::new(auth, &route.name, upstreams, &mut make, &mut found);
+            compiled.auth = Some(Box::new(auth));
+        }
+        if let Some(spec) = &route.error_pages {
+            match upstreams.find(&spec.upstream) {
+                Ok(_) => {
+                    let limit = route.timeouts.request;
+                    let page = Purpose::Page;
+                    let route = inner.obtain(page, &spec.upstream, limit, places, &mut targets);
+                    let pages = ErrorPages { spec: spec.clone(), route };
+                    compiled.error_pages = Some(Box::new(pages));
+                }
+                Err(why) => {
+                    let message = format!("route '{}': its error pages: {why}", route.name);
+                    let hint = "its errors are as they are without them";
+                    found.push(Problem::error(message).hint(hint));
                 }
             }
-            problems.extend(found.into_iter().map(|problem| problem.about(&route.origin)));
         }
-        inner.finish()
+        problems.extend(found.into_iter().map(|problem| problem.about(&route.origin)));
+        compiled
     }
 
     /// What a route has learned stays for as long as it wants the same.
@@ -257,16 +312,20 @@ impl Compiler {
 
     /// Turns go on for as long as a route wants the same: begun anew with every edit, they would
     /// fall to the same upstream where edits are many and requests few.
-    fn turns(&mut self, route: &Name, backends: &[BackendRef]) -> Arc<Stride> {
+    fn turns(&mut self, route: &Name, backends: &[BackendRef]) -> Option<Arc<Stride>> {
+        if backends.len() < 2 {
+            return None;
+        }
         let known = self.turns.get(route).filter(|turns| turns.backends == backends);
-        known.and_then(|turns| turns.stride.upgrade()).unwrap_or_else(|| {
+        let stride = known.and_then(|turns| turns.stride.upgrade());
+        Some(stride.unwrap_or_else(|| {
             let weights: Vec<_> = backends.iter().map(|backend| backend.weight).collect();
             let seed = self.seeds.hash_one((route.as_str(), self.generation));
             let stride = Arc::new(Stride::new(&weights, self.workers, seed));
             let turns = Turns { backends: backends.to_vec(), stride: Arc::downgrade(&stride) };
             self.turns.insert(route.clone(), turns);
             stride
-        })
+        }))
     }
 
     fn action(
@@ -300,31 +359,12 @@ impl Compiler {
         &self,
         id: ListenerId,
         name: &Name,
-        spec: &ir::Listener,
+        spec: &Arc<ir::Listener>,
         config: &Config,
-        tables: &mut Tables<'_>,
-        previous: Option<&Snapshot>,
+        serving: &mut Serving<'_>,
+        old: Option<&Arc<CompiledListener>>,
         problems: &mut Vec<Problem>,
     ) -> CompiledListener {
-        let mut served: BTreeMap<&ir::HostPattern, Vec<usize>> = BTreeMap::new();
-        let mut metrics = vec![None; tables.routes.len()];
-        for (number, (host, range)) in tables.hosts.iter().enumerate() {
-            if !host.listeners.selects(name.as_str()) {
-                continue;
-            }
-            served.entry(&host.pattern).or_default().push(number);
-            for index in range.clone() {
-                if let (Some(place), Some(route)) =
-                    (metrics.get_mut(index), tables.routes.get(index))
-                {
-                    *place = Some(self.metrics.route(name, &route.name));
-                }
-            }
-        }
-        let hosts = HostIndex::build(
-            served.into_iter().map(|(pattern, numbers)| (pattern.clone(), tables.table(numbers))),
-        );
-        let old = previous.and_then(|old| old.listener(id));
         let tls = spec.tls.as_ref().map(|tls| {
             let old = old.and_then(|old| old.tls.as_ref());
             let (tls, mut found) =
@@ -337,64 +377,93 @@ impl Compiler {
             id,
             name: name.clone(),
             spec: spec.clone(),
-            hosts,
+            hosts: serving.index(name),
             tls,
             metrics: self.metrics.listener(name),
             unrouted: self.metrics.route(name, &Name::from("-")),
             trusted: trusted.copied().collect(),
-            routes: metrics.into(),
+            routes: serving.metrics(name, old, &self.metrics),
         }
     }
 }
 
-/// Host tables, built once for listeners that serve the same routes of a host.
-struct Tables<'a> {
-    routes: &'a [CompiledRoute],
-    /// The virtual hosts, and which routes are theirs.
-    hosts: &'a [(&'a VirtualHost, std::ops::Range<usize>)],
-    /// By the numbers of the virtual hosts that are in them.
-    built: HashMap<Vec<usize>, Arc<HostTable>>,
-    problems: Vec<Problem>,
+/// What listeners may serve.
+struct Serving<'s> {
+    hosts: &'s [Arc<CompiledHost>],
+    /// Those of them that are as they were, by their place.
+    standing: &'s [Option<&'s Arc<CompiledHost>>],
+    /// How many numbers of routes there are.
+    numbers: usize,
+    /// Indices, by the places of the hosts in them: most listeners serve the same.
+    built: Vec<(Vec<usize>, Arc<Index>)>,
 }
 
-impl Tables<'_> {
-    fn table(&mut self, numbers: Vec<usize>) -> Arc<HostTable> {
-        if let Some(table) = self.built.get(&numbers) {
-            return table.clone();
-        }
-        let hosts: Vec<_> = numbers.iter().filter_map(|number| self.hosts.get(*number)).collect();
-        let routes: Vec<_> = hosts
-            .iter()
-            .flat_map(|(_, range)| self.routes.get(range.clone()).unwrap_or_default())
-            .map(|route| (route.id, &route.matches))
-            .collect();
-        let (mut table, bad) = HostTable::build(&routes);
-        for (id, message) in bad {
-            let problem = Problem::error(message);
-            self.problems.push(match self.routes.get(id.0 as usize) {
-                Some(route) => problem.about(&route.origin),
-                None => problem,
-            });
-        }
-        let rules: Vec<_> = hosts.iter().flat_map(|(host, _)| host.rules.iter().cloned()).collect();
-        table.rules = Rules::new(&rules)
-            .unwrap_or_else(|why| {
-                let (pattern, origin) =
-                    hosts.first().map(|(host, _)| (&host.pattern, &host.origin)).unzip();
-                let pattern = pattern.map(ToString::to_string).unwrap_or_default();
-                let problem = Problem::error(format!("the rules of the host '{pattern}': {why}"))
-                    .hint("its requests are answered 500");
-                self.problems.push(match origin {
-                    Some(origin) => problem.about(origin),
-                    None => problem,
-                });
-                Some(Rules::closed())
-            })
-            .map(Arc::new);
-        let table = Arc::new(table);
-        self.built.insert(numbers, table.clone());
-        table
+type Index = HostIndex<Arc<HostTable>>;
+
+impl Serving<'_> {
+    /// The places of the hosts that `listener` serves.
+    fn by<'t>(&'t self, listener: &'t Name) -> impl Iterator<Item = usize> + use<'t> {
+        let serves = |host: &&Arc<CompiledHost>| host.spec.listeners.selects(listener.as_str());
+        let all = self.hosts.iter().enumerate();
+        all.filter(move |(_, host)| serves(host)).map(|(place, _)| place)
     }
+
+    /// The hosts of a listener.
+    fn index(&mut self, listener: &Name) -> Arc<Index> {
+        let places: Vec<usize> = self.by(listener).collect();
+        if let Some((_, index)) = self.built.iter().find(|(same, _)| *same == places) {
+            return index.clone();
+        }
+        let hosts: Vec<_> = places.iter().filter_map(|place| self.hosts.get(*place)).collect();
+        let index = Arc::new(index(&hosts));
+        self.built.push((places, index.clone()));
+        index
+    }
+
+    /// The counters of a listener's routes, by number.
+    fn metrics(
+        &self,
+        listener: &Name,
+        old: Option<&Arc<CompiledListener>>,
+        metrics: &Metrics,
+    ) -> Box<[Option<Arc<RouteMetrics>>]> {
+        let old = old.filter(|old| old.name == *listener);
+        let mut all = vec![None; self.numbers];
+        for place in self.by(listener) {
+            let Some(host) = self.hosts.get(place) else { continue };
+            let old = old.filter(|_| self.standing.get(place).is_some_and(Option::is_some));
+            for route in &host.routes {
+                let known = old.and_then(|old| old.routes.get(route.id.index())?.clone());
+                if let Some(place) = all.get_mut(route.id.index()) {
+                    *place = Some(known.unwrap_or_else(|| metrics.route(listener, &route.name)));
+                }
+            }
+        }
+        all.into()
+    }
+}
+
+/// Finds `hosts`, sorted by pattern; where several are of one pattern, their routes come together.
+fn index(hosts: &[&Arc<CompiledHost>]) -> Index {
+    let same = hosts.chunk_by(|a, b| a.spec.pattern == b.spec.pattern);
+    HostIndex::build(same.filter_map(|same| {
+        let [first, more @ ..] = same else { return None };
+        let table = match more {
+            [] => first.table.clone(),
+            _ => {
+                let routes = same.iter().flat_map(|host| &host.routes);
+                let routes: Vec<_> = routes.map(|route| (route.id, &route.matches)).collect();
+                let rules = same.iter().flat_map(|host| host.spec.rules.iter().cloned());
+                let rules: Vec<_> = rules.collect();
+                // What is wrong with them was said where each was compiled.
+                let mut table = HostTable::build(&routes).0;
+                let rules = Rules::new(&rules).unwrap_or_else(|_| Some(Rules::closed()));
+                table.rules = rules.map(Arc::new);
+                Arc::new(table)
+            }
+        };
+        Some((first.spec.pattern.clone(), table))
+    }))
 }
 
 /// Whether clients of a route may show something in the place of an address that is let in.

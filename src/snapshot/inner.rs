@@ -2,25 +2,33 @@
 //! through balancing, pools, retries and deadlines as everything else.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 
 use super::RouteId;
+use super::hosts::Places;
 use super::route::{Action, CompiledRoute, Targets};
 use crate::filter::FilterChain;
 use crate::ir::{
     Filter, HeaderEdit, HostPattern, Name, Origin, PathMatch, Retry, RouteMatch, Timeouts,
 };
 
-/// What is collected of them while a snapshot is compiled.
+/// What they are collected in while a snapshot is compiled.
+#[derive(Default)]
 pub(super) struct InnerRoutes {
-    /// How many routes there are before them.
-    before: usize,
-    routes: Vec<CompiledRoute>,
-    /// By what they are for, upstream and time limit: requests of many routes share one.
-    known: HashMap<(Purpose, Name, Option<Duration>), RouteId>,
+    /// Requests of many routes share one.
+    known: HashMap<InnerKey, Arc<CompiledRoute>>,
+    /// Those that were asked for since somebody looked.
+    asked: Vec<Inner>,
 }
+
+/// What such a route is for: its purpose, upstream and time limit.
+type InnerKey = (Purpose, Name, Option<Duration>);
+
+/// Such a route, and what it is for.
+pub(super) type Inner = (InnerKey, Arc<CompiledRoute>);
 
 /// What a request of the proxy's own is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,9 +40,12 @@ pub(super) enum Purpose {
 }
 
 impl InnerRoutes {
-    /// None yet; their numbers begin after those of `before` others.
-    pub fn after(before: usize) -> Self {
-        Self { before, routes: Vec::new(), known: HashMap::new() }
+    /// Goes on with those that a host which goes on needs.
+    pub fn keep(&mut self, inner: &[Inner], places: &mut Places) {
+        for (key, route) in inner {
+            places.put(route);
+            self.known.insert(key.clone(), route.clone());
+        }
     }
 
     /// The route of such requests to the upstream `name` that may take `timeout`.
@@ -43,51 +54,62 @@ impl InnerRoutes {
         purpose: Purpose,
         name: &Name,
         timeout: Option<Duration>,
+        places: &mut Places,
         targets: &mut impl FnMut(&Name) -> Targets,
     ) -> RouteId {
         let key = (purpose, name.clone(), timeout);
-        if let Some(known) = self.known.get(&key) {
-            return *known;
-        }
-        let number = self.before + self.routes.len();
-        let id = RouteId(u32::try_from(number).unwrap_or(u32::MAX));
-        // The service learns the scheme from X-Original-URL; by this field some would redirect.
-        let edit = HeaderEdit {
-            remove: vec![HeaderName::from_static("x-forwarded-proto")],
-            ..HeaderEdit::default()
-        };
-        let filters: &[Filter] = match purpose {
-            Purpose::Page => &[],
-            Purpose::Question => &[Filter::RequestHeaders(edit)],
-        };
-        self.routes.push(CompiledRoute {
-            id,
-            name: name.clone(),
-            origin: Origin::default(),
-            host: HostPattern::Any,
-            matches: RouteMatch::of(PathMatch::Prefix("/".into())),
-            action: Action::Forward(targets(name)),
-            guard: None,
-            cors: None,
-            auth: None,
-            error_pages: None,
-            rules: None,
-            https_redirect: None,
-            hsts: None,
-            // Cannot fail: there is no rewrite in it.
-            filters: FilterChain::new(filters, "/").unwrap_or_default(),
-            timeouts: Timeouts { request: timeout, ..Timeouts::default() },
-            retry: Retry::default(),
-            hedge: None,
-            body_limit: None,
-            access_log: false,
+        let route = self.known.entry(key.clone()).or_insert_with(|| {
+            let route = route(places.number(), purpose, name, timeout, targets(name));
+            let route = Arc::new(route);
+            places.put(&route);
+            route
         });
-        self.known.insert(key, id);
-        id
+        self.asked.push((key, route.clone()));
+        route.id
     }
 
-    /// All of them.
-    pub fn finish(self) -> Box<[CompiledRoute]> {
-        self.routes.into()
+    /// Those that were asked for since this was last called.
+    pub fn asked(&mut self) -> Vec<Inner> {
+        std::mem::take(&mut self.asked)
+    }
+}
+
+fn route(
+    id: RouteId,
+    purpose: Purpose,
+    name: &Name,
+    timeout: Option<Duration>,
+    targets: Targets,
+) -> CompiledRoute {
+    // The service learns the scheme from X-Original-URL; by this field some would redirect.
+    let edit = HeaderEdit {
+        remove: vec![HeaderName::from_static("x-forwarded-proto")],
+        ..HeaderEdit::default()
+    };
+    let filters: &[Filter] = match purpose {
+        Purpose::Page => &[],
+        Purpose::Question => &[Filter::RequestHeaders(edit)],
+    };
+    CompiledRoute {
+        id,
+        name: name.clone(),
+        origin: Origin::default(),
+        host: HostPattern::Any,
+        matches: RouteMatch::of(PathMatch::Prefix("/".into())),
+        action: Action::Forward(targets),
+        guard: None,
+        cors: None,
+        auth: None,
+        error_pages: None,
+        rules: None,
+        https_redirect: None,
+        hsts: None,
+        // Cannot fail: there is no rewrite in it.
+        filters: FilterChain::new(filters, "/").unwrap_or_default(),
+        timeouts: Timeouts { request: timeout, ..Timeouts::default() },
+        retry: Retry::default(),
+        hedge: None,
+        body_limit: None,
+        access_log: false,
     }
 }

@@ -22,9 +22,9 @@ pub struct CompiledListener {
     /// Its name: the `listener` label.
     pub name: Name,
     /// Its configuration.
-    pub spec: ir::Listener,
+    pub spec: Arc<ir::Listener>,
     /// Its hosts and their routes.
-    pub hosts: HostIndex<Arc<HostTable>>,
+    pub hosts: Arc<HostIndex<Arc<HostTable>>>,
     /// Its TLS termination.
     pub tls: Option<Arc<ServerTls>>,
     /// Its connection counters.

@@ -30,6 +30,7 @@ mod compile;
 mod cookie;
 mod explain;
 mod host;
+mod hosts;
 mod inner;
 mod listener;
 mod matcher;
@@ -49,6 +50,7 @@ pub use authentication::{Authentication, External, Way};
 pub use compile::Compiler;
 pub use explain::{Outcome, Trial};
 pub use host::HostIndex;
+pub use hosts::CompiledHost;
 pub use listener::{CompiledListener, ListenerId};
 pub use path::below;
 pub use route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
@@ -60,7 +62,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 
-use crate::ir::{Config, Name, Problem};
+use crate::ir::{Config, Name, Problem, Route};
 use crate::upstream::Upstream;
 
 /// Everything requests are served by, at one moment; immutable.
@@ -70,10 +72,11 @@ pub struct Snapshot {
     /// What it was compiled from.
     pub config: Arc<Config>,
     listeners: Box<[Option<Arc<CompiledListener>>]>,
-    /// All routes, by their number.
-    pub routes: Box<[CompiledRoute]>,
-    /// The routes of requests of our own, numbered after all others; no client gets to them.
-    inner: Box<[CompiledRoute]>,
+    /// All hosts, in the order of the configuration.
+    pub hosts: Box<[Arc<CompiledHost>]>,
+    /// Their routes by number, and among them those of requests of our own, to which no client
+    /// gets. Some numbers are free.
+    routes: Box<[Option<Arc<CompiledRoute>>]>,
     /// All upstreams, by name.
     pub upstreams: BTreeMap<Name, Arc<Upstream>>,
     /// What was found wrong while compiling.
@@ -106,11 +109,12 @@ impl Snapshot {
 
     /// The route of that number.
     pub fn route(&self, id: RouteId) -> Option<&CompiledRoute> {
-        let index = id.0 as usize;
-        match self.routes.get(index) {
-            None => self.inner.get(index.checked_sub(self.routes.len())?),
-            route => route,
-        }
+        self.routes.get(id.index())?.as_deref()
+    }
+
+    /// The routes of all hosts in the order of their declaration, and what was declared.
+    pub fn declared(&self) -> impl Iterator<Item = (&CompiledRoute, &Route)> {
+        self.hosts.iter().flat_map(|host| host.declared())
     }
 }
 

@@ -108,12 +108,13 @@ pub enum Action {
 pub struct Targets {
     upstreams: Box<[Arc<Upstream>]>,
     weights: Box<[u32]>,
-    turns: Arc<Stride>,
+    /// Where there are several.
+    turns: Option<Arc<Stride>>,
 }
 
 impl Targets {
     /// Upstreams by weight, which take their `turns`.
-    pub fn new(backends: Vec<(Arc<Upstream>, u32)>, turns: Arc<Stride>) -> Self {
+    pub fn new(backends: Vec<(Arc<Upstream>, u32)>, turns: Option<Arc<Stride>>) -> Self {
         let (upstreams, weights): (Vec<_>, Vec<_>) = backends.into_iter().unzip();
         Self { upstreams: upstreams.into(), weights: weights.into(), turns }
     }
@@ -125,7 +126,7 @@ impl Targets {
         {
             return Some(only);
         }
-        self.upstreams.get(self.turns.next(worker)?)
+        self.upstreams.get(self.turns.as_ref()?.next(worker)?)
     }
 
     /// The upstreams and their weights.

@@ -120,7 +120,7 @@ impl Registry {
     pub fn obtain(
         &self,
         name: &Name,
-        spec: &ir::Upstream,
+        spec: &Arc<ir::Upstream>,
         transport: Transport,
         targets: &[Target],
         now: Moment,
@@ -145,7 +145,7 @@ impl Registry {
         }
         let upstream = Upstream::new(
             name.clone(),
-            Arc::new(spec.clone()),
+            spec.clone(),
             transport,
             self.metrics.upstream(name),
             self.environment.clone(),
@@ -320,13 +320,13 @@ mod tests {
     #[test]
     fn an_upstream_that_only_moved_within_its_file_stays_the_same() {
         let registry = Registry::new(Metrics::new(1), Environment::new(1, 1));
-        let obtain = |spec: &ir::Upstream| {
+        let obtain = |spec: ir::Upstream| {
             let transport =
                 Transport { protocol: spec.protocol, tls: None, pool: spec.pool.clone() };
-            registry.obtain(&Name::from("app"), spec, transport, &[], Moment::now())
+            registry.obtain(&Name::from("app"), &Arc::new(spec), transport, &[], Moment::now())
         };
-        let first = obtain(&spec(3, 1));
-        assert!(Arc::ptr_eq(&first, &obtain(&spec(4, 1))), "a comment above it");
-        assert!(!Arc::ptr_eq(&first, &obtain(&spec(3, 2))), "another setting");
+        let first = obtain(spec(3, 1));
+        assert!(Arc::ptr_eq(&first, &obtain(spec(4, 1))), "a comment above it");
+        assert!(!Arc::ptr_eq(&first, &obtain(spec(3, 2))), "another setting");
     }
 }

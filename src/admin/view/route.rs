@@ -105,8 +105,8 @@ pub fn routes(snapshot: &Snapshot) -> Vec<RouteView> {
             errors.entry(origin).or_default().push(problem.message.clone());
         }
     }
-    let pairs = snapshot.routes.iter().zip(declared(snapshot));
-    pairs
+    snapshot
+        .declared()
         .map(|(route, spec)| {
             let errors = errors.get(&route.origin).cloned().unwrap_or_default();
             RouteView { errors, ..plain(snapshot, route, spec) }
@@ -120,7 +120,7 @@ pub fn route<'s>(snapshot: &'s Snapshot, route: &CompiledRoute) -> Option<(Route
         problem.severity == Severity::Error && problem.origin.as_ref() == Some(&route.origin)
     });
     let errors = about.map(|problem| problem.message.clone()).collect();
-    let spec = declared(snapshot).nth(route.id.index())?;
+    let (_, spec) = snapshot.declared().find(|(other, _)| other.id == route.id)?;
     Some((RouteView { errors, ..plain(snapshot, route, spec) }, spec))
 }
 
@@ -132,11 +132,6 @@ pub fn path(path: &PathMatch) -> (&'static str, &str) {
         PathMatch::Regex(path) => ("regex", path),
         PathMatch::StartsWith(path) => ("starts_with", path),
     }
-}
-
-/// The declarations in the order in which routes are numbered.
-fn declared(snapshot: &Snapshot) -> impl Iterator<Item = &Route> {
-    snapshot.config.hosts.iter().flat_map(|host| &host.routes)
 }
 
 fn plain(snapshot: &Snapshot, route: &CompiledRoute, spec: &Route) -> RouteView {

@@ -92,7 +92,7 @@ impl StatusView {
             now: now.map_or(0, |now| now.as_secs()),
             workers: live.metrics.workers(),
             connections: connections.sum(),
-            routes: snapshot.map_or(0, |snapshot| snapshot.routes.len()),
+            routes: snapshot.map_or(0, |snapshot| snapshot.declared().count()),
             upstreams: snapshot.map_or(0, |snapshot: &Snapshot| snapshot.upstreams.len()),
             listeners,
             reload: ReloadView::from(&report),

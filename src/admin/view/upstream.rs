@@ -58,7 +58,7 @@ pub fn upstreams(snapshot: &Snapshot, now: Moment) -> Vec<UpstreamView> {
 pub fn upstream(snapshot: &Snapshot, live: &Upstream, now: Moment) -> UpstreamView {
     let spec = &live.spec;
     // A live upstream may be older than the lines that moved it within its file.
-    let declared = snapshot.config.upstreams.get(&live.name).unwrap_or(spec.as_ref());
+    let declared = snapshot.config.upstreams.get(&live.name).unwrap_or(spec);
     let set = live.endpoints();
     let endpoints = endpoints(&set, now);
     UpstreamView {

@@ -12,7 +12,7 @@ use crate::ir::{
     HostPattern, Http2Options, Listener, ListenerProtocols, ListenerSelector, ListenerTls, Name,
     Origin, Outlier, PathMatch, PathRewrite, PoolOptions, Redirect, Respond, Retry, Route,
     RouteMatch, SecretBytes, Settings, Timeouts, TlsVersion, Upstream, UpstreamLimits,
-    UpstreamProtocol, VirtualHost,
+    UpstreamProtocol, VirtualHost, shared,
 };
 
 use super::shop::{Service, Shop};
@@ -64,7 +64,7 @@ pub fn fragment(shop: &Shop, listeners: &DemoListeners) -> Fragment {
         routes: routes(listeners),
         origin: origin("host", "*"),
     };
-    let upstreams = shop.services().iter().map(|s| (Name::from(s.name), upstream(s))).collect();
+    let upstreams = shop.services().iter().map(|s| (Name::from(s.name), upstream(s)));
     let settings = Settings {
         admin: Admin { bind: listeners.admin },
         access_log: Some(AccessLog {
@@ -75,13 +75,15 @@ pub fn fragment(shop: &Shop, listeners: &DemoListeners) -> Fragment {
     };
     Fragment {
         provider: PROVIDER.into(),
-        listeners: [
-            ("web".into(), listener("web", listeners, None)),
-            ("websecure".into(), listener("websecure", listeners, Some(tls(listeners)))),
-        ]
-        .into(),
-        hosts: vec![host],
-        upstreams,
+        listeners: shared(
+            [
+                ("web".into(), listener("web", listeners, None)),
+                ("websecure".into(), listener("websecure", listeners, Some(tls(listeners)))),
+            ]
+            .into(),
+        ),
+        hosts: vec![Arc::new(host)],
+        upstreams: shared(upstreams.collect()),
         settings: Some(settings),
     }
 }

@@ -12,23 +12,26 @@ const CLASS: &str = "kubernetes.io/ingress.class";
 /// What marks a class as the one for objects without a class.
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
+/// An Ingress to serve.
+pub(super) type Selected<'i> = (&'i Key, &'i Arc<Ingress>);
+
 /// The Ingresses to serve, the oldest first, by which conflicts are settled; and why the others are
 /// not.
 pub(super) fn select<'i>(
     inputs: &'i Inputs,
     options: &Options,
-) -> (Vec<(&'i Key, &'i Ingress)>, BTreeMap<Key, String>) {
+) -> (Vec<Selected<'i>>, BTreeMap<Key, String>) {
     let has_default = inputs.classes.values().any(|class| is_default(class, options));
     let mut ours = Vec::new();
     let mut others = BTreeMap::new();
     for (key, ingress) in &inputs.ingresses {
         match refusal(key, ingress, inputs, options, has_default) {
-            None => ours.push((key, &**ingress)),
+            None => ours.push((key, ingress)),
             Some(why) => drop(others.insert(key.clone(), why)),
         }
     }
     // The sort is stable: those of one age, or of none as in manifests, stay in order of names.
-    ours.sort_by_key(|(_, ingress)| {
+    ours.sort_by_cached_key(|(_, ingress)| {
         ingress.metadata.creation_timestamp.as_ref().map(|time| time.0)
     });
     (ours, others)

@@ -22,5 +22,5 @@ pub use inputs::{Inputs, Key};
 pub use manifest::{Manifests, is_manifest};
 pub use options::{CONTROLLER, Options};
 pub use report::{Finding, Report, Verdict};
-pub use translate::{References, Translation, translate};
+pub use translate::{Memo, References, Translation, translate};
 pub use watch::{Everything, Running, Update, WatchOptions, start};

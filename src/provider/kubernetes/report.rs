@@ -1,7 +1,5 @@
 //! What became of each Ingress: for its status, its events and `check`.
 
-use std::collections::BTreeMap;
-
 use ir::{Location, Name, Origin, Problem};
 
 use super::Key;
@@ -91,23 +89,19 @@ impl Report {
     }
 }
 
-/// The problems among `reports`, about the objects they stand in.
-pub(super) fn problems(reports: &BTreeMap<Key, Report>) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for (key, report) in reports {
-        let origin = origin("Ingress", key);
-        for finding in &report.findings {
-            let message = format!("{}: {}", finding.subject, finding.message);
-            let problem = match finding.verdict {
-                Verdict::Honoured => continue,
-                Verdict::Differs | Verdict::Omitted => Problem::warning(message),
-                Verdict::Refused => Problem::error(message),
-            };
-            let problem = Problem { hint: finding.hint.clone(), ..problem };
-            problems.push(problem.about(&origin));
-        }
-    }
-    problems
+/// The problems in the `report` on the Ingress `key`, about that.
+pub(super) fn problems(key: &Key, report: &Report) -> Vec<Problem> {
+    let worth_it = |finding: &&Finding| finding.verdict != Verdict::Honoured;
+    let problem = |finding: &Finding| {
+        let message = format!("{}: {}", finding.subject, finding.message);
+        let problem = match finding.verdict {
+            Verdict::Honoured | Verdict::Differs | Verdict::Omitted => Problem::warning(message),
+            Verdict::Refused => Problem::error(message),
+        };
+        let problem = Problem { hint: finding.hint.clone(), ..problem };
+        problem.about(&origin("Ingress", key))
+    };
+    report.findings.iter().filter(worth_it).map(problem).collect()
 }
 
 /// The origin of what was made from the object `key`.

@@ -48,7 +48,7 @@ impl World {
         let transport = Transport { protocol: spec.protocol, tls: None, pool: spec.pool.clone() };
         let started = Moment::now();
         let (name, now) = (Name::from("app"), started);
-        let upstream = registry.obtain(&name, &spec, transport, &[target], now);
+        let upstream = registry.obtain(&name, &Arc::new(spec), transport, &[target], now);
         let endpoint = upstream.endpoints().members()[0].endpoint.clone();
         Self { upstream, endpoint, metrics, started }
     }

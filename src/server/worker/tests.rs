@@ -24,7 +24,8 @@ fn snapshots(address: SocketAddr) -> (Arc<SnapshotHandle>, Arc<Snapshot>, Arc<Sn
     let registry =
         Arc::new(Registry::new(metrics.clone(), crate::upstream::Environment::new(2, 0)));
     let mut compiler = Compiler::new(metrics, registry, TlsShared::new().expect("a provider"), 2);
-    let config = Config { listeners: [("web".into(), listener)].into(), ..Config::default() };
+    let config =
+        Config { listeners: [("web".into(), Arc::new(listener))].into(), ..Config::default() };
     let with = compiler.compile(Arc::new(config), None, |_, _| Vec::new());
     let none = compiler.compile(Arc::new(Config::default()), Some(&with), |_, _| Vec::new());
     (Arc::new(SnapshotHandle::new()), Arc::new(with), Arc::new(none))

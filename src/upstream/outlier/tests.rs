@@ -337,7 +337,7 @@ fn upstream(registry: &Registry, outlier: Option<Outlier>, ports: &[u16]) -> Arc
     };
     let targets: Vec<_> = ports.iter().map(target).collect();
     let transport = Transport { protocol: spec.protocol, tls: None, pool: spec.pool.clone() };
-    registry.obtain(&Name::from("app"), &spec, transport, &targets, at(0))
+    registry.obtain(&Name::from("app"), &Arc::new(spec), transport, &targets, at(0))
 }
 
 #[test]

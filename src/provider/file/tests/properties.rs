@@ -154,7 +154,8 @@ proptest! {
         let with = translate(&Inputs::from_text("a.yaml", text, env));
         let mut without = translate(&Inputs::from_text("a.yaml", &plain, BTreeMap::new()));
         prop_assert!(with.usable, "{:?}", with.problems);
-        let crate::ir::Action::Respond(respond) = &mut without.fragment.hosts[0].routes[0].action
+        let host = std::sync::Arc::make_mut(&mut without.fragment.hosts[0]);
+        let crate::ir::Action::Respond(respond) = &mut host.routes[0].action
         else {
             return Err(TestCaseError::fail("no response"));
         };

@@ -22,6 +22,7 @@ mod upstream;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ir::{Fragment, Name, Problem};
 
@@ -121,15 +122,16 @@ fn fragment(context: &mut Context<'_>, documents: &[raw::Document]) -> Fragment 
         listeners: listeners.iter().map(|(name, _)| name.value.as_str()).collect(),
         upstreams: upstreams.iter().map(|(name, _)| name.value.as_str()).collect(),
     };
+    let hosts = host::hosts(context, &hosts, &names, &defaults);
     let mut fragment = Fragment {
         provider: Name::from(PROVIDER),
-        listeners: listener::listeners(context, &listeners, &settings),
-        hosts: host::hosts(context, &hosts, &names, &defaults),
-        upstreams: upstream::upstreams(context, &upstreams),
+        listeners: ir::shared(listener::listeners(context, &listeners, &settings)),
+        hosts: hosts.into_iter().map(Arc::new).collect(),
+        upstreams: ir::shared(upstream::upstreams(context, &upstreams)),
         settings: Some(settings),
     };
     for (name, upstream) in std::mem::take(&mut context.implicit) {
-        fragment.upstreams.entry(name).or_insert(upstream);
+        fragment.upstreams.entry(name).or_insert_with(|| Arc::new(upstream));
     }
     fragment
 }

@@ -188,9 +188,10 @@ impl<'a> Reader<'a> {
                 let (class, consequence) = match wrong {
                     Wrong::Ignored => (Class::Ignored, "; it is ignored"),
                     Wrong::Denied => (Class::Denied, "; requests are answered 503"),
-                    Wrong::Refused => {
-                        (Class::Refused, "; the last good version of the object stays in force")
-                    }
+                    Wrong::Refused => (
+                        Class::Refused,
+                        "; the object stays as it was when it was last good, or is answered 503",
+                    ),
                 };
                 let (what, remedy) = error.split_once('\n').unwrap_or((&error, ""));
                 let shown = shown(value);

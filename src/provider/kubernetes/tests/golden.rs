@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -14,10 +15,10 @@ use crate::ir;
 
 #[derive(Serialize)]
 struct Output<'t> {
-    listeners: &'t BTreeMap<ir::Name, ir::Listener>,
-    hosts: &'t [ir::VirtualHost],
-    upstreams: &'t BTreeMap<ir::Name, ir::Upstream>,
-    endpoints: &'t BTreeMap<ir::Name, Vec<ir::EndpointSpec>>,
+    listeners: &'t BTreeMap<ir::Name, Arc<ir::Listener>>,
+    hosts: &'t [Arc<ir::VirtualHost>],
+    upstreams: &'t BTreeMap<ir::Name, Arc<ir::Upstream>>,
+    endpoints: &'t BTreeMap<ir::Name, Arc<[ir::EndpointSpec]>>,
     secrets: BTreeSet<String>,
     config_maps: BTreeSet<String>,
 }

@@ -1,6 +1,7 @@
 //! The translation as a whole: recorded cases, and random objects against a naive reading.
 
 mod golden;
+mod memo;
 mod properties;
 
 use std::path::PathBuf;

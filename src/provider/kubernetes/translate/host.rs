@@ -66,14 +66,6 @@ pub(super) fn hosts(
     for (pattern, host) in &mut hosts {
         complete(pattern, host, objects, &traits, upstreams);
     }
-    if let Some(route) = catch_all(&hosts, &traits, upstreams) {
-        let host = hosts.entry(HostPattern::Any).or_insert_with(|| Host {
-            owner: usize::MAX,
-            routes: Vec::new(),
-            default: None,
-        });
-        host.routes.push(route);
-    }
     aliases(&mut hosts, objects, options);
     let mut rules = server::rules(&hosts, objects, options);
     www(&mut hosts, objects, &traits);
@@ -94,7 +86,7 @@ pub(super) struct Traits<'o> {
 }
 
 impl<'o> Traits<'o> {
-    fn of(objects: &[Object<'_>], options: &'o Options) -> Self {
+    pub fn of(objects: &[Object<'_>], options: &'o Options) -> Self {
         let mut traits = Self { regex: BTreeSet::new(), tls: BTreeSet::new(), options };
         for object in objects.iter().filter(|object| object.policy.canary.is_none()) {
             let Some(spec) = &object.ingress.spec else { continue };
@@ -489,13 +481,12 @@ fn to_default(
     Placed { path, owner: usize::MAX, route, main: Some(upstream), canary: None }
 }
 
-/// The same for hosts that nobody names, unless a rule serves them.
-fn catch_all(hosts: &Hosts, traits: &Traits<'_>, upstreams: &mut Upstreams<'_>) -> Option<Placed> {
+/// The same for hosts that nobody names, for where no rule serves them.
+pub(super) fn catch_all(traits: &Traits<'_>, upstreams: &mut Upstreams<'_>) -> Option<VirtualHost> {
     let service = traits.options.default_backend.as_ref()?;
-    if hosts.contains_key(&HostPattern::Any) {
-        return None;
-    }
-    Some(to_default(&HostPattern::Any, service, traits, upstreams))
+    let route = to_default(&HostPattern::Any, service, traits, upstreams);
+    let host = Host { owner: usize::MAX, routes: vec![route], default: None };
+    Some(finish(HostPattern::Any, host, &[]))
 }
 
 /// Of the Ingresses of a host the oldest that has a root for the application decides.

@@ -4,29 +4,31 @@
 //! rest of it, and everything else, is served.
 
 mod canary;
+mod group;
 mod host;
+mod lists;
+mod memo;
 mod name;
 mod pages;
+mod part;
 mod path;
 mod policy;
+mod seen;
 mod server;
 mod service;
 mod site;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use ir::{
-    EndpointSpec, Fragment, HostPattern, Listener, ListenerSelector, ListenerTls, Name, Origin,
-    Problem,
-};
+use ir::{EndpointSpec, Fragment, HostPattern, Listener, ListenerTls, Name, Origin, Problem};
 use k8s_openapi::api::networking::v1::Ingress;
 
+pub use self::memo::Memo;
 use self::policy::Policy;
-use self::service::Upstreams;
-use super::endpoints::{ServiceUpstreams, endpoints};
-use super::report::{PROVIDER, Report, origin, problems};
-use super::{Inputs, Key, Options, class};
+use super::report::{PROVIDER, Report};
+use super::{Inputs, Key, Options};
 use crate::ir;
 
 /// The name of the listener for plain HTTP.
@@ -40,16 +42,13 @@ pub struct Translation {
     /// The configuration. The upstreams that are made from Services have no endpoints in it.
     pub fragment: Fragment,
     /// The endpoints of every upstream that is `discovered`.
-    pub endpoints: BTreeMap<Name, Vec<EndpointSpec>>,
-    /// Which of these upstreams are made from which Service: what to give to
-    /// [`endpoints`](super::endpoints()) when its slices change.
-    pub services: BTreeMap<Key, ServiceUpstreams>,
+    pub endpoints: BTreeMap<Name, Arc<[EndpointSpec]>>,
     /// Everything that is wrong, about the objects it stands in.
     pub problems: Vec<Problem>,
     /// What of Secrets and ConfigMaps must be known.
     pub references: References,
     /// What became of each Ingress that is served.
-    pub reports: BTreeMap<Key, Report>,
+    pub reports: BTreeMap<Key, Arc<Report>>,
     /// Why, of these, some should not be taken over: their last good version is to be translated
     /// in their place, where there is one. Until then their requests are answered 503.
     pub refused: BTreeMap<Key, String>,
@@ -76,54 +75,7 @@ struct Object<'i> {
 
 /// Translates `inputs`. Never fails: what is wrong is in the reports and problems.
 pub fn translate(inputs: &Inputs, options: &Options) -> Translation {
-    let (selected, ignored) = class::select(inputs, options);
-    let mut references = References::default();
-    let mut objects: Vec<Object<'_>> = Vec::with_capacity(selected.len());
-    for (key, ingress) in selected {
-        let mut report = Report::default();
-        let policy = Policy::read(key, ingress, inputs, options, &mut references, &mut report);
-        objects.push(Object { key, ingress, policy, report });
-    }
-    let mut upstreams = Upstreams::new(inputs, options);
-    for object in &objects {
-        if let Some(place) = object.policy.asked.as_ref().filter(|_| object.policy.canary.is_none())
-        {
-            let asked = || policy::upstream(place, origin("Ingress", object.key));
-            upstreams.upstreams.entry(policy::upstream_name(place)).or_insert_with(asked);
-        }
-    }
-    let hosts = host::hosts(&mut objects, &mut upstreams, options);
-    let certificates = tls::certificates(&mut objects, inputs, options, &mut references);
-    let listeners = listeners(options, certificates);
-    let names: BTreeSet<Name> = listeners.keys().cloned().collect();
-    let hosts = hosts
-        .into_iter()
-        .map(|host| ir::VirtualHost { listeners: ListenerSelector::Named(names.clone()), ..host });
-    let fragment = Fragment {
-        provider: Name::from(PROVIDER),
-        listeners,
-        hosts: hosts.collect(),
-        upstreams: upstreams.upstreams,
-        settings: None,
-    };
-    let services = upstreams.services;
-    let known = services.iter().flat_map(|(key, ports)| endpoints(inputs, key, ports)).collect();
-    let refused = objects
-        .iter()
-        .filter_map(|object| Some((object.key.clone(), object.policy.refused.clone()?)));
-    let refused = refused.collect();
-    let reports: BTreeMap<Key, Report> =
-        objects.into_iter().map(|object| (object.key.clone(), object.report)).collect();
-    Translation {
-        fragment,
-        endpoints: known,
-        services,
-        problems: problems(&reports),
-        references,
-        reports,
-        refused,
-        ignored,
-    }
+    Memo::default().translate(inputs, options)
 }
 
 fn listeners(options: &Options, certificates: Vec<ir::Certificate>) -> BTreeMap<Name, Listener> {

@@ -1,6 +1,6 @@
 //! Upstreams out of Services.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -73,6 +73,8 @@ pub(super) struct Upstreams<'i> {
     options: &'i Options,
     pub upstreams: BTreeMap<Name, Upstream>,
     pub services: BTreeMap<Key, ServiceUpstreams>,
+    /// The Services that were looked for.
+    pub asked: BTreeSet<Key>,
     /// By Service and port, what was asked for and what it is called.
     variants: HashMap<(Key, String), Vec<(Settings, Name)>>,
 }
@@ -84,6 +86,7 @@ impl<'i> Upstreams<'i> {
             options,
             upstreams: BTreeMap::new(),
             services: BTreeMap::new(),
+            asked: BTreeSet::new(),
             variants: HashMap::new(),
         }
     }
@@ -97,6 +100,9 @@ impl<'i> Upstreams<'i> {
         by: &str,
     ) -> (Name, Option<Trouble>) {
         let object = self.inputs.services.get(service);
+        if !self.asked.contains(service) {
+            self.asked.insert(service.clone());
+        }
         let resolved = object.and_then(|object| resolve(object, port));
         let label = match &resolved {
             Some(resolved) => resolved.number.to_string(),

@@ -1,6 +1,6 @@
 //! Certificates: which Secret serves which host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ir::{Certificate, HostPattern, SecretBytes};
@@ -13,22 +13,16 @@ use crate::ir;
 use crate::provider::kubernetes::report::{Finding, origin};
 use crate::provider::kubernetes::{Inputs, Key, Options};
 
-/// Secrets in the order in which they were first wanted, and the hosts they serve.
-#[derive(Default)]
-struct Certificates {
-    found: Vec<(Key, Certificate)>,
-    places: BTreeMap<Key, usize>,
-}
-
-/// The certificates of all `objects`, the oldest first. A host gets its certificate from the oldest
-/// Ingress that has TLS for it; without a usable one it is served by the default certificate.
-pub(super) fn certificates(
+/// Which Secrets serve which hosts of `objects`, the oldest first. A host gets its certificate from
+/// the oldest Ingress that has TLS for it; without a usable one it is served by the default
+/// certificate.
+pub(super) fn choices(
     objects: &mut [Object<'_>],
     inputs: &Inputs,
     options: &Options,
     references: &mut References,
-) -> Vec<Certificate> {
-    let mut certificates = Certificates::default();
+) -> Vec<(Key, HostPattern)> {
+    let mut choices = Vec::new();
     let mut taken = BTreeSet::new();
     for object in objects.iter_mut().filter(|object| object.policy.canary.is_none()) {
         let ingress = object.ingress;
@@ -55,23 +49,12 @@ pub(super) fn certificates(
         for host in hosts.chain(aliases).filter(|host| *host != HostPattern::Any) {
             let chosen = choose(&host, &usable);
             // One without a usable Secret leaves the host to the next Ingress that has.
-            if chosen.is_empty() || !taken.insert(host.clone()) {
-                continue;
-            }
-            for key in chosen {
-                if let Some(secret) = inputs.secrets.get(key) {
-                    certificates.add(key, secret, host.clone());
-                }
+            if !chosen.is_empty() && taken.insert(host.clone()) {
+                choices.extend(chosen.into_iter().map(|key| (key.clone(), host.clone())));
             }
         }
     }
-    let default = options.default_certificate.as_ref().map(|key| {
-        references.secrets.insert(key.clone());
-        // One that is missing leaves its last good version in use.
-        let secret = inputs.secrets.get(key);
-        certificate(key, secret.map(|secret| &**secret), None)
-    });
-    default.into_iter().chain(certificates.found.into_iter().map(|(_, found)| found)).collect()
+    choices
 }
 
 /// The Secrets for a host: that of the entry which names it, else all that may turn out to be valid
@@ -115,20 +98,8 @@ fn secret(
     None
 }
 
-impl Certificates {
-    fn add(&mut self, key: &Key, secret: &Secret, host: HostPattern) {
-        let place = *self.places.entry(key.clone()).or_insert_with(|| {
-            let none = Some(BTreeSet::new());
-            self.found.push((key.clone(), certificate(key, Some(secret), none)));
-            self.found.len() - 1
-        });
-        if let Some((_, Certificate { only_for: Some(hosts), .. })) = self.found.get_mut(place) {
-            hosts.insert(host);
-        }
-    }
-}
-
-fn certificate(
+/// The certificate in a Secret. One that is missing leaves its last good version in use.
+pub(super) fn certificate(
     key: &Key,
     secret: Option<&Secret>,
     only_for: Option<BTreeSet<HostPattern>>,

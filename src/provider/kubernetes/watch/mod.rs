@@ -12,6 +12,7 @@ mod backoff;
 mod disk;
 mod event;
 mod guard;
+mod held;
 mod kind;
 mod leader;
 mod list;

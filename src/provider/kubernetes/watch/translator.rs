@@ -15,14 +15,13 @@ use tokio::sync::watch;
 
 use super::Change;
 use super::disk::Disk;
+use super::held::Held;
 use super::kind::{Kind, Object};
 use super::reflect::Scope;
 use super::status::Outcome;
 use super::store::{Effects, Store};
 use crate::ir;
-use crate::provider::kubernetes::{
-    Key, Options, References, ServiceUpstreams, Translation, endpoints, translate,
-};
+use crate::provider::kubernetes::{Key, Memo, Options, References, Translation};
 use crate::telemetry::Metrics;
 
 /// How long changes are gathered after a translation.
@@ -106,7 +105,8 @@ pub struct Translator {
     held_until: Option<Instant>,
     /// Services that Ingresses send to and that were not heard of, and until when that is waited for.
     awaited: (BTreeSet<Key>, Option<Instant>),
-    services: BTreeMap<Key, ServiceUpstreams>,
+    memo: Memo,
+    held: Held,
     ours: BTreeSet<Key>,
     said: Option<(Arc<Fragment>, Vec<Problem>)>,
     endpoints: Lists,
@@ -128,7 +128,8 @@ impl Translator {
             pending: BTreeSet::new(),
             held_until: None,
             awaited: Default::default(),
-            services: BTreeMap::new(),
+            memo: Memo::default(),
+            held: Held::default(),
             ours: BTreeSet::new(),
             said: None,
             endpoints: BTreeMap::new(),
@@ -175,6 +176,9 @@ impl Translator {
             Change::Set { key, object, at } => {
                 let before = std::mem::take(&mut effects.configuration);
                 let ingress = matches!(object, Object::Ingress(_)).then(|| key.clone());
+                if let Some(key) = &ingress {
+                    self.held.replaces(key, self.parts.store.inputs());
+                }
                 self.parts.store.set(key, object, effects);
                 let changed = ingress.filter(|_| effects.configuration);
                 effects.configuration |= before;
@@ -188,6 +192,9 @@ impl Translator {
                 Some(at)
             }
             Change::Listed { scope, objects, odd, at } => {
+                for (key, _) in objects.iter().filter(|_| scope.kind == Kind::Ingress) {
+                    self.held.replaces(key, self.parts.store.inputs());
+                }
                 self.parts.store.listed(&scope, objects, &odd, effects);
                 self.heard(&scope);
                 Some(at)
@@ -200,6 +207,9 @@ impl Translator {
                 None
             }
         };
+        if !self.effects.configuration {
+            self.held.nothing_changed();
+        }
         if at.is_some() && (self.effects.configuration || !self.effects.services.is_empty()) {
             self.since = [self.since, at].into_iter().flatten().min();
             self.unwritten.get_or_insert_with(Instant::now);
@@ -248,7 +258,7 @@ impl Translator {
         if self.unwritten.is_some_and(|at| now >= at + WRITE)
             && let Some(disk) = &mut self.parts.disk
         {
-            let kept = disk.keep(self.parts.store.inputs());
+            let kept = disk.keep(&self.held.standing_in(self.parts.store.inputs()));
             self.unwritten = if kept { None } else { Some(now) };
         }
     }
@@ -274,9 +284,7 @@ impl Translator {
     fn tell_endpoints(&mut self) {
         let mut lists = Lists::new();
         for service in std::mem::take(&mut self.effects.services) {
-            let Some(upstreams) = self.services.get(&service) else { continue };
-            for (name, list) in endpoints(self.parts.store.inputs(), &service, upstreams) {
-                let list: Arc<[EndpointSpec]> = list.into();
+            for (name, list) in self.memo.endpoints(self.parts.store.inputs(), &service) {
                 if self.endpoints.get(&name) != Some(&list) {
                     self.endpoints.insert(name.clone(), list.clone());
                     lists.insert(name, list);
@@ -308,22 +316,21 @@ impl Translator {
         self.held_until = None;
         let References { secrets, config_maps } = &translation.references;
         self.parts.store.keep_only(secrets, config_maps);
-        let lists: Lists =
-            translation.endpoints.into_iter().map(|(name, list)| (name, list.into())).collect();
+        let lists = translation.endpoints;
         let mut problems = translation.problems;
+        problems.extend(self.held.problems());
         problems.extend(self.doubt());
         let since = self.since.take();
         let same = self.said.as_ref().is_some_and(|(fragment, before)| {
             **fragment == translation.fragment && *before == problems
         });
         // What was said before is large: it is let go of after this was told.
-        let services = std::mem::replace(&mut self.services, translation.services);
         let ours = translation.reports.into_keys().collect();
-        let mut retired = (services, std::mem::replace(&mut self.ours, ours), None, None);
+        let mut retired = (std::mem::replace(&mut self.ours, ours), None, None);
         if !same || self.endpoints != lists {
             let fragment = Arc::new(translation.fragment);
-            retired.2 = self.said.replace((fragment.clone(), problems.clone()));
-            retired.3 = Some(std::mem::replace(&mut self.endpoints, lists.clone()));
+            retired.1 = self.said.replace((fragment.clone(), problems.clone()));
+            retired.2 = Some(std::mem::replace(&mut self.endpoints, lists.clone()));
             self.say(Update::All(Everything { fragment, endpoints: lists, problems, since }));
         }
         drop(retired);
@@ -337,13 +344,22 @@ impl Translator {
 
     /// What is known, translated; `None` where that ends in a panic: an object that finds a bug must
     /// not keep all others from ever changing again.
-    fn translate(&self) -> Option<Translation> {
+    fn translate(&mut self) -> Option<Translation> {
         let began = Instant::now();
+        let (memo, held) = (&mut self.memo, &mut self.held);
         let (inputs, options) = (self.parts.store.inputs(), &self.parts.options);
-        let translation = catch_unwind(AssertUnwindSafe(|| translate(inputs, options)));
+        let translation = catch_unwind(AssertUnwindSafe(|| {
+            let translation = memo.translate(&held.standing_in(inputs), options);
+            match held.judge(&translation, inputs) {
+                true => memo.translate(&held.standing_in(inputs), options),
+                false => translation,
+            }
+        }));
         tracing::debug!(took = ?began.elapsed(), "translated");
         translation
             .inspect_err(|_| {
+                // Half a translation is no ground for the next.
+                self.memo = Memo::default();
                 tracing::error!(
                     "an object of the cluster has found a bug: what is served stays as it is until \
                      the object changes"

@@ -59,7 +59,7 @@ impl World {
             pool: ir::PoolOptions::default(),
         };
         let transport = plain(UpstreamProtocol::Http1);
-        self.registry.obtain(&Name::from("app"), &spec, transport, targets, Moment::now())
+        self.registry.obtain(&Name::from("app"), &Arc::new(spec), transport, targets, Moment::now())
     }
 
     /// The control side's turn.

@@ -231,3 +231,57 @@ fn classes_that_may_not_be_read_are_waited_for_unless_that_is_no_matter() {
     world.tell(Change::Forbidden { scope: Scope::all(Kind::IngressClass, None) });
     assert_eq!(world.all().fragment.hosts.len(), 1);
 }
+
+/// The same of another name.
+fn ingress_called(name: &str, host: &str) -> (Key, Object) {
+    let (_, Object::Ingress(ingress)) = ingress(host, None) else { panic!("an Ingress") };
+    let mut ingress = (*ingress).clone();
+    ingress.metadata.name = Some(name.to_owned());
+    (Key::new("shop", name), Object::Ingress(Arc::new(ingress)))
+}
+
+/// An Ingress whose annotation says how many requests a client may make.
+fn limited(host: &str, rate: &str) -> (Key, Object) {
+    let (_, Object::Ingress(ingress)) = ingress(host, None) else { panic!("an Ingress") };
+    let mut ingress = (*ingress).clone();
+    let name = "nginx.ingress.kubernetes.io/limit-rps".to_owned();
+    ingress.metadata.annotations = Some([(name, rate.to_owned())].into());
+    (Key::new("shop", "web"), Object::Ingress(Arc::new(ingress)))
+}
+
+#[test]
+fn an_object_that_cannot_be_taken_over_stays_as_it_was_when_it_was_last_good() {
+    let hosts = |all: &Everything| -> Vec<String> {
+        all.fragment.hosts.iter().map(|host| host.pattern.to_string()).collect()
+    };
+    let refusal = |all: &Everything| all.problems.iter().any(|p| p.message.contains("limit-rps"));
+    let world = World::start(|_| {});
+    world.lists(limited("a.example", "5"));
+    let first = world.all();
+    assert!(hosts(&first) == ["a.example"] && !refusal(&first));
+    // With another host, and a rate that is none.
+    world.set(limited("b.example", "many"));
+    let held = world.all();
+    assert_eq!(held.fragment, first.fragment, "nothing of it is taken over");
+    assert!(refusal(&held), "{:?}", held.problems);
+    // Another one that is no better, and changes of others.
+    world.set(limited("c.example", "more"));
+    world.set(ingress_called("other", "d.example"));
+    let held = world.all();
+    assert_eq!(hosts(&held), ["a.example", "d.example"]);
+    assert!(refusal(&held));
+    world.set(limited("b.example", "7"));
+    let mended = world.all();
+    assert_eq!(hosts(&mended), ["b.example", "d.example"]);
+    assert!(!refusal(&mended), "{:?}", mended.problems);
+    // One that is gone has nothing to stay as.
+    world.tell(Change::Gone {
+        kind: Kind::Ingress,
+        key: Key::new("shop", "web"),
+        at: Instant::now(),
+    });
+    world.all();
+    world.set(limited("e.example", "many"));
+    let all = world.all();
+    assert!(matches!(all.fragment.hosts[1].routes[0].action, ir::Action::Fail { .. }));
+}

@@ -1,0 +1,92 @@
+//! The endpoints of all upstreams that are made from Services, made anew where slices are others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ir::{EndpointSpec, Name};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use crate::ir;
+use crate::provider::kubernetes::endpoints::{ServicePort, ServiceUpstreams, endpoints};
+use crate::provider::kubernetes::{Inputs, Key};
+
+/// Lists of endpoints by upstream, and what they were made from.
+#[derive(Default)]
+pub(super) struct Lists {
+    services: BTreeMap<Key, Made>,
+    lists: BTreeMap<Name, Arc<[EndpointSpec]>>,
+}
+
+/// What the lists of one Service are made from.
+#[derive(Default)]
+struct Made {
+    upstreams: ServiceUpstreams,
+    /// `None` where they have yet to be made.
+    slices: Option<Vec<Arc<EndpointSlice>>>,
+}
+
+impl Made {
+    fn is_of(&self, now: Option<&BTreeMap<Arc<str>, Arc<EndpointSlice>>>) -> bool {
+        let now = now.into_iter().flatten().map(|(_, slice)| slice);
+        let same = |slices: &Vec<_>| {
+            slices.len() == now.clone().count()
+                && slices.iter().zip(now.clone()).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        self.slices.as_ref().is_some_and(same)
+    }
+}
+
+impl Lists {
+    /// The upstream `name` stands for `port` of `service`.
+    pub fn add(&mut self, service: &Key, name: &Name, port: &ServicePort) {
+        let made = self.services.entry(service.clone()).or_default();
+        if made.upstreams.insert(name.clone(), port.clone()).as_ref() != Some(port) {
+            made.slices = None;
+        }
+    }
+
+    /// There is no upstream `name` any more.
+    pub fn remove(&mut self, service: &Key, name: &Name) {
+        self.lists.remove(name);
+        if let Some(made) = self.services.get_mut(service) {
+            made.upstreams.remove(name);
+            if made.upstreams.is_empty() {
+                self.services.remove(service);
+            }
+        }
+    }
+
+    /// All lists, as they are in `inputs`.
+    pub fn all(&mut self, inputs: &Inputs) -> BTreeMap<Name, Arc<[EndpointSpec]>> {
+        let mut slices = inputs.slices.iter().peekable();
+        let mut stale = Vec::new();
+        for (service, made) in &self.services {
+            // Both are in order: thousands of look-ups would cost more than the rest.
+            while slices.next_if(|(other, _)| *other < service).is_some() {}
+            let now = slices.next_if(|(other, _)| *other == service).map(|(_, slices)| slices);
+            if !made.is_of(now) {
+                stale.push(service.clone());
+            }
+        }
+        for service in stale {
+            self.refresh(inputs, &service);
+        }
+        self.lists.clone()
+    }
+
+    /// Makes the lists of `service` anew; returns those that have become others.
+    pub fn refresh(&mut self, inputs: &Inputs, service: &Key) -> Vec<(Name, Arc<[EndpointSpec]>)> {
+        let Some(made) = self.services.get_mut(service) else { return Vec::new() };
+        let mut changed = Vec::new();
+        for (name, list) in endpoints(inputs, service, &made.upstreams) {
+            if self.lists.get(&name).is_none_or(|known| **known != *list) {
+                let list: Arc<[EndpointSpec]> = list.into();
+                self.lists.insert(name.clone(), list.clone());
+                changed.push((name, list));
+            }
+        }
+        let slices = inputs.slices.get(service).into_iter().flatten();
+        made.slices = Some(slices.map(|(_, slice)| slice.clone()).collect());
+        changed
+    }
+}

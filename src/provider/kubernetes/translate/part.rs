@@ -1,0 +1,122 @@
+//! Ingresses that belong together, translated.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ir::{HostPattern, ListenerSelector, Name, Problem, Upstream, VirtualHost};
+use k8s_openapi::api::networking::v1::Ingress;
+
+use super::host::{self, Traits};
+use super::seen::{Changed, Seen};
+use super::service::Upstreams;
+use super::{Object, References, tls};
+use crate::ir;
+use crate::provider::kubernetes::endpoints::ServicePort;
+use crate::provider::kubernetes::report::{Report, problems};
+use crate::provider::kubernetes::{Inputs, Key, Options};
+
+/// What a group of Ingresses comes to.
+#[derive(Default)]
+pub(super) struct Part {
+    /// Who they are, the oldest first.
+    members: Vec<(Key, Arc<Ingress>)>,
+    pub seen: Seen,
+    /// No other part has hosts of the same pattern.
+    pub hosts: Vec<Arc<VirtualHost>>,
+    /// Another part that has an upstream of the same name wants the same of it.
+    pub upstreams: Vec<(Name, Arc<Upstream>)>,
+    /// Which of these are made from which Service.
+    pub services: Vec<(Key, Name, ServicePort)>,
+    /// Which Secret serves which host.
+    pub certificates: Vec<(Key, HostPattern)>,
+    pub references: References,
+    pub reports: Vec<(Key, Arc<Report>)>,
+    /// What is wrong, by whose it is.
+    pub problems: Vec<(Key, Vec<Problem>)>,
+    /// Why members should not be taken over.
+    pub refused: Vec<(Key, String)>,
+}
+
+impl Part {
+    /// Translates `objects`, the oldest first. `references` is what their policies refer to.
+    pub fn new(
+        members: Vec<(Key, Arc<Ingress>)>,
+        mut objects: Vec<Object<'_>>,
+        mut references: References,
+        listeners: &ListenerSelector,
+        inputs: &Inputs,
+        options: &Options,
+    ) -> Self {
+        let mut upstreams = Upstreams::new(inputs, options);
+        let hosts = host::hosts(&mut objects, &mut upstreams, options);
+        let certificates = tls::choices(&mut objects, inputs, options, &mut references);
+        let refused =
+            |object: &Object<'_>| Some((object.key.clone(), object.policy.refused.clone()?));
+        let part = Self::of(hosts, upstreams, references, listeners);
+        let refused = objects.iter().filter_map(refused).collect();
+        let (mut reports, mut found) = (Vec::new(), Vec::new());
+        for object in objects {
+            let wrong = problems(object.key, &object.report);
+            if !wrong.is_empty() {
+                found.push((object.key.clone(), wrong));
+            }
+            reports.push((object.key.clone(), Arc::new(object.report)));
+        }
+        Self { members, certificates, reports, problems: found, refused, ..part }
+    }
+
+    /// What gets requests for hosts that nobody names; nothing where that is nobody.
+    pub fn catch_all(listeners: &ListenerSelector, inputs: &Inputs, options: &Options) -> Self {
+        let mut upstreams = Upstreams::new(inputs, options);
+        let traits = Traits::of(&[], options);
+        let host = host::catch_all(&traits, &mut upstreams);
+        Self::of(host.into_iter().collect(), upstreams, References::default(), listeners)
+    }
+
+    fn of(
+        hosts: Vec<VirtualHost>,
+        upstreams: Upstreams<'_>,
+        references: References,
+        listeners: &ListenerSelector,
+    ) -> Self {
+        let shared = |host| Arc::new(VirtualHost { listeners: listeners.clone(), ..host });
+        let services = upstreams.services.into_iter().flat_map(|(service, ports)| {
+            ports.into_iter().map(move |(name, port)| (service.clone(), name, port))
+        });
+        let made = upstreams.upstreams.into_iter();
+        Self {
+            seen: Seen::of(upstreams.asked, &references),
+            hosts: hosts.into_iter().map(shared).collect(),
+            upstreams: made.map(|(name, upstream)| (name, Arc::new(upstream))).collect(),
+            services: services.collect(),
+            references,
+            ..Self::default()
+        }
+    }
+
+    /// The first of them.
+    pub fn first(&self) -> Option<&Key> {
+        self.members.first().map(|(key, _)| key)
+    }
+
+    /// Whether this is what comes of `members`, too, where `changed` is what has changed.
+    pub fn holds<'m>(
+        &self,
+        members: impl ExactSizeIterator<Item = &'m Arc<Ingress>>,
+        changed: &Changed,
+    ) -> bool {
+        let same = self.members.len() == members.len()
+            && self.members.iter().zip(members).all(|((_, known), now)| Arc::ptr_eq(known, now));
+        same && self.seen.holds(changed)
+    }
+
+    /// Takes from `before` the hosts that are the same there.
+    pub fn share(&mut self, before: &Self) {
+        let old: HashMap<_, _> = before.hosts.iter().map(|host| (&host.pattern, host)).collect();
+        for host in &mut self.hosts {
+            if let Some(same) = old.get(&host.pattern).filter(|old| ***old == *host) {
+                *host = Arc::clone(same);
+            }
+        }
+    }
+}

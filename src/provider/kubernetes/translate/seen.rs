@@ -1,0 +1,124 @@
+//! What of the inputs results were made from, to know which are still good.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+
+use crate::provider::kubernetes::{Inputs, Key, References};
+
+/// The objects that one result was made from, there or not.
+#[derive(Default)]
+pub(super) struct Seen {
+    services: Box<[Key]>,
+    secrets: Box<[Key]>,
+    config_maps: Box<[Key]>,
+}
+
+impl Seen {
+    /// The Services `services` and all that `references` names.
+    pub fn of(services: BTreeSet<Key>, references: &References) -> Self {
+        Self {
+            services: services.into_iter().collect(),
+            secrets: references.secrets.iter().cloned().collect(),
+            config_maps: references.config_maps.iter().cloned().collect(),
+        }
+    }
+
+    /// Whether none of these is among what changed.
+    pub fn holds(&self, changed: &Changed) -> bool {
+        let is_in = |keys: &[Key], changed: &[Key]| keys.iter().any(|key| changed.contains(key));
+        !is_in(&self.services, &changed.services)
+            && !is_in(&self.secrets, &changed.secrets)
+            && !is_in(&self.config_maps, &changed.config_maps)
+    }
+}
+
+/// Objects that were looked for and are not what they were.
+#[derive(Default)]
+pub(super) struct Changed {
+    services: Vec<Key>,
+    secrets: Vec<Key>,
+    config_maps: Vec<Key>,
+}
+
+/// Everything that living results were made from, as it was then.
+#[derive(Default)]
+pub(super) struct Sightings {
+    services: Sighted<Service>,
+    secrets: Sighted<Secret>,
+    config_maps: Sighted<ConfigMap>,
+}
+
+impl Sightings {
+    /// What of it is something else in `inputs`; that is what is known from now on.
+    pub fn compare(&mut self, inputs: &Inputs) -> Changed {
+        Changed {
+            services: self.services.compare(&inputs.services),
+            secrets: self.secrets.compare(&inputs.secrets),
+            config_maps: self.config_maps.compare(&inputs.config_maps),
+        }
+    }
+
+    /// There is a new result, made from `inputs`.
+    pub fn add(&mut self, seen: &Seen, inputs: &Inputs) {
+        self.services.add(&seen.services, &inputs.services);
+        self.secrets.add(&seen.secrets, &inputs.secrets);
+        self.config_maps.add(&seen.config_maps, &inputs.config_maps);
+    }
+
+    /// A result is gone.
+    pub fn remove(&mut self, seen: &Seen) {
+        self.services.remove(&seen.services);
+        self.secrets.remove(&seen.secrets);
+        self.config_maps.remove(&seen.config_maps);
+    }
+}
+
+/// Objects of a kind, and how many results were made from each.
+struct Sighted<T>(BTreeMap<Key, (Option<Arc<T>>, usize)>);
+
+impl<T> Default for Sighted<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T> Sighted<T> {
+    fn compare(&mut self, objects: &BTreeMap<Key, Arc<T>>) -> Vec<Key> {
+        let mut now = objects.iter().peekable();
+        let mut changed = Vec::new();
+        // Both are in order: thousands of look-ups would cost more than all else.
+        for (key, (before, _)) in &mut self.0 {
+            while now.next_if(|(other, _)| *other < key).is_some() {}
+            let found = now.next_if(|(other, _)| *other == key).map(|(_, object)| object);
+            let same = match (&*before, found) {
+                (Some(before), Some(found)) => Arc::ptr_eq(before, found),
+                (before, found) => before.is_none() && found.is_none(),
+            };
+            if !same {
+                *before = found.cloned();
+                changed.push(key.clone());
+            }
+        }
+        changed
+    }
+
+    fn add(&mut self, keys: &[Key], objects: &BTreeMap<Key, Arc<T>>) {
+        for key in keys {
+            let object = || objects.get(key).cloned();
+            self.0.entry(key.clone()).or_insert_with(|| (object(), 0)).1 += 1;
+        }
+    }
+
+    fn remove(&mut self, keys: &[Key]) {
+        for key in keys {
+            if let Some((_, results)) = self.0.get_mut(key) {
+                *results -= 1;
+                if *results == 0 {
+                    self.0.remove(key);
+                }
+            }
+        }
+    }
+}
