@@ -1,10 +1,10 @@
 {{/* The flags of `portcullis run`: those with a value, and switches. A test compares them with its help. */}}
 {{- define "portcullis.flags" -}}
-valued: [admin, annotations-prefix, cluster-domain, config, controller-class, default-backend-service,
+valued: [admin, allow-response-header, annotations-prefix, cluster-domain, config, configmap, controller-class, default-backend-service,
   default-ssl-certificate, election-id, http, https, ingress-class, kubeconfig, log, port,
   publish-service, publish-status-address, state-dir, upstream, watch-namespace, watch-timeout,
   workers, zone]
-switches: [allow-external-name, ingress-class-by-name, kubernetes, no-hsts, publish-node-addresses,
+switches: [allow-external-name, ingress-class-by-name, ingress-nginx-metrics, kubernetes, no-hsts, publish-node-addresses,
   serve-nginx-class, watch-ingress-without-class]
 {{- end }}
 
@@ -22,6 +22,8 @@ switches: [allow-external-name, ingress-class-by-name, kubernetes, no-hsts, publ
 {{- if $controller.watchIngressWithoutClass }}{{ $_ := set $args "watch-ingress-without-class" true }}{{ end }}
 {{- if $controller.serveNginxClass }}{{ $_ := set $args "serve-nginx-class" true }}{{ end }}
 {{- if $controller.scope.enabled }}{{ $_ := set $args "watch-namespace" (include "portcullis.watched" .) }}{{ end }}
+{{- if include "portcullis.configured" . }}{{ $_ := set $args "configmap" (printf "$(POD_NAMESPACE)/%s" (include "portcullis.controller" .)) }}{{ end }}
+{{- if $controller.metrics.ingressNginxNames }}{{ $_ := set $args "ingress-nginx-metrics" true }}{{ end }}
 {{- $publish := include "portcullis.publish" . | fromYaml }}
 {{- $args = merge (deepCopy $controller.extraArgs) $publish $args }}
 {{- range $name := keys $args | sortAlpha }}

@@ -13,6 +13,17 @@
 {{- end }}
 {{- end }}
 
+{{/* A value as a text; Helm has whole numbers as others. */}}
+{{- define "portcullis.text" -}}
+{{- if kindIs "float64" . }}{{ int64 . | toString | quote }}{{ else }}{{ toString . | quote }}{{ end }}
+{{- end }}
+
+{{/* "true" where there is a ConfigMap with what holds for all Ingresses. */}}
+{{- define "portcullis.configured" -}}
+{{- $controller := .Values.controller }}
+{{- if or $controller.config $controller.addHeaders $controller.proxySetHeaders }}true{{ end }}
+{{- end }}
+
 {{- define "portcullis.controller" -}}
 {{ include "portcullis.fullname" . }}-{{ .Values.controller.name }}
 {{- end }}
