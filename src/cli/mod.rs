@@ -10,6 +10,7 @@ mod completions;
 pub mod demo;
 mod explain;
 mod failure;
+mod ingress_nginx;
 mod ingresses;
 mod kubernetes;
 mod offline;
@@ -52,6 +53,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Tell which route a request takes, and why
     Explain(explain::ExplainArgs),
+    /// Serve as the command line of ingress-nginx says
+    IngressNginx(ingress_nginx::IngressNginxArgs),
     /// List the routes
     Routes(routes::RoutesArgs),
     /// Serve
@@ -68,11 +71,20 @@ enum Command {
 
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    dispatch(Cli::parse().command)
+}
+
+fn dispatch(command: Command) -> ExitCode {
+    let done = match command {
         Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => return demo::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::IngressNginx(args) => match ingress_nginx::arguments(&args) {
+            Ok(Some(line)) => return dispatch(Cli::parse_from(line).command),
+            Ok(None) => Ok(ExitCode::SUCCESS),
+            Err(failure) => Err(failure),
+        },
         Command::Routes(args) => routes::run(&args),
         Command::Run(args) => run::run(*args),
         Command::Schema => schema::run(),

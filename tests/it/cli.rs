@@ -57,6 +57,39 @@ fn help_promises_only_what_is_there() {
 }
 
 #[test]
+fn the_arguments_of_ingress_nginx_are_taken_as_they_are_or_told_of() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let shown = run(
+        dir.path(),
+        &[
+            "ingress-nginx",
+            "--dry-run",
+            "/nginx-ingress-controller",
+            "--publish-service=edge/ingress",
+            "--configmap=edge/ingress",
+            "--validating-webhook=:8443",
+            "--shutdown-grace-period=30",
+            "--pubish-service=edge/typo",
+        ],
+    );
+    assert_eq!(shown.status.code(), Some(0), "{}", both(&shown));
+    for argument in
+        ["run --kubernetes", "--publish-service=edge/ingress", "--configmap=edge/ingress"]
+    {
+        assert!(out(&shown).contains(argument), "{}", out(&shown));
+    }
+    for said in [
+        "--validating-webhook: is not honoured",
+        "drain.grace",
+        "did you mean `--publish-service`?",
+    ] {
+        assert!(err(&shown).contains(said), "{}", err(&shown));
+    }
+    let refused = run(dir.path(), &["ingress-nginx", "--watch-namespace-selector=team=edge"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", both(&refused));
+}
+
+#[test]
 fn check_accepts_a_good_file() {
     let dir = with("good.yaml", GOOD);
     let output = run(dir.path(), &["check", "good.yaml"]);
