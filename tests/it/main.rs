@@ -9,6 +9,7 @@ mod cli;
 mod client_auth;
 mod cluster;
 mod commands;
+mod conformance;
 mod connections;
 mod cors;
 mod deploy;
