@@ -40,6 +40,7 @@ mod limits;
 mod manifests;
 mod observability;
 mod orca;
+mod outages;
 mod partial;
 mod prometheus;
 mod proxy_protocol;
