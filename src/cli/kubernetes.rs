@@ -6,6 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::Failure;
 use crate::app::{Live, News, Provider};
 use crate::control::{Feed, Said};
@@ -79,6 +81,14 @@ pub struct KubernetesArgs {
     /// proxy connect wherever it can
     #[arg(long, env = "PORTCULLIS_ALLOW_EXTERNAL_NAME", value_parser = clap::builder::FalseyValueParser::new())]
     allow_external_name: bool,
+    /// Headers that `custom-headers` may set, each a name; Ingresses that set others are answered 503
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        env = "PORTCULLIS_ALLOW_RESPONSE_HEADER"
+    )]
+    allow_response_header: Vec<HeaderName>,
     /// Leave Strict-Transport-Security to the Services: by default every answer over TLS tells
     /// browsers to keep to https for a year, names below included, as ingress-nginx does
     #[arg(long, env = "PORTCULLIS_NO_HSTS", value_parser = clap::builder::FalseyValueParser::new())]
@@ -206,6 +216,7 @@ impl KubernetesArgs {
             external_names: self.allow_external_name,
             config_map: self.configmap,
             controller: Arc::default(),
+            allowed_response_headers: self.allow_response_header,
             hsts: Options::default().hsts.filter(|_| !self.no_hsts),
             cluster_domain: self.cluster_domain.into(),
             rules: self.ingress_nginx_metrics,

@@ -121,7 +121,14 @@ fn hosts<'f>(all: impl Iterator<Item = &'f Arc<VirtualHost>>) -> Vec<Arc<Virtual
         let same = |first: &&mut Arc<VirtualHost>| first.listeners == host.listeners;
         let of_pattern = hosts.iter_mut().rev().take_while(|first| first.pattern == host.pattern);
         match { of_pattern }.find(same) {
-            Some(first) => Arc::make_mut(first).routes.extend(host.routes.iter().cloned()),
+            Some(first) => {
+                let first = Arc::make_mut(first);
+                if first.client_auth.is_none() {
+                    first.client_auth.clone_from(&host.client_auth);
+                }
+                first.rules.extend(host.rules.iter().cloned());
+                first.routes.extend(host.routes.iter().cloned());
+            }
             None => hosts.push(host.clone()),
         }
     }
@@ -156,6 +163,7 @@ mod tests {
                 pattern: HostPattern::parse(host).expect("a host"),
                 listeners: ListenerSelector::All,
                 client_auth: None,
+                rules: Vec::new(),
                 routes: Vec::new(),
                 origin,
             })],
@@ -200,6 +208,7 @@ mod tests {
             matches: RouteMatch::of(PathMatch::Prefix("/".into())),
             auth: None,
             error_pages: None,
+            rules: Vec::new(),
             filters: Vec::new(),
             action: Action::Forward(Vec::new()),
             timeouts: Default::default(),

@@ -133,7 +133,7 @@ fn push_parameter(query: &mut String, text: &str) {
 
 /// A path is ASCII, so bytes do; tables of Unicode would only make each expression many times as
 /// large. What asks for them (`\p{Greek}`) gets them.
-fn compile(text: &str) -> Result<Regex, String> {
+pub(super) fn compile(text: &str) -> Result<Regex, String> {
     let build = |unicode: bool| {
         let mut builder = RegexBuilder::new(text);
         builder.unicode(unicode).size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT).build()

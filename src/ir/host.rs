@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::{HostClientAuth, Name, Origin, Route};
+use super::{HostClientAuth, Name, Origin, Route, Rule};
 
 /// Which hosts a virtual host answers for. Patterns are lower-case ASCII without a trailing dot.
 /// The host that matches best answers for all its paths: another one is never tried.
@@ -141,6 +141,9 @@ pub struct VirtualHost {
     /// What clients must show in the TLS handshake; `None` is what their listener demands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_auth: Option<HostClientAuth>,
+    /// What is done with its requests before a route is looked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
     /// The routes in declaration order; precedence is settled at compile.
     pub routes: Vec<Route>,
     /// Where it was declared.

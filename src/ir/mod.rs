@@ -8,6 +8,7 @@
 mod auth;
 mod backend;
 mod balance;
+mod bind;
 mod client_auth;
 mod cors;
 mod dump;
@@ -16,6 +17,7 @@ mod filter;
 mod guard;
 mod host;
 mod https;
+mod ingress_rule;
 mod listener;
 mod origin;
 mod problem;
@@ -43,10 +45,13 @@ pub use client_auth::{ClientTrust, HostClientAuth, HostClientAuthMode};
 pub use cors::{Cors, OriginPattern};
 pub use dump::Span;
 pub use error_pages::ErrorPages;
-pub use filter::{Filter, HeaderEdit, HeaderText};
+pub use filter::{
+    CookieEdit, Filter, HeaderEdit, HeaderTemplate, HeaderText, LocationEdit, Replace, ResponseEdit,
+};
 pub use guard::{AccessList, ConnectionLimit, Guard, RateKey, RateLimit};
 pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
 pub use https::{Hsts, HttpsRedirect};
+pub use ingress_rule::IngressRule;
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, Http2Options, Listener, ListenerProtocols,
     ListenerTls, TlsVersion,
@@ -61,13 +66,13 @@ pub use route::{
     Action, BackendRef, CookieMatch, HeaderMatch, PathMatch, PathRewrite, QueryMatch, Redirect,
     RegexRewrite, Respond, Route, RouteMatch, Timeouts, ValueMatch,
 };
-pub use rule::IngressRule;
+pub use rule::{Condition, Next, RedirectTo, Reply, Rewrite, Rule, Step, Test};
 pub use secret::{SecretBytes, Text};
 pub use settings::{
     AccessLog, AccessLogFormat, AccessLogTarget, AddressFamily, Admin, Drain, ErrorFormat,
     Forwarding, Limits, ResolverOptions, Settings,
 };
-pub use template::{Piece, Template, TemplateError, Variable};
+pub use template::{Piece, Scope, Site, Template, TemplateError, Variable};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

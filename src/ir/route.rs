@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::{
     Auth, Cors, ErrorPages, Filter, Guard, HeaderText, Hedge, Hsts, HttpsRedirect, IngressRule,
-    Name, Origin, Retry, SecretBytes, Text, dump,
+    Name, Origin, RedirectTo, Retry, Rule, SecretBytes, Text, dump,
 };
 
 /// A rule of a virtual host.
@@ -29,6 +29,9 @@ pub struct Route {
     /// Who may use it; `None` is anybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+    /// What is done with some of its requests, before anything else of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
     /// Changes to request and response, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
@@ -203,6 +206,8 @@ pub enum Action {
     Forward(Vec<BackendRef>),
     /// Answered with a redirect.
     Redirect(Redirect),
+    /// Answered with a redirect to what a template comes to.
+    RedirectTo(RedirectTo),
     /// Answered with a fixed response.
     Respond(Respond),
 }

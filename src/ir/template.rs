@@ -32,6 +32,18 @@ pub enum Variable {
     Arg(Arc<str>),
     /// `args`: the query without its `?`.
     Args,
+    /// `1` to `9`: what a group of the expression that matched last captured. Only in rules.
+    Capture(u8),
+    /// `ssl_client_fingerprint`: the SHA-256 of the client's certificate.
+    ClientFingerprint,
+    /// `ssl_client_i_dn`: who signed it.
+    ClientIssuer,
+    /// `ssl_client_serial`: its serial number.
+    ClientSerial,
+    /// `ssl_client_s_dn`: its subject.
+    ClientSubject,
+    /// `ssl_client_verify`: `SUCCESS` where the client showed one that was verified, else `NONE`.
+    ClientVerify,
     /// `cookie_NAME`: a cookie.
     Cookie(Arc<str>),
     /// `escaped_request_uri`: `request_uri`, percent-encoded to be part of a query.
@@ -42,22 +54,62 @@ pub enum Variable {
     Host,
     /// `http_host`, `best_http_host`: the host as the client named it, with its port.
     HttpHost,
+    /// `is_args`: `?` where there is a query.
+    IsArgs,
     /// `pass_access_scheme`: the scheme, as far as a trusted proxy told it.
     PassAccessScheme,
+    /// `proxy_add_x_forwarded_for`: the `X-Forwarded-For` that came, and the peer's address.
+    ProxyAddXForwardedFor,
     /// `remote_addr`: the client's address as far as it is believed.
     RemoteAddr,
+    /// `remote_port`: the peer's port.
+    RemotePort,
+    /// `remote_user`: who it is from, where that was asked for and shown.
+    RemoteUser,
     /// `request_id`, `req_id`: the request's id.
     RequestId,
     /// `request_method`: the method.
     RequestMethod,
-    /// `request_uri`: path and query.
+    /// `request_uri`: path and query as the client asked for them.
     RequestUri,
+    /// `sent_http_NAME`, `upstream_http_NAME`: a header field of the response. Only in edits of
+    /// responses.
+    ResponseHeader(HeaderName),
     /// `scheme`: the scheme of the connection.
     Scheme,
+    /// A part of the route and not of the request, for which its provider puts a text in by
+    /// [`Template::bind`]; no name in a configuration file.
+    Site(Site),
     /// `server_port`: the port the request came to.
     ServerPort,
-    /// `uri`: the path.
+    /// `server_protocol`: `HTTP/1.1` or `HTTP/2.0`.
+    ServerProtocol,
+    /// `status`: the status of the response. Only in edits of responses.
+    Status,
+    /// `uri`: the path, after what has rewritten it so far.
     Uri,
+}
+
+/// A part of the route that a template belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// The name of the host.
+    Host,
+    /// The service behind it.
+    Service,
+    /// That service's port.
+    ServicePort,
+    /// Namespace, service and port in one name.
+    Upstream,
+}
+
+/// What a template may take beside parts of the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// How many groups the expression before it captures.
+    pub groups: u8,
+    /// Whether there is a response.
+    pub response: bool,
 }
 
 /// What is wrong with a template, as the end of a sentence that begins with it.
@@ -75,20 +127,31 @@ pub enum TemplateError {
 }
 
 /// The variables that have no name of the user's in them.
-const PLAIN: [(&str, Variable); 14] = [
+const PLAIN: [(&str, Variable); 25] = [
     ("args", Variable::Args),
     ("best_http_host", Variable::HttpHost),
     ("escaped_request_uri", Variable::EscapedRequestUri),
     ("host", Variable::Host),
     ("http_host", Variable::HttpHost),
+    ("is_args", Variable::IsArgs),
     ("pass_access_scheme", Variable::PassAccessScheme),
+    ("proxy_add_x_forwarded_for", Variable::ProxyAddXForwardedFor),
     ("remote_addr", Variable::RemoteAddr),
+    ("remote_port", Variable::RemotePort),
+    ("remote_user", Variable::RemoteUser),
     ("req_id", Variable::RequestId),
     ("request_id", Variable::RequestId),
     ("request_method", Variable::RequestMethod),
     ("request_uri", Variable::RequestUri),
     ("scheme", Variable::Scheme),
     ("server_port", Variable::ServerPort),
+    ("server_protocol", Variable::ServerProtocol),
+    ("ssl_client_fingerprint", Variable::ClientFingerprint),
+    ("ssl_client_i_dn", Variable::ClientIssuer),
+    ("ssl_client_s_dn", Variable::ClientSubject),
+    ("ssl_client_serial", Variable::ClientSerial),
+    ("ssl_client_verify", Variable::ClientVerify),
+    ("status", Variable::Status),
     ("uri", Variable::Uri),
 ];
 
@@ -102,13 +165,32 @@ impl Variable {
             let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
             (!name.is_empty() && name.bytes().all(letters)).then(|| Arc::from(name))
         };
-        if let Some(field) = name.strip_prefix("http_") {
-            let field = word(field)?.to_ascii_lowercase().replace('_', "-");
-            return HeaderName::from_bytes(field.as_bytes()).ok().map(Self::Header);
+        let field = |text: &str| {
+            let field = word(text)?.to_ascii_lowercase().replace('_', "-");
+            HeaderName::from_bytes(field.as_bytes()).ok()
+        };
+        if let Some(name) = name.strip_prefix("http_") {
+            return field(name).map(Self::Header);
+        }
+        let response = |prefix| name.strip_prefix(prefix);
+        if let Some(name) = response("sent_http_").or_else(|| response("upstream_http_")) {
+            return field(name).map(Self::ResponseHeader);
+        }
+        if let [digit @ b'1'..=b'9'] = name.as_bytes() {
+            return Some(Self::Capture(digit - b'0'));
         }
         match name.strip_prefix("cookie_") {
             Some(cookie) => word(cookie).map(Self::Cookie),
             None => word(name.strip_prefix("arg_")?).map(Self::Arg),
+        }
+    }
+
+    /// Whether it has a value in `scope`.
+    pub fn is_in(&self, scope: Scope) -> bool {
+        match self {
+            Self::Capture(number) => *number <= scope.groups,
+            Self::ResponseHeader(_) | Self::Status => scope.response,
+            _ => true,
         }
     }
 }
@@ -117,8 +199,12 @@ impl fmt::Display for Variable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Arg(name) => write!(f, "arg_{name}"),
+            Self::Capture(number) => write!(f, "{number}"),
             Self::Cookie(name) => write!(f, "cookie_{name}"),
             Self::Header(name) => write!(f, "http_{}", name.as_str().replace('-', "_")),
+            Self::ResponseHeader(name) => {
+                write!(f, "sent_http_{}", name.as_str().replace('-', "_"))
+            }
             plain => {
                 let known = PLAIN.iter().rfind(|(_, variable)| variable == plain);
                 f.write_str(known.map_or("", |(name, _)| name))
@@ -128,11 +214,29 @@ impl fmt::Display for Variable {
 }
 
 impl Template {
-    /// Parses a text with `{name}` in it; `{{` and `}}` are the braces themselves.
+    /// Parses a text with `{name}` in it; `{{` and `}}` are the braces themselves. Of parts of the
+    /// request only.
     ///
     /// # Errors
     /// Braces without partners, names that are no variables, control characters.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        Self::parse_in(text, Scope::default())
+    }
+
+    /// The same where there is more than the request.
+    ///
+    /// # Errors
+    /// As [`Template::parse`].
+    pub fn parse_in(text: &str, scope: Scope) -> Result<Self, TemplateError> {
+        let template = Self::parse_any(text)?;
+        let strange = template.variables().find(|variable| !variable.is_in(scope));
+        match strange.map(ToString::to_string) {
+            Some(name) => Err(TemplateError::Unknown(name)),
+            None => Ok(template),
+        }
+    }
+
+    fn parse_any(text: &str) -> Result<Self, TemplateError> {
         let mut template = Self::checked(text)?;
         let mut rest = text;
         while let Some(brace) = rest.find(['{', '}']) {
@@ -150,34 +254,6 @@ impl Template {
                 template.push_named(name)?;
                 rest = after;
             }
-        }
-        template.push_literal(rest);
-        Ok(template)
-    }
-
-    /// Parses a text as nginx has it, with `$name` and `${name}` in it. A `$` before anything that
-    /// cannot be a name stands for itself.
-    ///
-    /// # Errors
-    /// As [`Template::parse`].
-    pub fn parse_nginx(text: &str) -> Result<Self, TemplateError> {
-        let mut template = Self::checked(text)?;
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('$') {
-            template.push_literal(before);
-            if let Some(inner) = after.strip_prefix('{') {
-                let (name, after) = inner.split_once('}').ok_or(TemplateError::Brace)?;
-                template.push_named(name)?;
-                rest = after;
-                continue;
-            }
-            let letters = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-            let (name, after) = after.split_at(after.bytes().take_while(letters).count());
-            match name {
-                "" => template.push_literal("$"),
-                name => template.push_named(name)?,
-            }
-            rest = after;
         }
         template.push_literal(rest);
         Ok(template)
@@ -202,9 +278,41 @@ impl Template {
         template
     }
 
+    /// A text without variables.
+    pub fn literal(text: &str) -> Self {
+        Self::of([Piece::Literal(text.into())])
+    }
+
+    /// The same with `text` in the place of parts of the route.
+    #[must_use]
+    pub fn bind(&self, text: &dyn Fn(Site) -> Arc<str>) -> Self {
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            Piece::Variable(Variable::Site(site)) => Piece::Literal(text(*site)),
+            other => other.clone(),
+        });
+        Self::of(pieces).hidden(self.secret)
+    }
+
     /// Its pieces.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces
+    }
+
+    /// Its variables.
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Literal(_) => None,
+            Piece::Variable(variable) => Some(variable),
+        })
+    }
+
+    /// The text, where it has no variables.
+    pub fn as_literal(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [] => Some(""),
+            [Piece::Literal(text)] => Some(text),
+            _ => None,
+        }
     }
 
     /// Whether it is not to be shown.
@@ -263,78 +371,4 @@ impl Serialize for Template {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn both_forms_mean_the_same() {
-        let braces =
-            "https://{host}/a?rd={escaped_request_uri}&u={http_x_user}{cookie_sid}{arg_q}$";
-        let dollars =
-            "https://$host/a?rd=${escaped_request_uri}&u=$http_x_user${cookie_sid}$arg_q$";
-        let template = Template::parse(braces).expect("sound");
-        assert_eq!(Template::parse_nginx(dollars), Ok(template.clone()));
-        assert_eq!(template.to_string(), braces);
-        assert_eq!(
-            Template::parse("{{a}}").expect("sound").pieces(),
-            [Piece::Literal("{a}".into())]
-        );
-        assert_eq!(Template::parse_nginx("{a}").expect("sound").to_string(), "{{a}}");
-    }
-
-    #[test]
-    fn what_is_no_template_is_refused() {
-        for (text, error) in [
-            ("{host", TemplateError::Brace),
-            ("host}", TemplateError::Brace),
-            ("{hosts}", TemplateError::Unknown("hosts".into())),
-            ("{http_}", TemplateError::Unknown("http_".into())),
-            ("{cookie_a b}", TemplateError::Unknown("cookie_a b".into())),
-            ("a\r\nb", TemplateError::Control),
-        ] {
-            assert_eq!(Template::parse(text), Err(error), "{text}");
-        }
-        assert_eq!(Template::parse_nginx("${host"), Err(TemplateError::Brace));
-        assert_eq!(Template::parse_nginx("$foo"), Err(TemplateError::Unknown("foo".into())));
-    }
-
-    #[test]
-    fn a_secret_is_never_shown() {
-        let template = Template::parse("key-{host}").expect("sound").hidden(true);
-        assert_eq!(format!("{template} {template:?}").matches("key").count(), 0);
-        assert_eq!(serde_json::to_string(&template).expect("JSON"), "\"<redacted>\"");
-    }
-
-    fn variable() -> impl Strategy<Value = Variable> {
-        prop_oneof![
-            (0..PLAIN.len()).prop_map(|at| PLAIN[at].1.clone()),
-            "[a-z0-9_]{1,8}".prop_map(|name| Variable::Arg(name.into())),
-            "[a-zA-Z_]{1,8}".prop_map(|name| Variable::Cookie(name.into())),
-            "x(-[a-z]{1,4}){1,3}".prop_map(|name| Variable::Header(name.parse().unwrap())),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_out_is_read_back(pieces in prop::collection::vec(
-            prop_oneof![
-                "[ -~ö]{1,6}".prop_map(|text| Piece::Literal(text.into())),
-                variable().prop_map(Piece::Variable),
-            ],
-            0..8,
-        )) {
-            let template = Template::of(pieces);
-            prop_assert_eq!(Template::parse(&template.to_string()), Ok(template));
-        }
-
-        #[test]
-        fn any_text_is_read_or_refused(text in "[{}$a-z_\\PC]{0,30}") {
-            let _ = Template::parse_nginx(&text);
-            if let Ok(template) = Template::parse(&text) {
-                prop_assert_eq!(template.to_string(), text);
-            }
-        }
-    }
-}
+mod tests;

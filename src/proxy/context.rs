@@ -279,8 +279,12 @@ impl Context {
 
     /// The matched route.
     pub fn route(&self) -> Option<Ref<'_, CompiledRoute>> {
-        let route = self.route_id()?;
-        self.of_snapshot(|snapshot| snapshot.route(route))
+        self.route_of(self.route_id()?)
+    }
+
+    /// The route of that number.
+    pub fn route_of(&self, id: RouteId) -> Option<Ref<'_, CompiledRoute>> {
+        self.of_snapshot(|snapshot| snapshot.route(id))
     }
 
     fn of_snapshot<T>(&self, part: impl FnOnce(&Snapshot) -> Option<&T>) -> Option<Ref<'_, T>> {

@@ -7,8 +7,8 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::selection::Selection;
-use super::{Context, RequestBody};
-use crate::filter::{Facts, RequestTarget};
+use super::{Context, HttpVersion, RequestBody};
+use crate::filter::{ClientCertificate, Facts, RequestTarget, Ruling};
 use crate::upstream::{EndpointId, Upstream};
 
 /// A request as the server hands it over: parsed, not judged.
@@ -31,6 +31,10 @@ pub struct Request {
     pub upstream_host: HeaderValue,
     /// Path and query.
     pub target: RequestTarget,
+    /// The same as the client asked for them, where they were rewritten.
+    pub asked: Option<RequestTarget>,
+    /// What rules have come to for it, until that is applied.
+    pub ruling: Option<Box<Ruling>>,
     /// The other fields, free of hop-by-hop ones.
     pub headers: HeaderMap,
     /// The body; `None` when there is none.
@@ -58,17 +62,43 @@ impl Request {
     /// What templates may take of it.
     pub fn facts(&self) -> Facts<'_> {
         let conn = &self.context.conn;
+        let certificate = conn.peer_certificate.as_ref().map(|certificate| ClientCertificate {
+            subject: &certificate.subject,
+            issuer: &certificate.issuer,
+            serial: &certificate.serial,
+            fingerprint: &certificate.fingerprint,
+        });
         Facts {
             scheme: if conn.secure { "https" } else { "http" },
+            protocol: match conn.version {
+                HttpVersion::H1 => "HTTP/1.1",
+                HttpVersion::H2 => "HTTP/2.0",
+            },
             host: self.host.name(),
             http_host: self.host.to_value(),
             port: conn.local.port(),
             target: &self.target,
+            asked: self.asked(),
             method: &self.method,
             headers: &self.headers,
             client: self.context.client.get(),
+            peer: conn.peer,
+            user: self.context.user.borrow().clone(),
+            certificate,
             request_id: self.context.request_id().as_bytes(),
+            captures: &[],
         }
+    }
+
+    /// Path and query as the client asked for them.
+    pub fn asked(&self) -> &RequestTarget {
+        self.asked.as_ref().unwrap_or(&self.target)
+    }
+
+    /// Puts `target` in the place of path and query.
+    pub fn rewrite(&mut self, target: RequestTarget) {
+        let before = std::mem::replace(&mut self.target, target);
+        self.asked.get_or_insert(before);
     }
 }
 

@@ -17,7 +17,7 @@ use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
 use super::upstreams::Upstreams;
 use super::{Authentication, CountedRule, HostIndex, HostTable, RouteId, Snapshot};
-use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Tallies};
+use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Rules, Tallies};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::{Metrics, RouteMetrics};
 use crate::tls::{ClientDemand, ServerTls, TlsShared};
@@ -168,7 +168,14 @@ impl Compiler {
         };
         let routes: Box<[_]> = spec.routes.iter().map(&mut compile).collect();
         let matches: Vec<_> = routes.iter().map(|route| (route.id, &route.matches)).collect();
-        let (table, broken) = HostTable::build(&matches);
+        let (mut table, broken) = HostTable::build(&matches);
+        table.client_gate = gate;
+        table.rules = host_rules(&[spec]).unwrap_or_else(|why| {
+            let message = format!("the rules of the host '{}': {why}", spec.pattern);
+            let hint = "its requests are answered 500";
+            problems.push(Problem::error(message).about(&spec.origin).hint(hint));
+            Some(Arc::new(Rules::closed()))
+        });
         for (id, message) in broken {
             let problem = Problem::error(message);
             problems.push(match routes.iter().find(|route| route.id == id) {
@@ -223,14 +230,15 @@ impl Compiler {
             PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
             PathMatch::Regex(_) | PathMatch::StartsWith(_) => "/",
         };
-        let compiled = self
-            .action(route, prefix, upstreams)
-            .and_then(|action| Ok((action, FilterChain::new(&route.filters, prefix)?)));
-        let (action, filters) = compiled.unwrap_or_else(|reason| {
+        let compiled = self.action(route, prefix, upstreams).and_then(|action| {
+            let filters = FilterChain::new(&route.filters, prefix)?;
+            Ok((action, filters, Rules::new(&route.rules)?))
+        });
+        let (action, filters, rules) = compiled.unwrap_or_else(|reason| {
             let message = format!("route '{}': {reason}", route.name);
             problems.push(Problem::error(message).about(&route.origin));
             let status = StatusCode::INTERNAL_SERVER_ERROR;
-            (Action::Fail { status, reason }, FilterChain::default())
+            (Action::Fail { status, reason }, FilterChain::default(), None)
         });
         CompiledRoute {
             id,
@@ -244,6 +252,7 @@ impl Compiler {
             auth: None,
             client_auth: None,
             error_pages: None,
+            rules: rules.map(Box::new),
             filters,
             https_redirect: route.https_redirect.as_ref().map(HttpsPlan::new),
             hsts: route.hsts.as_ref().and_then(filter::hsts),
@@ -351,6 +360,7 @@ impl Compiler {
             ir::Action::Redirect(redirect) => {
                 Action::Redirect(RedirectPlan::new(redirect, prefix)?)
             }
+            ir::Action::RedirectTo(redirect) => Action::RedirectTo(redirect.clone()),
             ir::Action::Respond(respond) => Action::Respond(FixedResponse::new(respond)),
         })
     }
@@ -476,12 +486,23 @@ fn index(hosts: &[&Arc<CompiledHost>]) -> Index {
             _ => {
                 let routes = same.iter().flat_map(|host| &host.routes);
                 let routes: Vec<_> = routes.map(|route| (route.id, &route.matches)).collect();
+                let rules = same.iter().flat_map(|host| host.spec.rules.iter().cloned());
+                let rules: Vec<_> = rules.collect();
                 // What is wrong with them was said where each was compiled.
-                Arc::new(HostTable::build(&routes).0)
+                let mut table = HostTable::build(&routes).0;
+                let rules = Rules::new(&rules).unwrap_or_else(|_| Some(Rules::closed()));
+                table.rules = rules.map(Arc::new);
+                Arc::new(table)
             }
         };
         Some((first.spec.pattern.clone(), table))
     }))
+}
+
+/// The rules of a host, which may have been declared in several places.
+fn host_rules(specs: &[&Arc<VirtualHost>]) -> Result<Option<Arc<Rules>>, String> {
+    let rules: Vec<_> = specs.iter().flat_map(|spec| spec.rules.iter().cloned()).collect();
+    Ok(Rules::new(&rules)?.map(Arc::new))
 }
 
 /// Whether clients of a route may show something in the place of an address that is let in.

@@ -102,6 +102,7 @@ fn route(
         auth: None,
         client_auth: None,
         error_pages: None,
+        rules: None,
         https_redirect: None,
         hsts: None,
         // Cannot fail: there is no rewrite in it.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{Authentication, ClientGate, CountedRule, RouteId};
-use crate::filter::{Cors, FilterChain, Guard, HttpsPlan, RedirectPlan};
+use crate::filter::{Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Rules};
 use crate::ir::{self, HostPattern, Name, Origin};
 use crate::telemetry::WorkerId;
 use crate::upstream::balance::Stride;
@@ -37,6 +37,8 @@ pub struct CompiledRoute {
     pub client_auth: Option<Arc<ClientGate>>,
     /// Whose answers stand in the place of errors.
     pub error_pages: Option<Box<ErrorPages>>,
+    /// What is done with some of its requests before anything else.
+    pub rules: Option<Box<Rules>>,
     /// Its changes to heads.
     pub filters: FilterChain,
     /// How requests without TLS are redirected to https.
@@ -101,6 +103,8 @@ pub enum Action {
     Forward(Targets),
     /// A redirect.
     Redirect(RedirectPlan),
+    /// A redirect to what a template comes to.
+    RedirectTo(ir::RedirectTo),
     /// A fixed response.
     Respond(FixedResponse),
 }

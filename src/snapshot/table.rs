@@ -14,11 +14,13 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
+use super::ClientGate;
 use super::explain::{Outcome, PathCondition, Trial};
 use super::matcher::{self, Conditions};
 use super::path::{self, PathIndex, Place};
 use super::pattern::{Pattern, Patterns};
 use super::rank::{Rank, Ranks};
+use crate::filter::Rules;
 use crate::ir::{PathMatch, RouteMatch};
 
 /// A route: its index in the list that whoever built the table keeps.
@@ -55,6 +57,10 @@ pub struct HostTable {
     /// By rank.
     regexes: Box<[(Arc<Pattern>, Slot)]>,
     account: Box<Account>,
+    /// What is done with requests before a route is looked for.
+    pub rules: Option<Arc<Rules>>,
+    /// What it demands of client certificates.
+    pub client_gate: Option<Arc<ClientGate>>,
 }
 
 impl HostTable {
@@ -241,5 +247,7 @@ fn arrange(compiled: Vec<Compiled>, broken: Vec<(RouteId, String)>) -> HostTable
         candidates: candidates.into(),
         regexes,
         account: Box::new(Account { ranked, broken: broken.into() }),
+        rules: None,
+        client_gate: None,
     }
 }

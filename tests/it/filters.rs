@@ -184,3 +184,97 @@ hosts:
     client.send("POST /text HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello").await;
     assert_eq!(client.response().await.text(), "no such shop");
 }
+
+#[tokio::test]
+async fn values_are_made_of_the_request_and_of_the_response() {
+    let app = Backend::answering(
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nETag: \"v1\"\r\nContent-Type: text/html; charset=utf-8\r\n\
+         X-Internal-A: 1\r\nX-Internal-B: 2\r\n\r\nok",
+    )
+    .await;
+    let proxy = Proxy::start(
+        r#"
+listeners: { web: { bind: "@web@" } }
+hosts:
+  "*":
+    routes:
+      - path: /
+        upstream: app
+        rewrite: { prefix: /inner, host: "{arg_tenant}.internal" }
+        request_headers:
+          set:
+            x-asked: { template: "{scheme}://{http_host}{request_uri}" }
+            x-user: { template: "{cookie_user}" }
+            x-none: { template: "{http_x_no}" }
+            x-chain: { template: "{proxy_add_x_forwarded_for}" }
+            x-braces: "{host}"
+          add: { x-tag: { template: "{http_x_in}/{request_method}" } }
+        response_headers:
+          set: { x-was: { template: "{status} {sent_http_etag} for {uri}" } }
+          remove: [x-internal-*]
+          statuses: [404]
+          types: [text/html]
+      - path: /only
+        upstream: app
+        response_headers: { set: { x-was: "set" }, statuses: [2xx] }
+upstreams: { app: { endpoints: ["@app@"] } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send(
+            "GET /a?tenant=blue HTTP/1.1\r\nHost: T:80\r\nCookie: a=1; user=ann\r\nX-None: forged\r\n\
+             X-In: one\r\nX-In: two\r\nX-Tag: own\r\n\r\n",
+        )
+        .await;
+    let response = client.response().await;
+    let seen = app.last();
+    assert_eq!(seen.target, "/inner/a?tenant=blue");
+    assert_eq!(seen.headers.get("host"), Some("blue.internal"));
+    assert_eq!(seen.headers.get("x-asked"), Some("http://t:80/a?tenant=blue"));
+    assert_eq!(seen.headers.get("x-user"), Some("ann"));
+    assert!(
+        !seen.headers.has("x-none"),
+        "an empty value makes no field and takes the client's away"
+    );
+    assert_eq!(seen.headers.get("x-chain"), Some("127.0.0.1"));
+    assert_eq!(seen.headers.get("x-braces"), Some("{host}"), "constants have no variables");
+    assert_eq!(seen.headers.all("x-tag").collect::<Vec<_>>(), ["own", "one, two/GET"]);
+    assert_eq!(response.headers.get("x-was"), Some("404 \"v1\" for /a"));
+    assert!(!response.headers.has("x-internal-a") && !response.headers.has("x-internal-b"));
+    // No host, and no request: nobody gets to another tenant by leaving it out.
+    let response = client.request("GET", "t", "/a").await;
+    assert_eq!(response.status, 400, "{response}");
+    let response = get(proxy.web(), "t", "/only").await;
+    assert!(!response.headers.has("x-was"), "{response}");
+}
+
+#[tokio::test]
+async fn what_the_upstream_says_of_itself_is_put_right() {
+    let app = Backend::answering(
+        "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://inner:8080/app/x?y\r\n\
+         Set-Cookie: a=1; Path=/app/; Domain=.Inner; HttpOnly\r\nSet-Cookie: b=2; path=/other\r\n\r\n",
+    )
+    .await;
+    let proxy = Proxy::start(
+        r#"
+listeners: { web: { bind: "@web@" } }
+hosts:
+  "*":
+    routes:
+      - path: /
+        upstream: app
+        response_location: { from: "http://inner:8080/app", to: "{scheme}://{host}" }
+        response_cookies: { domain: { from: inner, to: shop.example }, path: { from: /app/, to: / } }
+upstreams: { app: { endpoints: ["@app@"] } }
+"#,
+        &[("app", &app.address())],
+    )
+    .await;
+    let response = get(proxy.web(), "shop.example", "/").await;
+    assert_eq!(response.headers.get("location"), Some("http://shop.example/x?y"));
+    let cookies: Vec<_> = response.headers.all("set-cookie").collect();
+    assert_eq!(cookies, ["a=1; Path=/; Domain=shop.example; HttpOnly", "b=2; path=/other"]);
+}

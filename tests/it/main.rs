@@ -48,6 +48,7 @@ mod reload;
 mod removal;
 mod retry;
 mod routing;
+mod rules;
 mod stale;
 mod streaming;
 mod tidy;

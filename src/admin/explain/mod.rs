@@ -235,6 +235,8 @@ fn account(
     target: &RequestTarget,
 ) -> Option<Winner> {
     let (view, spec) = view::route(snapshot, route)?;
+    let hosts = snapshot.config.hosts.iter().filter(|host| host.pattern == route.host);
+    let rules: Vec<_> = hosts.flat_map(|host| host.rules.iter().cloned()).collect();
     let secure = client_scheme(&question.headers).unwrap_or(question.secure);
     let to_https = (route.https_redirect.as_ref())
         .filter(|plan| {
@@ -244,7 +246,7 @@ fn account(
     if let Some(location) = to_https {
         return Some(Winner {
             route: view,
-            policies: Policies::new(route, spec),
+            policies: Policies::new(route, &rules, spec),
             upstream_target: None,
             https_redirect: location.to_str().ok().map(str::to_owned),
             location: None,
@@ -281,7 +283,7 @@ fn account(
     let forwards = matches!(route.action, Action::Forward(_));
     Some(Winner {
         route: view,
-        policies: Policies::new(route, spec),
+        policies: Policies::new(route, &rules, spec),
         https_redirect: None,
         upstream_target: forwards.then(|| policies::rewritten(route, spec, target)).flatten(),
         location: location.and_then(|location| location.to_str().ok().map(str::to_owned)),

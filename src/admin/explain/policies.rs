@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::view;
 use crate::filter::{RequestFilter, RequestTarget};
-use crate::ir::{Filter, HeaderText, PathRewrite, RegexRewrite, Route};
+use crate::ir::{
+    Condition, CookieEdit, Filter, HeaderTemplate, HeaderText, LocationEdit, Next, PathRewrite,
+    RegexRewrite, Replace, ResponseEdit, Rewrite, Route, Rule, Step, Test,
+};
 use crate::snapshot::CompiledRoute;
 
 /// The policies of a route. Times are in milliseconds; `None` is no limit.
@@ -19,6 +22,9 @@ pub struct Policies {
     pub client_auth: Option<String>,
     /// Changes to request and response, in order, in words. Secrets are left out.
     pub filters: Vec<String>,
+    /// What is done with some of its requests, by rules of the host and then of the route, in words.
+    #[serde(default)]
+    pub rules: Vec<String>,
     /// What guards it, in words: client addresses, rates, requests at once.
     #[serde(default)]
     pub guard: Vec<String>,
@@ -54,8 +60,8 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// The policies of `compiled`, which was made of `route`.
-    pub fn new(compiled: &CompiledRoute, route: &Route) -> Self {
+    /// The policies of `compiled`, which was made of `route` and whose host has the rules `host`.
+    pub fn new(compiled: &CompiledRoute, host: &[Rule], route: &Route) -> Self {
         let ms = |time: Option<Duration>| {
             time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
         };
@@ -64,6 +70,7 @@ impl Policies {
             auth: view::policy::auth(route),
             client_auth: compiled.client_auth.as_deref().map(view::policy::client_auth),
             filters: route.filters.iter().flat_map(filter).collect(),
+            rules: host.iter().chain(&route.rules).map(rule).collect(),
             guard: view::policy::guard(&route.guard),
             cors: route.cors.as_ref().map(view::policy::cors),
             https_redirect: route.https_redirect.as_ref().map(view::policy::https_redirect),
@@ -109,8 +116,13 @@ pub(super) fn rewritten(
 fn filter(filter: &Filter) -> Vec<String> {
     let (side, edit) = match filter {
         Filter::RequestHeaders(edit) => ("request", edit),
-        Filter::ResponseHeaders(edit) => ("response", edit),
+        Filter::ResponseHeaders(edit) => ("response", &edit.edit),
+        Filter::ResponseCookies(edit) => return cookies(edit),
+        Filter::ResponseLocation(LocationEdit { from, to }) => {
+            return vec![format!("response URLs that begin with {from} begin with {to}")];
+        }
         Filter::RewriteHost(host) => return vec![format!("host becomes {host}")],
+        Filter::RewriteHostFrom(host) => return vec![format!("host becomes {host}")],
         Filter::RewritePath(PathRewrite::Full(path)) => {
             return vec![format!("path becomes {path}")];
         }
@@ -123,9 +135,83 @@ fn filter(filter: &Filter) -> Vec<String> {
         }
     };
     let removed = edit.remove.iter().map(|name| format!("{side} header {name} removed"));
-    let set = edit.set.iter().map(|field| format!("{side} header {} set", shown(field)));
-    let added = edit.add.iter().map(|field| format!("{side} header {} added", shown(field)));
-    removed.chain(set).chain(added).collect()
+    let starting = edit.remove_starting.iter();
+    let removed = removed.chain(starting.map(|start| format!("{side} headers {start}* removed")));
+    let made = |field: &HeaderTemplate| format!("{}: {}", field.name, field.template);
+    let set = edit.set.iter().map(shown).chain(edit.set_from.iter().map(made));
+    let set = set.map(|field| format!("{side} header {field} set"));
+    let added = edit.add.iter().map(shown).chain(edit.add_from.iter().map(made));
+    let added = added.map(|field| format!("{side} header {field} added"));
+    let only = match filter {
+        Filter::ResponseHeaders(edit) => only(edit),
+        _ => String::new(),
+    };
+    removed.chain(set).chain(added).map(|text| format!("{text}{only}")).collect()
+}
+
+/// Which responses an edit is for.
+fn only(edit: &ResponseEdit) -> String {
+    let range = |(from, to): &(u16, u16)| match from == to {
+        true => from.to_string(),
+        false => format!("{from}-{to}"),
+    };
+    let statuses: Vec<_> = edit.statuses.iter().map(range).collect();
+    let mut text = String::new();
+    if !statuses.is_empty() {
+        text.push_str(&format!(" on status {}", statuses.join(", ")));
+    }
+    if !edit.types.is_empty() {
+        text.push_str(&format!(" of type {}", edit.types.join(", ")));
+    }
+    text
+}
+
+fn cookies(edit: &CookieEdit) -> Vec<String> {
+    let words = |what, replace: &Option<Replace>| {
+        let Replace { from, to } = replace.as_ref()?;
+        Some(format!("the {what} {from} of response cookies becomes {to}"))
+    };
+    words("domain", &edit.domain).into_iter().chain(words("path", &edit.path)).collect()
+}
+
+/// What a rule does, in words.
+pub(super) fn rule(rule: &Rule) -> String {
+    let when: Vec<_> = rule.when.iter().map(condition).collect();
+    let then: Vec<_> = rule.then.iter().map(step).collect();
+    match when.is_empty() {
+        true => then.join(", then "),
+        false => format!("if {}: {}", when.join(" and "), then.join(", then ")),
+    }
+}
+
+fn condition(condition: &Condition) -> String {
+    let value = &condition.value;
+    match &condition.test {
+        Test::True => format!("{value} is set"),
+        Test::Is(text) => format!("{value} is \"{text}\""),
+        Test::IsNot(text) => format!("{value} is not \"{text}\""),
+        Test::Matches(pattern) => format!("\"{pattern}\" is found in {value}"),
+        Test::MatchesNot(pattern) => format!("\"{pattern}\" is not found in {value}"),
+    }
+}
+
+fn step(step: &Step) -> String {
+    match step {
+        Step::Filter(changes) => filter(changes).join(", "),
+        Step::Rewrite(Rewrite { pattern, path, next }) => {
+            let next = match next {
+                Next::Continue => "",
+                Next::Stop => ", and no further rule",
+                Next::Lookup => ", and a route is looked for again",
+            };
+            format!("path becomes {path} where \"{pattern}\" is found in it{next}")
+        }
+        Step::Respond(reply) => format!("answered with {}", reply.status.as_u16()),
+        Step::Redirect(redirect) => {
+            format!("redirected to {} with {}", redirect.to, redirect.status.as_u16())
+        }
+        Step::Stop => "no further rule".to_owned(),
+    }
 }
 
 fn shown(field: &HeaderText) -> String {

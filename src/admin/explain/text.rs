@@ -155,6 +155,7 @@ impl Display for Policies {
         let shown = self.client_auth.as_ref();
         shown.iter().try_for_each(|shown| writeln!(f, "  tls      {shown}"))?;
         self.auth.iter().try_for_each(|auth| writeln!(f, "  auth     {auth}"))?;
+        self.rules.iter().try_for_each(|rule| writeln!(f, "  rule     {rule}"))?;
         for filter in &self.filters {
             writeln!(f, "  filter   {filter}")?;
         }

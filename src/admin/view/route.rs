@@ -173,6 +173,9 @@ fn action(route: &CompiledRoute, spec: &Route) -> ActionView {
         (Action::Redirect(plan), _) => {
             ActionView::Redirect { status: plan.status.as_u16(), to: String::new() }
         }
+        (Action::RedirectTo(redirect), _) => {
+            ActionView::Redirect { status: redirect.status.as_u16(), to: redirect.to.to_string() }
+        }
         (Action::Respond(response), _) => ActionView::Respond {
             status: response.status.as_u16(),
             body_bytes: response.body.len(),

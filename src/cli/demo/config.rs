@@ -61,6 +61,7 @@ pub fn fragment(shop: &Shop, listeners: &DemoListeners) -> Fragment {
         pattern: HostPattern::Any,
         listeners: ListenerSelector::All,
         client_auth: None,
+        rules: Vec::new(),
         routes: routes(listeners),
         origin: origin("host", "*"),
     };
@@ -169,7 +170,7 @@ fn api() -> Route {
     Route {
         filters: vec![
             Filter::RewritePath(PathRewrite::Prefix("/products".into())),
-            Filter::ResponseHeaders(marked),
+            Filter::ResponseHeaders(marked.into()),
         ],
         ..route("api", PathMatch::Prefix("/api/products".into()), forward(&[("catalog", 1)]))
     }
@@ -212,6 +213,7 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
         matches: RouteMatch::of(path),
         auth: None,
         error_pages: None,
+        rules: Vec::new(),
         filters: Vec::new(),
         action,
         timeouts: Timeouts::default(),

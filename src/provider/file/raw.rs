@@ -10,6 +10,7 @@ mod guard;
 mod https;
 mod resilience;
 mod route;
+mod rule;
 mod settings;
 mod upstream;
 
@@ -27,6 +28,7 @@ pub(super) use guard::*;
 pub(super) use https::*;
 pub(super) use resilience::*;
 pub(super) use route::*;
+pub(super) use rule::*;
 pub(super) use settings::*;
 pub(super) use upstream::*;
 

@@ -53,6 +53,13 @@ pub(super) struct Verb(pub Method);
 /// A header field name.
 pub(super) struct FieldName(pub HeaderName);
 
+/// A header field name, or all that begin as one: `x-internal-*`.
+pub(super) enum FieldNames {
+    One(HeaderName),
+    /// In lower case.
+    Starting(Arc<str>),
+}
+
 /// Where an endpoint is.
 pub(super) struct Endpoint {
     pub address: EndpointAddress,
@@ -342,6 +349,21 @@ impl Scalar for Verb {
 impl Scalar for FieldName {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map(Self).map_err(|_| "is no header name".to_owned())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
+impl Scalar for FieldNames {
+    fn parse(text: &str) -> Result<Self, String> {
+        let name = |text: &str| FieldName::parse(text).map(|name| name.0);
+        match text.strip_suffix('*') {
+            Some("") => Err("is every header\nname the beginning of some".to_owned()),
+            Some(start) => name(start).map(|start| Self::Starting(start.as_str().into())),
+            None => name(text).map(Self::One),
+        }
     }
 
     fn schema() -> Schema {

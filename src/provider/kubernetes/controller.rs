@@ -159,7 +159,10 @@ pub(super) fn complete<'o>(
         response_headers,
         denied,
     };
+    let allowed = controller.settings.allowed_response_headers.clone();
     let completed = Options {
+        allowed_response_headers: allowed
+            .unwrap_or_else(|| options.allowed_response_headers.clone()),
         hsts: controller.hsts(options.hsts.as_ref()),
         controller: Arc::new(controller),
         ..options.clone()

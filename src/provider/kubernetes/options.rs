@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use http::HeaderName;
 use ir::Hsts;
 
 use super::Key;
@@ -47,6 +48,8 @@ pub struct Options {
     pub config_map: Option<Key>,
     /// What that says. Filled in by the translation.
     pub controller: Arc<Controller>,
+    /// The headers that `custom-headers` may set; of others nothing of an Ingress is served.
+    pub allowed_response_headers: Vec<HeaderName>,
     /// The domain of the cluster's own names. Default `cluster.local`.
     pub cluster_domain: Arc<str>,
     /// Whether routes tell the rule that they were made from, for metrics under ingress-nginx's
@@ -77,6 +80,7 @@ impl Default for Options {
             hsts: Some(Hsts { include_subdomains: true, ..Hsts::default() }),
             config_map: None,
             controller: Arc::default(),
+            allowed_response_headers: Vec::new(),
             cluster_domain: "cluster.local".into(),
             rules: false,
             partial: false,

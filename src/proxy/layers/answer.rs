@@ -8,7 +8,7 @@ use tower::{Service, service_fn};
 
 use super::Outcome;
 use crate::error::ProxyError;
-use crate::filter::Location;
+use crate::filter::{Location, Place, render_value};
 use crate::proxy::{Body, Request};
 use crate::snapshot::Action;
 use crate::telemetry::Reason;
@@ -53,6 +53,17 @@ fn outcome(request: &Request) -> Option<Outcome> {
             context.because(Reason::Redirect);
             let mut response = Response::new(Body::empty());
             *response.status_mut() = plan.status;
+            response.headers_mut().insert(LOCATION, location);
+            Some(Ok(response))
+        }
+        Action::RedirectTo(redirect) => {
+            let to = render_value(&redirect.to, &request.facts(), Place::Url);
+            let Some(location) = to.filter(|to| !to.is_empty()) else {
+                return Some(Err(ProxyError::client(Reason::BadRequest)));
+            };
+            context.because(Reason::Redirect);
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = redirect.status;
             response.headers_mut().insert(LOCATION, location);
             Some(Ok(response))
         }

@@ -32,10 +32,17 @@ where
     })
 }
 
-fn turned_away(request: &mut Request) -> Option<Outcome> {
+/// The answer to who did not show what the host of its route demands.
+pub fn turned_away(request: &mut Request) -> Option<Outcome> {
     let context = request.context.clone();
     let route = context.route()?;
-    let (demand, auth) = match route.client_auth.as_deref()? {
+    turned_away_by(route.client_auth.as_deref()?, request)
+}
+
+/// The answer to who did not show what `gate` demands.
+pub fn turned_away_by(gate: &ClientGate, request: &mut Request) -> Option<Outcome> {
+    let context = request.context.clone();
+    let (demand, auth) = match gate {
         ClientGate::Closed(why) => {
             return Some(Err(ProxyError::proxy(Reason::AuthUnavailable).because(why.clone())));
         }

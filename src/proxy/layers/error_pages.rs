@@ -77,7 +77,7 @@ impl Wish {
         Some(Self {
             method: request.method.clone(),
             host: request.host.clone(),
-            target: request.target.clone(),
+            target: request.asked().clone(),
             headers: request.headers.clone(),
             more: more.collect(),
         })
@@ -116,6 +116,8 @@ impl Wish {
             upstream_host: self.host.to_value(),
             host: self.host,
             target: RequestTarget::from_parts("/", None).ok()?,
+            asked: None,
+            ruling: None,
             headers,
             body: None,
             upgrade: None,

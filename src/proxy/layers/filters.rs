@@ -2,14 +2,14 @@
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
-use http::Response;
 use http::header::VIA;
+use http::{HeaderValue, Response};
 use tower::{Service, service_fn};
 
-use super::Outcome;
+use super::{Outcome, rules};
 use crate::error::ProxyError;
-use crate::filter::RequestFilter;
-use crate::proxy::{Body, Context, HttpVersion, Request, forwarding};
+use crate::filter::{Draft, RequestFilter, Ruling};
+use crate::proxy::{Body, Context, Host, HttpVersion, Request, forwarding};
 use crate::snapshot::{Action, CompiledRoute};
 use crate::telemetry::Reason;
 
@@ -23,48 +23,100 @@ where
 {
     service_fn(move |mut request: Box<Request>| {
         let context = request.context.clone();
-        if let Some(route) = context.route()
-            && let Err(error) = on_request(&route, &mut request)
-        {
-            return Either::Right(ready(Err(error)));
+        let ruling = request.ruling.take();
+        let mut drafts = Vec::new();
+        if let Some(route) = context.route() {
+            if route.filters.opens_response {
+                drafts = route.filters.response_drafts(&request.facts());
+            }
+            if let Err(error) = on_request(&route, &mut request, ruling.as_deref()) {
+                return Either::Right(ready(Err(error)));
+            }
         }
+        // Boxed: the requests of most routes have no space for it.
+        let later = match (drafts.is_empty(), ruling) {
+            (true, None) => None,
+            (_, ruling) => Some(Box::new(Later { drafts, ruling })),
+        };
         Either::Left(inner.call(request).map(move |outcome: Outcome| {
             let mut response = outcome?;
-            on_response(&context, &mut response);
+            on_response(&context, &mut response, later.as_deref());
             Ok(response)
         }))
     })
 }
 
-fn on_request(route: &CompiledRoute, request: &mut Request) -> Result<(), ProxyError> {
+/// What edits of the response take of the request.
+struct Later {
+    drafts: Vec<Draft>,
+    ruling: Option<Box<Ruling>>,
+}
+
+fn on_request(
+    route: &CompiledRoute,
+    request: &mut Request,
+    ruling: Option<&Ruling>,
+) -> Result<(), ProxyError> {
     if !matches!(route.action, Action::Forward(_)) {
         return Ok(());
     }
+    // Values are of the request as it came, before any of these edits and before our own fields.
+    let values = match route.filters.opens_request {
+        true => route.filters.request_values(&request.facts()),
+        false => Vec::new(),
+    };
+    let mut values = values.into_iter();
     // The common case edits nothing: then the fields need not go through the map.
-    request.owes_forwarding = forwarding::can_wait(request, &route.filters);
+    let ruled = ruling.is_some_and(Ruling::edits_request);
+    request.owes_forwarding = !ruled && forwarding::can_wait(request, &route.filters);
     if !request.owes_forwarding {
         forwarding::send(request);
     }
     for filter in &route.filters.request {
         match filter {
-            RequestFilter::Headers(edits) => edits.apply(&mut request.headers),
+            RequestFilter::Headers(edits) => edits.apply(&mut request.headers, &mut values),
             RequestFilter::Host(host) => request.upstream_host = host.clone(),
+            RequestFilter::HostFrom(_) => set_host(request, values.next().flatten())?,
+            RequestFilter::Path(_) if ruling.is_some_and(|ruling| ruling.settled) => {}
             RequestFilter::Path(plan) => {
-                request.target = plan
+                let target = plan
                     .apply(&request.target)
                     .map_err(|error| ProxyError::client(Reason::BadRequest).because(error))?;
+                request.rewrite(target);
             }
         }
+    }
+    if let Some(ruling) = ruling {
+        if let Some(host) = &ruling.host {
+            set_host(request, host.clone())?;
+        }
+        ruling.on_request(&mut request.headers);
     }
     Ok(())
 }
 
-fn on_response(context: &Context, response: &mut Response<Body>) {
+/// Has the upstream see this `Host`, which a template came to.
+fn set_host(request: &mut Request, host: Option<HeaderValue>) -> Result<(), ProxyError> {
+    let host = host.as_ref().and_then(Host::parse);
+    let none = || ProxyError::client(Reason::BadRequest).because("the new Host is none");
+    request.upstream_host = host.ok_or_else(none)?.to_value();
+    Ok(())
+}
+
+fn on_response(context: &Context, response: &mut Response<Body>, later: Option<&Later>) {
     if context.settings().is_some_and(|settings| settings.forwarding.via) {
         response.headers_mut().append(VIA, forwarding::via(HttpVersion::H1));
     }
     let Some(route) = context.route() else { return };
-    for edits in &route.filters.response {
-        edits.apply(response.headers_mut());
+    if !route.filters.response.is_empty() {
+        let status = response.status();
+        let drafts = later.map(|later| later.drafts.as_slice()).unwrap_or_default();
+        match route.action {
+            Action::Forward(_) => {
+                route.filters.on_response(status, response.headers_mut(), drafts);
+            }
+            _ => route.filters.on_own_response(status, response.headers_mut(), drafts),
+        }
     }
+    rules::on_response(later.and_then(|later| later.ruling.as_deref()), response);
 }

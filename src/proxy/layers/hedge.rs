@@ -71,6 +71,8 @@ fn copy(request: &Request) -> Option<Box<Request>> {
         host: request.host.clone(),
         upstream_host: request.upstream_host.clone(),
         target: request.target.clone(),
+        asked: request.asked.clone(),
+        ruling: None,
         headers: request.headers.clone(),
         body,
         upgrade: None,

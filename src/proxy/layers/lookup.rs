@@ -1,13 +1,21 @@
 //! Finds the route.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use futures_util::future::{Either, ready};
 use http::Response;
 use tower::{Service, service_fn};
 
+use super::{Outcome, client_auth, rules};
 use crate::error::ProxyError;
-use crate::proxy::{Body, Request};
-use crate::snapshot::{RequestFacts, RouteId};
+use crate::filter::{Rules, Verdict};
+use crate::proxy::{Body, Context, Request};
+use crate::snapshot::{CompiledListener, RequestFacts, RouteId};
 use crate::telemetry::Reason;
+
+/// How often a route is looked for, where rules ask for it. nginx has the same bound.
+const MOST_LOOKUPS: usize = 10;
 
 /// Looks the request up in the snapshot it is served by.
 pub fn lookup<S>(
@@ -16,10 +24,14 @@ pub fn lookup<S>(
 where
     S: Service<Box<Request>, Response = Response<Body>, Error = ProxyError> + Clone,
 {
-    service_fn(move |request: Box<Request>| match find(&request) {
-        Ok(route) => {
+    service_fn(move |mut request: Box<Request>| match find(&mut request) {
+        Ok(Found::Route(route)) => {
             request.context.routed(Some(route));
             Either::Left(inner.call(request))
+        }
+        Ok(Found::Answer(outcome)) => {
+            request.context.routed(None);
+            Either::Right(ready(outcome))
         }
         Err(error) => {
             request.context.routed(None);
@@ -28,10 +40,53 @@ where
     })
 }
 
-fn find(request: &Request) -> Result<RouteId, ProxyError> {
-    let context = &request.context;
+enum Found {
+    Route(RouteId),
+    /// A rule of the host answers.
+    Answer(Outcome),
+}
+
+fn find(request: &mut Request) -> Result<Found, ProxyError> {
+    let context = request.context.clone();
     // A listener taken out of the configuration serves nothing new.
     let listener = context.listener().ok_or_else(|| ProxyError::proxy(Reason::NoRoute))?;
+    admitted(&listener, request, &context)?;
+    let none = || ProxyError::proxy(Reason::NoRoute);
+    let table = listener.hosts.lookup(request.host.name()).ok_or_else(none)?;
+    if let Some(rules) = &table.rules
+        && let Some(outcome) = before_routes(rules, request)
+    {
+        // What a host demands of its clients stands before all that it answers.
+        let gate = table.client_gate.as_deref();
+        let refused = gate.and_then(|gate| client_auth::turned_away_by(gate, request));
+        return Ok(Found::Answer(refused.unwrap_or(outcome)));
+    }
+    for _ in 0..MOST_LOOKUPS {
+        let facts = RequestFacts {
+            method: &request.method,
+            path: request.target.path(),
+            query: request.target.query(),
+            headers: &request.headers,
+        };
+        let id = table.lookup(&facts).ok_or_else(none)?;
+        let route = context.route_of(id);
+        match route.as_ref().and_then(|route| route.rules.as_deref()) {
+            None => return Ok(Found::Route(id)),
+            Some(rules) if rules::judge(rules, request) != Verdict::Lookup => {
+                return Ok(Found::Route(id));
+            }
+            Some(_) => {}
+        }
+    }
+    Err(ProxyError::proxy(Reason::ConfigError).because("rewrites lead in a circle"))
+}
+
+/// Whether the connection may be used for the host.
+fn admitted(
+    listener: &Arc<CompiledListener>,
+    request: &Request,
+    context: &Rc<Context>,
+) -> Result<(), ProxyError> {
     let host = request.host.name();
     let (policy, server_name) = (context.conn.policy.as_ref(), context.conn.server_name.as_deref());
     if !listener.still_admits(policy, host) {
@@ -48,13 +103,19 @@ fn find(request: &Request) -> Result<RouteId, ProxyError> {
     {
         return Err(ProxyError::proxy(Reason::Misdirected));
     }
-    let facts = RequestFacts {
-        method: &request.method,
-        path: request.target.path(),
-        query: request.target.query(),
-        headers: &request.headers,
-    };
-    let table = listener.hosts.lookup(host);
-    let route = table.and_then(|table| table.lookup(&facts));
-    route.ok_or_else(|| ProxyError::proxy(Reason::NoRoute))
+    Ok(())
+}
+
+/// Goes through the rules of the host; what they answer goes back as it is.
+fn before_routes(rules: &Rules, request: &mut Request) -> Option<Outcome> {
+    match rules::judge(rules, request) {
+        Verdict::Answered => rules::answer(request),
+        Verdict::Continue | Verdict::Stop | Verdict::Lookup => {
+            // What a host's rules make of the path is what routes are looked for by.
+            if let Some(ruling) = &mut request.ruling {
+                ruling.settled = false;
+            }
+            None
+        }
+    }
 }

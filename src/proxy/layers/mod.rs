@@ -20,6 +20,7 @@ mod lookup;
 mod normalize;
 mod policies;
 mod retry;
+mod rules;
 mod timeout;
 
 pub use access_log::access_log;

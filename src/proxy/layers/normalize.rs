@@ -87,6 +87,8 @@ fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
         upstream_host: host.to_value(),
         host,
         target,
+        asked: None,
+        ruling: None,
         headers,
         body,
         upgrade,

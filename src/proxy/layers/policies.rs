@@ -4,7 +4,9 @@ use futures_util::future::Either;
 use http::Response;
 use tower::{Service, service_fn};
 
-use super::{auth, client_auth, cors, error_pages, guard, https};
+use super::client_auth::client_auth;
+use super::rules::rules;
+use super::{auth, cors, error_pages, guard, https};
 use crate::error::ProxyError;
 use crate::proxy::{Body, Request};
 use crate::telemetry::MethodLabel;
@@ -20,10 +22,11 @@ where
 {
     let asked = auth(inner.clone()); // who may use the route
     let guarded = guard(asked); // from where it may be used, and how much
-    let paged = error_pages(guarded); // answers of another upstream in the place of errors
-    let shown = client_auth(paged); // what the host demands of client certificates
+    let shown = client_auth(guarded); // what the host demands of client certificates
     let secured = https(shown); // away from plain http, where the route says so
-    let mut outermost = cors(secured); // pages of other origins: preflights end here
+    let ruled = rules(secured); // answers of the route's rules
+    let paged = error_pages(ruled); // answers of another upstream in the place of errors
+    let mut outermost = cors(paged); // pages of other origins: preflights end here
     service_fn(move |request: Box<Request>| {
         let has_policies = request.context.route().is_some_and(|route| {
             if route.rule.is_some() {
@@ -31,7 +34,7 @@ where
             }
             route.has_policies()
         });
-        match has_policies {
+        match has_policies || request.ruling.is_some() {
             false => Either::Left(inner.call(request)),
             // Boxed: the requests of other routes have no space for it.
             true => Either::Right(Box::pin(outermost.call(request))),

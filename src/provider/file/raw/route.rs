@@ -4,12 +4,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Access, Auth, ConnectionLimit, Cors, ErrorPages, Hedge, HostClientAuth, Hsts, HttpsRedirect,
-    RateLimit, Retry,
+    Access, Auth, ConnectionLimit, CookieEdit, Cors, ErrorPages, Hedge, HostClientAuth, Hsts,
+    HttpsRedirect, RateLimit, Replace, Retry, Rule,
 };
 use crate::provider::file::field::{Any, Field, List, Named, OneOf, OneOrMany, Text};
 use crate::provider::file::scalar::{
-    Deadline, FieldName, HedgeWord, Off, Pattern, RedirectStatus, SizeLimit, Status, Switch, Verb,
+    Deadline, FieldNames, HedgeWord, Off, Pattern, RedirectStatus, SizeLimit, Status, StatusRange,
+    Switch, Verb,
 };
 
 /// The routes of one host.
@@ -22,6 +23,9 @@ pub(in crate::provider::file) struct Host {
     pub listeners: Field<List<String>>,
     /// The routes; the most specific match wins, whatever the order.
     pub routes: Field<List<Route>>,
+    /// What is done with requests before a route is looked for: what a rule rewrites, routes are
+    /// looked for by. Default: nothing.
+    pub rules: Field<List<Rule>>,
     /// What the star of `*.example.com` stands for. Default: `any_depth`, one label or more.
     pub wildcard: Field<WildcardDepth>,
 }
@@ -86,12 +90,18 @@ pub(in crate::provider::file) struct Route {
     pub request_headers: Field<HeaderEdit>,
     /// Answers with a fixed response.
     pub respond: Field<Respond>,
+    /// Changes to attributes of the cookies that the upstream sets.
+    pub response_cookies: Field<CookieEdit>,
     /// Changes to the response's headers.
-    pub response_headers: Field<HeaderEdit>,
+    pub response_headers: Field<ResponseEdit>,
+    /// Where the URL of `Location` or `Refresh` begins with `from`, that becomes `to`, a template.
+    pub response_location: Field<Replace>,
     /// When an attempt is repeated on another endpoint, or `off`.
     pub retry: Field<OneOf<Text<Switch>, Retry>>,
     /// Changes host or path on the way to the upstream.
     pub rewrite: Field<Rewrite>,
+    /// What is done with some of its requests before anything else. Default: nothing.
+    pub rules: Field<List<Rule>>,
     /// From the complete request head to the last response byte, or `off`: short for
     /// `timeouts.request`. Default: `off`.
     pub timeout: Field<Text<Deadline>>,
@@ -153,6 +163,8 @@ pub(in crate::provider::file) struct Redirect {
     pub scheme: Field<Scheme>,
     /// 301, 302, 303, 307 or 308. Default: 302.
     pub status: Field<Text<RedirectStatus>>,
+    /// The whole URL or path, a template as in `auth`, in the place of everything else.
+    pub to: Field<String>,
 }
 
 /// A URL scheme.
@@ -184,7 +196,7 @@ pub(in crate::provider::file) struct Respond {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::provider::file) struct Rewrite {
-    /// The `Host`.
+    /// The `Host`; with a `{` in it a template as in `auth`.
     pub host: Field<String>,
     /// The whole path; with `regex`, `$1` to `$9` are what its groups matched.
     pub path: Field<String>,
@@ -199,11 +211,37 @@ pub(in crate::provider::file) struct Rewrite {
 #[serde(default, deny_unknown_fields)]
 pub(in crate::provider::file) struct HeaderEdit {
     /// Fields added beside others of their name.
-    pub add: Field<Named<String>>,
-    /// Names whose fields go.
-    pub remove: Field<List<Text<FieldName>>>,
+    pub add: Field<Named<OneOf<String, FieldValue>>>,
+    /// Names whose fields go; `x-internal-*` are all that begin so.
+    pub remove: Field<List<Text<FieldNames>>>,
     /// Fields that replace all others of their name.
-    pub set: Field<Named<String>>,
+    pub set: Field<Named<OneOf<String, FieldValue>>>,
+}
+
+/// An edit of the fields of responses, or of some of them.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct ResponseEdit {
+    /// Fields added beside others of their name.
+    pub add: Field<Named<OneOf<String, FieldValue>>>,
+    /// Names whose fields go; `x-internal-*` are all that begin so.
+    pub remove: Field<List<Text<FieldNames>>>,
+    /// Fields that replace all others of their name.
+    pub set: Field<Named<OneOf<String, FieldValue>>>,
+    /// Only responses of these statuses: `404`, `500-504`, `2xx`, or a list. Default: all.
+    pub statuses: Field<OneOrMany<Text<StatusRange>>>,
+    /// Only responses of these media types: `text/html`, or a list. Default: all.
+    pub types: Field<OneOrMany<String>>,
+}
+
+/// A value that depends on the request.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["template"]))]
+pub(in crate::provider::file) struct FieldValue {
+    /// A template as in `auth`; for responses also `{status}` and `{sent_http_NAME}`. Where it comes
+    /// out empty there is no such field.
+    pub template: Field<String>,
 }
 
 /// Deadlines of one exchange, each a duration or `off`.
@@ -251,7 +289,7 @@ pub(in crate::provider::file) struct Defaults {
     /// Changes to every request's headers, before those of the route.
     pub request_headers: Field<HeaderEdit>,
     /// Changes to every response's headers, before those of the route.
-    pub response_headers: Field<HeaderEdit>,
+    pub response_headers: Field<ResponseEdit>,
     /// When an attempt is repeated on another endpoint, or `off`.
     pub retry: Field<OneOf<Text<Switch>, Retry>>,
     /// Short for `timeouts.request`.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
-use ir::{Action, BackendRef, HeaderText, Name, Redirect, Respond, Text};
+use ir::{Action, BackendRef, HeaderText, Name, Redirect, RedirectTo, Respond, Scope, Text};
 
 use super::context::{Context, shown};
 use super::host::Names;
-use super::{header, or, route};
+use super::{header, or, route, rule};
 use crate::ir;
 use crate::provider::file::field::{At, List};
 use crate::provider::file::raw;
@@ -48,6 +48,9 @@ pub(super) fn action(
         return backends(context, list, names);
     }
     if let Some(redirect) = raw.redirect.given() {
+        if !redirect.value.to.is_absent() {
+            return redirect_to(context, redirect).map(Action::RedirectTo);
+        }
         return self::redirect(context, raw, redirect).map(Action::Redirect);
     }
     raw.respond.given().and_then(|at| respond(context, at)).map(Action::Respond)
@@ -83,6 +86,16 @@ fn backends(
     Some(Action::Forward(backends))
 }
 
+fn redirect_to(context: &mut Context<'_>, at: &At<raw::Redirect>) -> Option<RedirectTo> {
+    let raw::Redirect { host, path, port, prefix, regex, scheme, status, to } = &at.value;
+    let others = [host, path, prefix].iter().any(|field| !field.is_absent());
+    if others || !port.is_absent() || !regex.is_absent() || !scheme.is_absent() {
+        let hint = "write it into `to`";
+        context.error(at.place, "`to` is the whole URL, and there is more", Some(hint));
+    }
+    rule::redirect(context, at, to, status, Scope::default())
+}
+
 fn redirect(
     context: &mut Context<'_>,
     route: &raw::Route,
@@ -96,7 +109,7 @@ fn redirect(
         && raw.prefix.is_absent()
         && raw.regex.is_absent();
     if same {
-        let hint = "add `scheme`, `host`, `port`, `path` or `prefix`";
+        let hint = "add `scheme`, `host`, `port`, `path`, `prefix` or `to`";
         context.error(at.place, "the redirect leads back to where it came from", Some(hint));
         return None;
     }

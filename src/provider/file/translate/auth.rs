@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use ir::{
     Auth, AuthService, BasicAuth, Credentials, EndpointSpec, ExternalAuth, Name, Outlier, Satisfy,
-    SecretBytes, ServicePlace, ServiceUrl, Template, Upstream,
+    Scope, SecretBytes, ServicePlace, ServiceUrl, Template, Upstream,
 };
 
 use super::context::{Context, shown};
@@ -206,17 +206,7 @@ pub(super) fn template(
     key: &str,
     field: &Field<String>,
 ) -> Option<Template> {
-    let at = field.given()?;
-    match Template::parse(&at.value) {
-        Ok(template) => Some(template.hidden(at.substituted)),
-        Err(error) => {
-            let hint = "variables are host, http_host, request_uri, escaped_request_uri, uri, args, \
-                        scheme, pass_access_scheme, remote_addr, request_method, request_id, \
-                        server_port, http_NAME, cookie_NAME and arg_NAME";
-            context.error(at.place, format!("{key}: {} {error}", shown(at)), Some(hint));
-            None
-        }
-    }
+    super::template::of(context, key, field.given()?, Scope::default())
 }
 
 /// Fields whose values are templates.

@@ -7,6 +7,7 @@ use ir::{HostPattern, ListenerSelector, Name, Route, RouteMatch, VirtualHost};
 use super::client_auth;
 use super::context::{Context, shown};
 use super::route::{self, Defaults};
+use super::rule;
 use crate::ir;
 use crate::provider::file::decode::{closest, suggestion};
 use crate::provider::file::field::{At, Field, List};
@@ -68,10 +69,11 @@ pub(super) fn hosts(
         let Some(raw) = raw else { continue };
         let pattern = wildcard(context, pattern, &raw.wildcard);
         let listeners = listeners(context, &raw.listeners, names);
+        let rules = rule::rules(context, &raw.rules);
         let routes = routes(context, key, &pattern, raw, names, defaults, &mut labels);
         let origin = context.origin("host", &pattern.to_string(), key.place);
         let client_auth = client_auth::client_auth(context, &raw.client_auth);
-        hosts.push(VirtualHost { pattern, listeners, client_auth, routes, origin });
+        hosts.push(VirtualHost { pattern, listeners, client_auth, rules, routes, origin });
     }
     hosts
 }

@@ -16,7 +16,9 @@ mod listener;
 mod range;
 mod resilience;
 mod route;
+mod rule;
 mod settings;
+mod template;
 mod upstream;
 
 use std::collections::BTreeSet;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use ir::{
     Action, Auth, Cors, ErrorPages, Filter, Guard, Hedge, HostPattern, Hsts, HttpsRedirect, Name,
-    Origin, PathMatch, PathRewrite, RegexRewrite, Retry, Route, RouteMatch, Timeouts,
+    Origin, PathMatch, PathRewrite, RegexRewrite, Retry, Route, RouteMatch, Rule, Scope, Timeouts,
 };
 
 use super::context::{Context, shown};
 use super::host::Names;
-use super::{action, auth, cors, error_pages, guard, header, https, or, resilience};
+use super::{
+    action, auth, cors, error_pages, guard, header, https, or, resilience, rule, template,
+};
 use crate::ir;
 use crate::provider::file::field::{At, Field, Text};
 use crate::provider::file::raw::{self, MatchKind};
@@ -45,8 +47,10 @@ impl Defaults {
         defaults.https_redirect = https::redirect(context, &raw.https_redirect, &None);
         defaults.hedge = resilience::hedge(context, &raw.hedge, &None);
         defaults.timeouts = timeouts(context, &raw.timeout, &raw.timeouts, &Timeouts::default());
-        let request = header::edit(context, &raw.request_headers).map(Filter::RequestHeaders);
-        let response = header::edit(context, &raw.response_headers).map(Filter::ResponseHeaders);
+        let scope = Scope::default();
+        let request = header::edit(context, &raw.request_headers, scope);
+        let request = request.map(Filter::RequestHeaders);
+        let response = header::response_edit(context, &raw.response_headers, scope);
         defaults.filters = request.into_iter().chain(response).collect();
         defaults
     }
@@ -59,6 +63,7 @@ pub(super) struct Parts {
     cors: Option<Cors>,
     auth: Option<Auth>,
     error_pages: Option<ErrorPages>,
+    rules: Vec<Rule>,
     filters: Vec<Filter>,
     action: Action,
     timeouts: Timeouts,
@@ -80,6 +85,7 @@ impl Parts {
             cors: self.cors,
             auth: self.auth,
             error_pages: self.error_pages,
+            rules: self.rules,
             filters: self.filters,
             action: self.action,
             timeouts: self.timeouts,
@@ -122,6 +128,7 @@ pub(super) fn route(
         cors,
         matches: RouteMatch { path: path?, methods, headers, cookies, query, order: 0 },
         error_pages: error_pages::error_pages(context, &raw.error_pages, names),
+        rules: rule::rules(context, &raw.rules),
         filters,
         action: action?,
         timeouts,
@@ -224,8 +231,13 @@ fn filters(context: &mut Context<'_>, raw: &raw::Route, defaults: &Defaults) -> 
     let mut filters = defaults.filters.clone();
     if let Some(at) = raw.rewrite.given() {
         let rewrite = &at.value;
-        if let Some(host) = rewrite.host.given().and_then(|at| host_name(context, at, true)) {
-            filters.push(Filter::RewriteHost(host));
+        match rewrite.host.given() {
+            Some(at) if at.value.contains('{') => {
+                let host = template::of(context, "host", at, Scope::default());
+                filters.extend(host.map(Filter::RewriteHostFrom));
+            }
+            Some(at) => filters.extend(host_name(context, at, true).map(Filter::RewriteHost)),
+            None => {}
         }
         if let Some(path) =
             path_rewrite(context, raw, &rewrite.path, &rewrite.prefix, &rewrite.regex)
@@ -237,8 +249,11 @@ fn filters(context: &mut Context<'_>, raw: &raw::Route, defaults: &Defaults) -> 
             context.error(at.place, "`rewrite` has no effect without an upstream", Some(hint));
         }
     }
-    filters.extend(header::edit(context, &raw.request_headers).map(Filter::RequestHeaders));
-    filters.extend(header::edit(context, &raw.response_headers).map(Filter::ResponseHeaders));
+    let request = header::edit(context, &raw.request_headers, Scope::default());
+    filters.extend(request.map(Filter::RequestHeaders));
+    filters.extend(header::response_edit(context, &raw.response_headers, Scope::default()));
+    filters.extend(rule::cookies(context, &raw.response_cookies));
+    filters.extend(rule::location(context, &raw.response_location));
     filters
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::finding::Class;
 use super::reader::Reader;
 use super::value::{self, ObjectRef};
+use super::variable::{self, Template};
 
 /// Edits of headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -30,7 +31,7 @@ pub struct RedirectEdit {
     /// What it must begin with.
     pub from: Arc<str>,
     /// What that becomes.
-    pub to: Arc<str>,
+    pub to: Template,
 }
 
 /// An edit of an attribute of cookies.
@@ -51,10 +52,12 @@ pub enum CookieEdit {
 impl Headers {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let from = reader.value("proxy-redirect-from", plain);
-        let to = reader.value("proxy-redirect-to", plain);
-        let off = |text: &Arc<str>| matches!(&**text, "off" | "default");
+        let to = reader.value("proxy-redirect-to", beginning);
+        let off = |text: &str| matches!(text, "off" | "default");
         let redirect = match (from, to) {
-            (Some(from), Some(to)) if !off(&from) && !off(&to) => Some(RedirectEdit { from, to }),
+            (Some(from), Some(to)) if !off(&from) && !to.as_literal().is_some_and(off) => {
+                Some(RedirectEdit { from, to })
+            }
             (None, _) => {
                 reader.amend(
                     "proxy-redirect-to",
@@ -93,6 +96,16 @@ fn plain(text: &str) -> Result<Arc<str>, String> {
         );
     }
     value::line(text)
+}
+
+/// The beginning of a URL, which may depend on the request.
+fn beginning(text: &str) -> Result<Template, String> {
+    if text.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ';')) {
+        return Err(
+            "has a blank or a quotation mark in it\nwrite the beginning of the URL".to_owned()
+        );
+    }
+    variable::template(text)
 }
 
 fn cookie_edit(text: &str) -> Result<CookieEdit, String> {

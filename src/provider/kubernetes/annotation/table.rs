@@ -204,7 +204,10 @@ const TABLE: [Row; 139] = [
         "the length of a back end's chain is bounded by the TLS library",
         "trust a certificate authority that signs few others",
     ),
-    yes("relative-redirects"),
+    but(
+        "relative-redirects",
+        "`permanent-redirect` and `temporal-redirect` to a path name no host in any case",
+    ),
     yes("rewrite-target"),
     yes("satisfy"),
     yes("server-alias"),

@@ -96,6 +96,10 @@ fn options(text: &str) -> Options {
     for option in text.lines().filter_map(|line| line.strip_prefix("# option: ")) {
         match option {
             "config-map" => options.config_map = Some(Key::new("edge", "controller")),
+            "allow-headers" => {
+                let names = ["x-shop", "x-frame-options"].map(http::HeaderName::from_static);
+                options.allowed_response_headers = names.to_vec();
+            }
             "class-required" => options.without_class = false,
             "default-backend" => options.default_backend = Some(Key::new("shop", "fallback")),
             "default-certificate" => options.default_certificate = Some(Key::new("shop", "any")),

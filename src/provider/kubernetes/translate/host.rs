@@ -16,7 +16,7 @@ use super::path::{Kind, RulePath};
 use super::policy::{Policy, ToHttps};
 use super::rule::{rule, rule_of_default};
 use super::service::{Upstreams, WantedPort};
-use super::{Object, pattern};
+use super::{Object, pattern, server, site};
 use crate::ir;
 use crate::provider::kubernetes::report::{Finding, origin};
 use crate::provider::kubernetes::{Key, Options};
@@ -68,8 +68,13 @@ pub(super) fn hosts(
         complete(pattern, host, objects, &traits, upstreams);
     }
     aliases(&mut hosts, objects, options);
+    let mut rules = server::rules(&hosts, objects, options);
     www(&mut hosts, objects, &traits);
-    hosts.into_iter().map(|(pattern, host)| finish(pattern, host, objects)).collect()
+    let finished = hosts.into_iter().map(|(pattern, host)| {
+        let rules = rules.remove(&pattern).unwrap_or_default();
+        VirtualHost { rules, ..finish(pattern, host, objects) }
+    });
+    finished.collect()
 }
 
 /// What holds for all rules of a host.
@@ -252,11 +257,13 @@ fn placed(
     let mut route = route(&object.policy, Name::from(name), origin, path.matches(), action);
     if main.is_some() {
         route.filters.extend(object.policy.rewrite.filters(&path.text));
+        route.rules.extend(object.policy.rewrite.rules(&path.text));
         route.error_pages = pages(object, backend, traits.options, upstreams);
     }
+    site::bind(&mut route, pattern, object.key, backend);
     // What answers by itself does so over plain http, too.
     route.https_redirect = match route.action {
-        Action::Respond(_) => None,
+        Action::Respond(_) | Action::RedirectTo(_) => None,
         _ => traits.https(&object.policy, pattern),
     };
     route.hsts.clone_from(&traits.options.hsts);
@@ -283,10 +290,8 @@ pub(super) fn route(
             _ => policy.auth.clone(),
         },
         error_pages: None,
-        filters: match action {
-            Action::Forward(_) => policy.filters.clone(),
-            _ => Vec::new(),
-        },
+        rules: policy.rules_of(&action),
+        filters: policy.filters_of(&action),
         action,
         https_redirect: None,
         hsts: None,
@@ -535,7 +540,7 @@ fn finish(pattern: HostPattern, host: Host, objects: &[Object<'_>]) -> VirtualHo
     let asking = |index: &usize| objects.get(*index)?.policy.client_auth.clone();
     let client_auth = owners.iter().find_map(asking);
     let listeners = ir::ListenerSelector::All;
-    VirtualHost { pattern, listeners, client_auth, routes, origin }
+    VirtualHost { pattern, listeners, client_auth, rules: Vec::new(), routes, origin }
 }
 
 fn kind(path: &RulePath) -> &'static str {

@@ -15,7 +15,9 @@ mod path;
 mod policy;
 mod rule;
 mod seen;
+mod server;
 mod service;
+mod site;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -83,11 +83,11 @@ fn question(
         "{}://{}{}",
         facts.scheme,
         String::from_utf8_lossy(facts.http_host.as_bytes()),
-        request.target.as_str()
+        facts.asked.as_str()
     );
     let redirect = match &spec.request_redirect {
         Some(template) => render_value(template, &facts, Place::Url),
-        None => HeaderValue::from_str(request.target.as_str()).ok(),
+        None => HeaderValue::from_str(facts.asked.as_str()).ok(),
     };
     let fields = [
         (X_ORIGINAL_URL, HeaderValue::try_from(original).ok()),
@@ -115,6 +115,8 @@ fn question(
         host: request.host.clone(),
         upstream_host: host.unwrap_or_else(|| request.host.to_value()),
         target,
+        asked: None,
+        ruling: None,
         headers,
         body: None,
         upgrade: None,

@@ -36,11 +36,17 @@ pub enum Kind {
         name: HeaderName,
         /// Its value.
         value: Template,
+        /// Which responses.
+        #[serde(flatten)]
+        only: Only,
     },
     /// more_clear_headers, proxy_hide_header: the response has no such header.
     RemoveResponseHeader {
         /// The header; in lower case. `x-*` are all that begin so.
         name: Arc<str>,
+        /// Which responses.
+        #[serde(flatten)]
+        only: Only,
     },
     /// add_header: the response has this header beside others of its name.
     AddResponseHeader {
@@ -94,6 +100,17 @@ pub enum Kind {
         /// What then holds. No `If` in it.
         then: Vec<Directive>,
     },
+}
+
+/// Which responses an edit is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Only {
+    /// Those of these statuses; none is all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub statuses: Vec<u16>,
+    /// Those of these media types, in lower case; none is all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<Arc<str>>,
 }
 
 /// What happens after a rewrite.
@@ -209,11 +226,16 @@ impl Translator {
         }
         let arguments: Vec<&str> = statement.arguments.iter().map(String::as_str).collect();
         let kinds = match statement.name.as_str() {
-            "more_set_headers" => {
-                self.more_headers(&arguments, |name, value| Kind::SetResponseHeader { name, value })
+            "more_set_headers" => options(&arguments).and_then(|(only, arguments)| {
+                self.more_headers(arguments, |name, value| {
+                    let only = only.clone();
+                    Kind::SetResponseHeader { name, value, only }
+                })
+            }),
+            "more_clear_headers" => {
+                options(&arguments).and_then(|(only, arguments)| removed(arguments, &only))
             }
-            "more_clear_headers" => removed(&arguments),
-            "proxy_hide_header" if arguments.len() == 1 => removed(&arguments),
+            "proxy_hide_header" if arguments.len() == 1 => removed(&arguments, &Only::default()),
             "more_clear_input_headers" => no_options(&arguments).and_then(|()| {
                 arguments.iter().map(|name| cleared(name)).collect::<Result<_, _>>()
             }),
@@ -467,11 +489,31 @@ fn cleared(name: &str) -> Result<Kind, String> {
     Ok(Kind::SetRequestHeader { name: header(name.trim())?, value: Template::default() })
 }
 
+/// What `-s` and `-t` say, and what stands behind them.
+fn options<'a, 's>(arguments: &'a [&'s str]) -> Result<(Only, &'a [&'s str]), String> {
+    let mut only = Only::default();
+    let mut rest = arguments;
+    while let [option @ ("-s" | "-t"), list, after @ ..] = rest {
+        let words = list.split_ascii_whitespace();
+        if *option == "-t" {
+            only.types.extend(words.map(|word| Arc::from(word.to_ascii_lowercase())));
+        } else {
+            for word in words {
+                let status = super::super::value::status(word, 200, 599)
+                    .map_err(|error| format!("has `{}` in it, which {error}", shown(word)))?;
+                only.statuses.push(status.as_u16());
+            }
+        }
+        rest = after;
+    }
+    Ok((only, rest))
+}
+
 fn no_options(arguments: &[&str]) -> Result<(), String> {
     match arguments.iter().find(|argument| argument.starts_with('-')) {
         Some(option) => Err(format!(
-            "has the option `{}`: headers cannot be made to depend on status or content type\n\
-             leave the option out where it does not matter",
+            "has the option `{}`, which is not read here\nleave the option out where it does not \
+             matter",
             shown(option)
         )),
         None if arguments.is_empty() => Err("names no header".to_owned()),
@@ -479,7 +521,7 @@ fn no_options(arguments: &[&str]) -> Result<(), String> {
     }
 }
 
-fn removed(arguments: &[&str]) -> Result<Vec<Kind>, String> {
+fn removed(arguments: &[&str], only: &Only) -> Result<Vec<Kind>, String> {
     no_options(arguments)?;
     arguments
         .iter()
@@ -487,7 +529,8 @@ fn removed(arguments: &[&str]) -> Result<Vec<Kind>, String> {
             let argument = argument.trim();
             let name = argument.strip_suffix('*').unwrap_or(argument);
             header(name)?;
-            Ok(Kind::RemoveResponseHeader { name: argument.to_ascii_lowercase().into() })
+            let name = argument.to_ascii_lowercase().into();
+            Ok(Kind::RemoveResponseHeader { name, only: only.clone() })
         })
         .collect()
 }

@@ -11,7 +11,7 @@ mod statement;
 mod token;
 
 pub use condition::{Condition, Test};
-pub use directive::{Directive, Kind, RewriteFlag};
+pub use directive::{Directive, Kind, Only, RewriteFlag};
 pub use refusal::Refusal;
 pub use token::{SyntaxError, Token, TokenKind, tokens};
 

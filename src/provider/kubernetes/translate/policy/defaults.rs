@@ -120,12 +120,13 @@ impl Policy {
         policy.retry.non_idempotent |= settings.retry_non_idempotent == Some(true);
         // Before those of the object, which are set last.
         let nothing = HeaderEdit::default();
-        let edits = [
-            (&controller.request_headers, Filter::RequestHeaders as fn(_) -> _),
-            (&controller.response_headers, Filter::ResponseHeaders),
-        ];
-        for (edit, filter) in edits.into_iter().filter(|(edit, _)| **edit != nothing) {
-            policy.filters.insert(0, filter(edit.clone()));
+        if controller.request_headers != nothing {
+            let filter = Filter::RequestHeaders(controller.request_headers.clone());
+            policy.filters.insert(0, filter);
+        }
+        if controller.response_headers != nothing {
+            let filter = Filter::ResponseHeaders(controller.response_headers.clone().into());
+            policy.filters.insert(0, filter);
         }
         if let Some(reason) = &controller.denied {
             policy.deny(reason.clone());

@@ -10,6 +10,7 @@ mod balance;
 mod client_auth;
 mod defaults;
 mod exchange;
+mod headers;
 mod pages;
 mod redirect;
 mod rewrite;
@@ -21,22 +22,22 @@ use std::time::Duration;
 
 use http::StatusCode;
 use ir::{
-    Action, Auth, Cors, Filter, Guard, HostPattern, HttpsRedirect, Retry, RetryOn, ServicePlace,
-    Timeouts,
+    Action, Auth, Cors, Filter, Guard, HostPattern, HttpsRedirect, Retry, RetryOn, Rule, Scope,
+    ServicePlace, Timeouts,
 };
 use k8s_openapi::api::networking::v1::Ingress;
 
 pub(super) use self::auth::{upstream, upstream_name};
 use self::defaults::Completed;
 use self::rewrite::Rewrite;
-use self::template::template;
+use self::template::{template, within};
 use super::References;
 use super::canary::Canary;
 use super::pages::Pages;
 use super::service::Settings;
 use crate::ir;
 use crate::provider::kubernetes::annotation::{
-    self, Alias, Annotations, Class, OWN_PREFIX, ObjectRef, Template,
+    self, Alias, Annotations, Class, OWN_PREFIX, ObjectRef,
 };
 use crate::provider::kubernetes::report::{Finding, Report, Verdict};
 use crate::provider::kubernetes::{Inputs, Key, Options};
@@ -49,6 +50,10 @@ pub(super) struct Policy {
     pub body_limit: Option<u64>,
     pub access_log: bool,
     pub filters: Vec<Filter>,
+    /// What is done with some of its requests before anything else.
+    pub rules: Vec<Rule>,
+    /// The same for all requests of its hosts.
+    pub server_rules: Vec<Rule>,
     /// Who may use its routes.
     pub guard: Guard,
     /// What its clients must show.
@@ -107,6 +112,8 @@ impl Default for Policy {
             body_limit: Some(1 << 20),
             access_log: true,
             filters: Vec::new(),
+            rules: Vec::new(),
+            server_rules: Vec::new(),
             guard: Guard::default(),
             auth: None,
             client_auth: None,
@@ -163,6 +170,27 @@ impl Policy {
             }
         }
         mapping.policy
+    }
+
+    /// The filters of a route that does this: what is answered here has edits of the response only.
+    pub fn filters_of(&self, action: &Action) -> Vec<Filter> {
+        let filters = self.filters.iter();
+        match action {
+            Action::Forward(_) => filters.cloned().collect(),
+            Action::Fail { .. } => Vec::new(),
+            Action::Redirect(_) | Action::RedirectTo(_) | Action::Respond(_) => filters
+                .filter(|filter| matches!(filter, Filter::ResponseHeaders(_)))
+                .cloned()
+                .collect(),
+        }
+    }
+
+    /// Its rules. What fails, fails for everybody.
+    pub fn rules_of(&self, action: &Action) -> Vec<Rule> {
+        match action {
+            Action::Fail { .. } => Vec::new(),
+            _ => self.rules.clone(),
+        }
     }
 
     /// Lets nobody in. The first reason stays.
@@ -222,6 +250,7 @@ impl Mapping<'_> {
         self.cors(&values.cors);
         self.host(&values.host);
         self.rewrite(&values.rewrite, values.host.forwarded_prefix.as_ref());
+        self.headers(&values.headers);
         self.snippets(&values.snippets);
         self.mapped.insert("enable-access-log");
         let default = self.options.controller.settings.no_access_log != Some(true);
@@ -242,26 +271,21 @@ impl Mapping<'_> {
                 }
             }
         }
-        if let Some(host) = host.upstream_vhost.as_ref()
-            && let Some(host) = self.literal("upstream-vhost", host)
-        {
-            self.policy.filters.push(Filter::RewriteHost(host.as_str().into()));
+        if let Some(host) = &host.upstream_vhost {
+            match (host.as_literal(), within(host, self.key, Scope::default())) {
+                (Some(host), _) => self.policy.filters.push(Filter::RewriteHost(host.into())),
+                (None, Ok(host)) => self.policy.filters.push(Filter::RewriteHostFrom(host)),
+                (None, Err(why)) => {
+                    let text = format!("is not honoured: {why}");
+                    self.note("upstream-vhost", Verdict::Omitted, text);
+                }
+            }
         }
     }
 
     /// Says something of an annotation beside or in place of its being honoured.
     fn note(&mut self, name: &'static str, verdict: Verdict, message: impl Into<String>) {
         self.notes.insert(name, (verdict, message.into()));
-    }
-
-    /// A text that must not depend on the request.
-    fn literal(&mut self, name: &'static str, template: &Template) -> Option<String> {
-        let literal = template.as_literal().map(str::to_owned);
-        if literal.is_none() {
-            let text = "is not honoured: variables are not filled in here";
-            self.note(name, Verdict::Omitted, text);
-        }
-        literal
     }
 
     /// The key of an object that an annotation refers to. Those of other namespaces are not read:

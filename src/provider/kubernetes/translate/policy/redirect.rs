@@ -1,14 +1,12 @@
 //! Requests that are sent elsewhere.
 
-use std::sync::Arc;
+use http::StatusCode;
+use ir::{Action, PathRewrite, RedirectTo, Scope};
 
-use http::header::LOCATION;
-use http::{HeaderValue, StatusCode};
-use ir::{Action, HeaderText, PathRewrite, Respond};
-
-use super::{Mapping, ToHttps};
+use super::{Mapping, ToHttps, within};
 use crate::ir;
 use crate::provider::kubernetes::annotation::{Redirect, Template};
+use crate::provider::kubernetes::report::Verdict;
 
 impl Mapping<'_> {
     pub(super) fn redirect(&mut self, values: &Redirect) {
@@ -19,6 +17,7 @@ impl Mapping<'_> {
             "permanent-redirect",
             "permanent-redirect-code",
             "preserve-trailing-slash",
+            "relative-redirects",
             "ssl-redirect",
             "temporal-redirect",
             "temporal-redirect-code",
@@ -35,13 +34,20 @@ impl Mapping<'_> {
             self.policy.https.port = self.options.https.map(|bind| bind.port());
         }
         if let Some(path) = &values.app_root {
-            self.policy.app_root = Some(Action::Redirect(ir::Redirect {
-                scheme: None,
-                host: None,
-                port: None,
-                path: Some(PathRewrite::Full(path.as_ref().into())),
-                status: StatusCode::FOUND,
-            }));
+            let status = StatusCode::FOUND;
+            self.policy.app_root = Some(match values.relative {
+                Some(true) => {
+                    let to = ir::Template::literal(path);
+                    Action::RedirectTo(RedirectTo { status, to })
+                }
+                Some(false) | None => Action::Redirect(ir::Redirect {
+                    scheme: None,
+                    host: None,
+                    port: None,
+                    path: Some(PathRewrite::Full(path.as_ref().into())),
+                    status,
+                }),
+            });
         }
         if let Some(to) = &values.temporal {
             let status = values.temporal_code.unwrap_or(StatusCode::FOUND);
@@ -54,10 +60,16 @@ impl Mapping<'_> {
 
     /// Neither path nor query of the request is added to `to`.
     fn elsewhere(&mut self, name: &'static str, to: &Template, status: StatusCode) {
-        let Some(to) = self.literal(name, to) else { return };
-        let Ok(value) = HeaderValue::try_from(to) else { return };
-        let headers = vec![HeaderText { name: LOCATION, value }];
-        let body = ir::Text::Plain(Arc::from(""));
-        self.policy.answer = Some(Action::Respond(Respond { status, headers, body }));
+        match within(to, self.key, Scope::default()) {
+            Ok(to) => {
+                self.policy.answer = Some(Action::RedirectTo(RedirectTo { status, to }));
+            }
+            // To serve what should be elsewhere would be worse.
+            Err(why) => {
+                let text = format!("is not honoured: {why}; requests are answered 503");
+                self.note(name, Verdict::Refused, text);
+                self.policy.deny(format!("{name}: {why}"));
+            }
+        }
     }
 }

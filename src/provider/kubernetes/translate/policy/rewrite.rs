@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
-use ir::{Action, Filter, HeaderEdit, HeaderText, PathRewrite, RegexRewrite, Text};
+use http::{HeaderName, StatusCode};
+use ir::{
+    Action, Filter, HeaderEdit, HeaderTemplate, Next, PathRewrite, RegexRewrite, Rule, Scope, Step,
+    Text,
+};
 
-use super::Mapping;
+use super::snippet::away;
+use super::{Mapping, within};
 use crate::ir;
 use crate::provider::kubernetes::annotation::{
     Piece, Rewrite as Values, RewriteTarget, Template, Variable,
@@ -20,13 +24,22 @@ pub(in crate::provider::kubernetes::translate) struct Rewrite {
     /// Whether the paths of its hosts are expressions in any case.
     use_regex: bool,
     /// The `X-Forwarded-Prefix` that goes with a rewritten path.
-    prefix: Option<HeaderValue>,
+    prefix: Option<ir::Template>,
 }
 
 #[derive(Clone, Debug)]
 enum Target {
     Path(Arc<str>),
-    Redirect { scheme: Arc<str>, host: Arc<str>, port: Option<u16>, path: Arc<str> },
+    Redirect {
+        scheme: Arc<str>,
+        host: Arc<str>,
+        port: Option<u16>,
+        path: Arc<str>,
+    },
+    /// A path with more of the request in it than groups.
+    Open(ir::Template),
+    /// A URL of that kind.
+    OpenRedirect(ir::Template),
 }
 
 impl Rewrite {
@@ -39,23 +52,41 @@ impl Rewrite {
     fn changes(&self, path: &str) -> bool {
         match &self.target {
             Some(Target::Path(target)) => **target != *path,
-            Some(Target::Redirect { .. }) => true,
+            Some(Target::Redirect { .. } | Target::Open(_) | Target::OpenRedirect(_)) => true,
             None => false,
         }
     }
 
     /// The edits of requests for a rule with `path`.
     pub fn filters(&self, path: &str) -> Vec<Filter> {
-        let Some(Target::Path(target)) = self.target.as_ref().filter(|_| self.changes(path)) else {
-            return Vec::new();
-        };
-        let mut filters = vec![Filter::RewritePath(PathRewrite::Regex(replace(path, target)))];
-        if let Some(value) = &self.prefix {
-            let name = http::HeaderName::from_static("x-forwarded-prefix");
-            let set = vec![HeaderText { name, value: value.clone() }];
-            filters.push(Filter::RequestHeaders(HeaderEdit { set, ..HeaderEdit::default() }));
+        let mut filters = Vec::new();
+        match self.target.as_ref().filter(|_| self.changes(path)) {
+            Some(Target::Path(target)) => {
+                filters.push(Filter::RewritePath(PathRewrite::Regex(replace(path, target))));
+            }
+            Some(Target::Open(_)) => {}
+            Some(Target::Redirect { .. } | Target::OpenRedirect(_)) | None => return filters,
+        }
+        if let Some(template) = self.prefix.clone() {
+            let name = HeaderName::from_static("x-forwarded-prefix");
+            let set_from = vec![HeaderTemplate { name, template }];
+            filters.push(Filter::RequestHeaders(HeaderEdit { set_from, ..HeaderEdit::default() }));
         }
         filters
+    }
+
+    /// The rules for a rule with `path`, where filters cannot say it.
+    pub fn rules(&self, path: &str) -> Vec<Rule> {
+        let pattern = format!("(?i){path}");
+        match &self.target {
+            Some(Target::Open(target)) => {
+                let (pattern, path) = (pattern.into(), target.clone());
+                let rewrite = Step::Rewrite(ir::Rewrite { pattern, path, next: Next::Stop });
+                vec![Rule { when: Vec::new(), then: vec![rewrite] }]
+            }
+            Some(Target::OpenRedirect(to)) => away(Vec::new(), &pattern, to, StatusCode::FOUND),
+            Some(Target::Path(_) | Target::Redirect { .. }) | None => Vec::new(),
+        }
     }
 
     /// The answer to requests for a rule with `path`, where they are sent to another URL.
@@ -82,28 +113,39 @@ impl Mapping<'_> {
     pub(super) fn rewrite(&mut self, values: &Values, prefix: Option<&Template>) {
         self.mapped.extend(["rewrite-target", "use-regex", "x-forwarded-prefix"]);
         self.policy.rewrite.use_regex = values.use_regex == Some(true);
-        let prefix = prefix.and_then(|prefix| self.literal("x-forwarded-prefix", prefix));
-        match (&values.target, &prefix) {
+        let prefix = prefix.map(|prefix| within(prefix, self.key, Scope::default()));
+        match (&values.target, prefix) {
+            (_, None) => {}
             (None, Some(_)) => {
                 let text = "has no effect without `rewrite-target`";
                 self.note("x-forwarded-prefix", Verdict::Differs, text);
             }
-            _ => self.policy.rewrite.prefix = prefix.and_then(|p| HeaderValue::try_from(p).ok()),
+            (_, Some(Ok(prefix))) => self.policy.rewrite.prefix = Some(prefix),
+            (_, Some(Err(why))) => {
+                let text = format!("is not honoured: {why}");
+                self.note("x-forwarded-prefix", Verdict::Omitted, text);
+            }
         }
+        let scope = Scope { groups: 9, response: false };
         let target = match &values.target {
             None => return,
-            Some(RewriteTarget::Path(template)) => replacement(template).map(Target::Path),
+            Some(RewriteTarget::Path(template)) => match replacement(template) {
+                Some(path) => Ok(Target::Path(path)),
+                None => within(template, self.key, scope).map(Target::Open),
+            },
             Some(RewriteTarget::Redirect(template)) => {
-                replacement(template).and_then(|text| redirect(&text))
+                match replacement(template).and_then(|text| redirect(&text)) {
+                    Some(target) => Ok(target),
+                    None => within(template, self.key, scope).map(Target::OpenRedirect),
+                }
             }
         };
         match target {
-            Some(target) => self.policy.rewrite.target = Some(target),
-            None => {
-                let text = "is not honoured: of the request only groups such as `$1` are filled \
-                            in, and only into the path";
+            Ok(target) => self.policy.rewrite.target = Some(target),
+            Err(why) => {
+                let text = format!("is not honoured: {why}; requests are answered 503");
                 self.note("rewrite-target", Verdict::Refused, text);
-                self.policy.deny("the rewrite-target cannot be made".to_owned());
+                self.policy.deny(format!("rewrite-target: {why}"));
             }
         }
     }

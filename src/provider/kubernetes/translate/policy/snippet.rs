@@ -1,121 +1,321 @@
-//! Snippets: constant edits of headers become filters. Of the rest every line is named, and one
-//! that keeps requests out lets nobody in.
+//! Snippets: edits of headers become filters, what depends on the request becomes rules. Of the
+//! rest every line is named, and one that keeps requests out lets nobody in.
 
-use http::{HeaderName, HeaderValue};
-use ir::{Filter, HeaderEdit, HeaderText};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, StatusCode};
+use ir::{
+    Condition, Filter, HeaderEdit, HeaderTemplate, HeaderText, Next, RedirectTo, Reply,
+    ResponseEdit, Rewrite, Rule, Scope, Step, Test,
+};
 
+use super::template::{variable, within};
 use super::{Mapping, auth};
 use crate::ir;
-use crate::provider::kubernetes::annotation::snippet::{Directive, Kind, Snippet};
-use crate::provider::kubernetes::annotation::{Snippets, Template};
+use crate::provider::kubernetes::Key;
+use crate::provider::kubernetes::annotation::snippet::{
+    self, Directive, Kind, Only, RewriteFlag, Snippet,
+};
+use crate::provider::kubernetes::annotation::{Snippets, Template, Variable};
 use crate::provider::kubernetes::report::Verdict;
+
+/// The statuses for which `add_header` is meant without `always`.
+const ADDED_TO: [(u16, u16); 6] =
+    [(200, 201), (204, 204), (206, 206), (301, 304), (307, 307), (308, 308)];
 
 impl Mapping<'_> {
     pub(super) fn snippets(&mut self, values: &Snippets) {
+        self.mapped.extend(["configuration-snippet", "server-snippet"]);
         if let Some(snippet) = &values.configuration {
-            self.mapped.insert("configuration-snippet");
-            self.snippet("configuration-snippet", snippet, filter);
+            let (filters, rules) = self.snippet("configuration-snippet", snippet);
+            self.policy.filters.extend(filters);
+            self.policy.rules = rules;
         }
         if let Some(snippet) = &values.server {
-            self.snippet("server-snippet", snippet, |_| Err("is not honoured for a whole host"));
+            let (filters, rules) = self.snippet("server-snippet", snippet);
+            let edits = filters.into_iter().map(Step::Filter).collect::<Vec<_>>();
+            if !edits.is_empty() {
+                self.policy.server_rules.push(Rule { when: Vec::new(), then: edits });
+            }
+            self.policy.server_rules.extend(rules);
         }
     }
 
-    fn snippet(
-        &mut self,
-        name: &'static str,
-        snippet: &Snippet,
-        filter: impl Fn(&Kind) -> Result<Filter, &'static str>,
-    ) {
+    fn snippet(&mut self, name: &'static str, snippet: &Snippet) -> (Vec<Filter>, Vec<Rule>) {
+        let mut reading =
+            Reading { key: self.key, rules: Vec::new(), filters: Vec::new(), notes: Vec::new() };
         let mut left = Vec::new();
-        let mut statuses = false;
+        let mut closed = None;
         for directive in &snippet.directives {
-            match filter(&directive.kind) {
-                Ok(filter) => {
-                    statuses |=
-                        matches!(directive.kind, Kind::AddResponseHeader { always: false, .. });
-                    self.policy.filters.push(filter);
-                }
-                Err(why) => left.push(format!("line {} {why}", directive.line)),
+            let Err(why) = reading.directive(&directive.kind) else { continue };
+            let text = format!("line {} is not honoured: {why}", directive.line);
+            if keeps_out(directive) {
+                closed.get_or_insert(text);
+            } else {
+                left.push(text);
             }
         }
-        if let Some(directive) = snippet.directives.iter().find(|directive| keeps_out(directive)) {
-            let line = directive.line;
-            let text = format!("line {line} answers or refuses requests, which is not honoured");
+        if let Some(text) = closed {
             self.note(name, Verdict::Refused, format!("{text}; requests are answered 503"));
             self.policy.deny(format!("{name}: {text}"));
         } else if !left.is_empty() {
             let some = left.len() < snippet.directives.len();
             let start = if some { "is honoured in part: " } else { "" };
             self.note(name, Verdict::Omitted, format!("{start}{}", left.join("; ")));
-        } else if statuses {
-            let text = "is honoured, and add_header without `always` whatever the status";
+        } else if !reading.notes.is_empty() {
+            reading.notes.dedup();
+            let text = format!("is honoured, but {}", reading.notes.join("; "));
             self.note(name, Verdict::Differs, text);
         }
+        (reading.filters, reading.rules)
     }
 }
 
-/// Whether requests are turned away by it, or all of them answered here.
+/// Whether requests are answered or turned away by it.
 fn keeps_out(directive: &Directive) -> bool {
-    fn refuses(directive: &Directive) -> bool {
-        match &directive.kind {
-            Kind::Return { status, .. } => status.as_u16() >= 400,
-            Kind::If { then, .. } => then.iter().any(refuses),
-            _ => false,
-        }
+    match &directive.kind {
+        Kind::Return { .. } | Kind::Redirect { .. } => true,
+        Kind::If { then, .. } => then.iter().any(keeps_out),
+        _ => false,
     }
-    matches!(directive.kind, Kind::Return { .. } | Kind::Redirect { .. }) || refuses(directive)
 }
 
-/// The edit that a directive is.
-fn filter(kind: &Kind) -> Result<Filter, &'static str> {
-    let edit = match kind {
-        Kind::SetResponseHeader { name, value } => {
-            return Ok(Filter::ResponseHeaders(set(name, value)?));
+/// A snippet on its way into filters and rules.
+struct Reading<'k> {
+    key: &'k Key,
+    filters: Vec<Filter>,
+    rules: Vec<Rule>,
+    /// What is different here.
+    notes: Vec<&'static str>,
+}
+
+impl Reading<'_> {
+    fn directive(&mut self, kind: &Kind) -> Result<(), String> {
+        if let Kind::If { condition, then } = kind {
+            let when = vec![self.condition(condition)?];
+            let groups = u8::try_from(condition.groups().unwrap_or(9).min(9)).unwrap_or(9);
+            return self.block(&when, then, groups);
         }
-        Kind::AddResponseHeader { name, value, .. } => {
-            let add = text(name, value)?.into_iter().collect();
-            return Ok(Filter::ResponseHeaders(HeaderEdit { add, ..HeaderEdit::default() }));
+        match self.filter(kind, 9)? {
+            // Edits hold wherever they stand.
+            Some(filter) => self.filters.push(filter),
+            None => self.step(Vec::new(), kind, 9)?,
         }
-        // `*` may stand in a name, and here it stands for more.
-        Kind::RemoveResponseHeader { name } if name.contains('*') => {
-            return Err("is not honoured: headers are taken away by their whole names");
+        Ok(())
+    }
+
+    /// What holds under conditions: edits first, since nothing that stands before them ends them.
+    fn block(&mut self, when: &[Condition], then: &[Directive], groups: u8) -> Result<(), String> {
+        let mut edits = Vec::new();
+        let mut steps = Vec::new();
+        for directive in then {
+            match self.filter(&directive.kind, groups)? {
+                Some(filter) => edits.push(Step::Filter(filter)),
+                None => steps.push(&directive.kind),
+            }
         }
-        Kind::RemoveResponseHeader { name } => {
-            let name = name.parse().map_err(|_| "is not honoured: it is no name of a header")?;
-            return Ok(Filter::ResponseHeaders(set(&name, &Template::default())?));
+        if !edits.is_empty() {
+            self.rules.push(Rule { when: when.to_vec(), then: edits });
         }
-        Kind::SetRequestHeader { name, value } if *name == http::header::HOST => {
-            let host = value.as_literal().filter(|host| !host.is_empty());
-            return host.map(|host| Filter::RewriteHost(host.into())).ok_or(VARIABLES);
+        for kind in steps {
+            self.step(when.to_vec(), kind, groups)?;
         }
-        Kind::SetRequestHeader { name, value } => set(name, value)?,
-        Kind::Return { .. } | Kind::Redirect { .. } | Kind::Rewrite { .. } | Kind::If { .. } => {
-            return Err("is not honoured: only constant edits of headers are");
+        Ok(())
+    }
+
+    /// What answers requests or changes their paths.
+    fn step(&mut self, when: Vec<Condition>, kind: &Kind, groups: u8) -> Result<(), String> {
+        let scope = Scope { groups, response: false };
+        let step = match kind {
+            Kind::Return { status, body } => {
+                let mut status = *status;
+                if status.as_u16() == 444 {
+                    self.notes.push("`return 444` answers 403");
+                    status = StatusCode::FORBIDDEN;
+                }
+                let content_type = match body.as_literal() {
+                    // With parts of the request in it nothing is to be run as a page.
+                    Some(text) if text.trim_start().starts_with('<') => "text/html; charset=utf-8",
+                    _ => "text/plain; charset=utf-8",
+                };
+                let body = within(body, self.key, scope)?;
+                Step::Respond(Reply { status, body, content_type: content_type.into() })
+            }
+            Kind::Redirect { status, target } => {
+                Step::Redirect(RedirectTo { status: *status, to: within(target, self.key, scope)? })
+            }
+            Kind::Rewrite { pattern, replacement, flag } => {
+                return self.rewrite(when, pattern.as_str(), replacement, *flag);
+            }
+            _ => return Err("it stands where it means nothing".to_owned()),
+        };
+        self.rules.push(Rule { when, then: vec![step] });
+        Ok(())
+    }
+
+    fn rewrite(
+        &mut self,
+        when: Vec<Condition>,
+        pattern: &str,
+        replacement: &Template,
+        flag: RewriteFlag,
+    ) -> Result<(), String> {
+        let scope = Scope { groups: 9, response: false };
+        let path = within(replacement, self.key, scope)?;
+        let next = match flag {
+            RewriteFlag::Last => Next::Lookup,
+            RewriteFlag::Break => Next::Stop,
+            RewriteFlag::Continue => {
+                self.notes.push("a path that `rewrite` without a flag has changed stays here");
+                Next::Continue
+            }
+            RewriteFlag::Redirect => {
+                self.rules.extend(away(when, pattern, &path, StatusCode::FOUND));
+                return Ok(());
+            }
+            RewriteFlag::Permanent => {
+                self.rules.extend(away(when, pattern, &path, StatusCode::MOVED_PERMANENTLY));
+                return Ok(());
+            }
+        };
+        let rewrite = Step::Rewrite(Rewrite { pattern: pattern.into(), path, next });
+        self.rules.push(Rule { when, then: vec![rewrite] });
+        Ok(())
+    }
+
+    fn condition(&self, condition: &snippet::Condition) -> Result<Condition, String> {
+        let template = match &condition.variable {
+            Variable::Namespace => ir::Template::literal(&self.key.namespace),
+            Variable::IngressName => ir::Template::literal(&self.key.name),
+            other => {
+                let known = variable(other).filter(|known| known.is_in(Scope::default()));
+                let known = known.ok_or_else(|| format!("`{other}` is not filled in here"))?;
+                ir::Template::of([ir::Piece::Variable(known)])
+            }
+        };
+        let test = match &condition.test {
+            snippet::Test::True => Test::True,
+            snippet::Test::Is(text) => Test::Is(ir::Text::Plain(text.clone())),
+            snippet::Test::IsNot(text) => Test::IsNot(ir::Text::Plain(text.clone())),
+            snippet::Test::Matches(pattern) => Test::Matches(pattern.as_str().into()),
+            snippet::Test::MatchesNot(pattern) => Test::MatchesNot(pattern.as_str().into()),
+        };
+        Ok(Condition { value: template, test })
+    }
+
+    /// The edit that a directive is; none where it is no edit.
+    fn filter(&self, kind: &Kind, groups: u8) -> Result<Option<Filter>, String> {
+        let response = Scope { groups, response: true };
+        let edit = match kind {
+            Kind::SetResponseHeader { name, value, only } => {
+                response_edit(self.set(name, value, response)?, only)
+            }
+            Kind::AddResponseHeader { name, value, always } => {
+                let edit = match *name == CONTENT_TYPE {
+                    // There is one already, and two are an error.
+                    true => self.set(name, value, response)?,
+                    false => {
+                        let HeaderEdit { set, set_from, .. } = self.set(name, value, response)?;
+                        HeaderEdit { add: set, add_from: set_from, ..HeaderEdit::default() }
+                    }
+                };
+                let statuses = if *always { Vec::new() } else { ADDED_TO.to_vec() };
+                ResponseEdit { edit, statuses, types: Vec::new() }
+            }
+            Kind::RemoveResponseHeader { name, only } => {
+                let edit = match name.strip_suffix('*') {
+                    Some("") => return Err("it takes all headers away".to_owned()),
+                    Some(start) => {
+                        HeaderEdit { remove_starting: vec![start.into()], ..HeaderEdit::default() }
+                    }
+                    None => {
+                        let name = name.parse().map_err(|_| "it is no name of a header")?;
+                        self.set(&name, &Template::default(), response)?
+                    }
+                };
+                response_edit(edit, only)
+            }
+            Kind::SetRequestHeader { name, value } if *name == http::header::HOST => {
+                return self.host(value, groups).map(Some);
+            }
+            Kind::SetRequestHeader { name, value } => {
+                let edit = self.set(name, value, Scope { groups, response: false })?;
+                return Ok(Some(Filter::RequestHeaders(edit)));
+            }
+            Kind::Return { .. }
+            | Kind::Redirect { .. }
+            | Kind::Rewrite { .. }
+            | Kind::If { .. } => {
+                return Ok(None);
+            }
+        };
+        Ok(Some(Filter::ResponseHeaders(edit)))
+    }
+
+    fn host(&self, value: &Template, groups: u8) -> Result<Filter, String> {
+        match value.as_literal() {
+            Some("") => Err("a request has a Host".to_owned()),
+            Some(host) => Ok(Filter::RewriteHost(host.into())),
+            None => within(value, self.key, Scope { groups, response: false })
+                .map(Filter::RewriteHostFrom),
         }
+    }
+
+    /// A value in the place of all others; an empty one takes them away.
+    fn set(&self, name: &HeaderName, value: &Template, scope: Scope) -> Result<HeaderEdit, String> {
+        if auth::rules(name) {
+            return Err("the header frames messages or rules connections".to_owned());
+        }
+        if value.pieces().is_empty() {
+            return Ok(HeaderEdit { remove: vec![name.clone()], ..HeaderEdit::default() });
+        }
+        let template = within(value, self.key, scope)?;
+        let name = name.clone();
+        Ok(match template.as_literal() {
+            Some(text) => {
+                let value = HeaderValue::from_str(text).map_err(|_| "it is no value")?;
+                HeaderEdit { set: vec![HeaderText { name, value }], ..HeaderEdit::default() }
+            }
+            None => {
+                let field = HeaderTemplate { name, template };
+                HeaderEdit { set_from: vec![field], ..HeaderEdit::default() }
+            }
+        })
+    }
+}
+
+/// Redirects to what a path is rewritten to, with the request's query behind it.
+pub(super) fn away(
+    when: Vec<Condition>,
+    pattern: &str,
+    to: &ir::Template,
+    status: StatusCode,
+) -> Vec<Rule> {
+    let of = |variable| ir::Template::of([ir::Piece::Variable(variable)]);
+    let found = Condition { value: of(ir::Variable::Uri), test: Test::Matches(pattern.into()) };
+    let redirect = |more: Option<Condition>, to: ir::Template| {
+        // The groups of the last expression that matched are those that count.
+        let when = when.iter().cloned().chain(more).chain([found.clone()]).collect();
+        Rule { when, then: vec![Step::Redirect(RedirectTo { status, to })] }
     };
-    Ok(Filter::RequestHeaders(edit))
+    if let Some((ir::Piece::Literal(text), before)) = to.pieces().split_last()
+        && let Some(bare) = text.strip_suffix('?')
+    {
+        let bare = ir::Piece::Literal(bare.into());
+        return vec![redirect(None, ir::Template::of(before.iter().cloned().chain([bare])))];
+    }
+    if to.variables().any(|variable| *variable == ir::Variable::RequestUri) {
+        // The query is in it.
+        return vec![redirect(None, to.clone())];
+    }
+    let asks = |piece: &ir::Piece| matches!(piece, ir::Piece::Literal(text) if text.contains('?'));
+    let mark = if to.pieces().iter().any(asks) { "&" } else { "?" };
+    let query = [ir::Piece::Literal(mark.into()), ir::Piece::Variable(ir::Variable::Args)];
+    let asked = Condition { value: of(ir::Variable::Args), test: Test::IsNot(ir::Text::from("")) };
+    let with = ir::Template::of(to.pieces().iter().cloned().chain(query));
+    vec![redirect(Some(asked), with), redirect(None, to.clone())]
 }
 
-const VARIABLES: &str = "is not honoured: variables are not filled in here";
-
-/// A value in the place of all others; an empty one takes them away.
-fn set(name: &HeaderName, value: &Template) -> Result<HeaderEdit, &'static str> {
-    Ok(match text(name, value)? {
-        Some(field) => HeaderEdit { set: vec![field], ..HeaderEdit::default() },
-        None => HeaderEdit { remove: vec![name.clone()], ..HeaderEdit::default() },
-    })
-}
-
-/// The field; none where its value is empty.
-fn text(name: &HeaderName, value: &Template) -> Result<Option<HeaderText>, &'static str> {
-    if auth::rules(name) {
-        return Err("is not honoured: the header frames messages or rules connections");
-    }
-    if value.pieces().is_empty() {
-        return Ok(None);
-    }
-    let value = value.as_literal().ok_or(VARIABLES)?;
-    let value = HeaderValue::from_str(value).map_err(|_| "is not honoured: it is no value")?;
-    Ok(Some(HeaderText { name: name.clone(), value }))
+fn response_edit(edit: HeaderEdit, only: &Only) -> ResponseEdit {
+    let statuses = only.statuses.iter().map(|status| (*status, *status)).collect();
+    ResponseEdit { edit, statuses, types: only.types.clone() }
 }
