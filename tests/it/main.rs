@@ -2,6 +2,7 @@
 //! that follow a script.
 
 mod affinity;
+mod annotations;
 mod attack;
 mod attack_stream;
 mod auth;

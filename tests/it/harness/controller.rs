@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Metrics, Namespace};
+use super::{Cluster, Metrics, Namespace};
 
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/portcullis.yaml");
 
@@ -24,6 +24,11 @@ impl<'a> Controller<'a> {
         space.rolled_out("portcullis").await;
         let http = space.balanced("portcullis").await;
         Self { space, http, https: SocketAddr::new(http.ip(), 443) }
+    }
+
+    /// The cluster it is in.
+    pub fn cluster(&self) -> &'a Cluster {
+        self.space.cluster()
     }
 
     /// Where plain HTTP of each replica is reached past the Service, once there are two.
