@@ -1,8 +1,6 @@
 //! The shipped manifest on a real API server: Portcullis as a pod, with its own account's rights.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::api::networking::v1::Ingress;
@@ -83,83 +81,6 @@ spec:
         paths: [ { path: /, pathType: Prefix, backend: { service: { name: nobody, port: { number: 80 } } } } ]
 "#;
 
-/// `kubectl`, which must succeed.
-async fn kubectl(cluster: &Cluster, arguments: &[&str]) {
-    let mut command = cluster.kubectl();
-    command.args(arguments);
-    // Not on this thread: the load goes on meanwhile.
-    let output = tokio::task::spawn_blocking(move || command.output()).await;
-    let output = output.expect("it does not panic").expect("kubectl runs");
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// POSTs until told to stop: some clients keep their connection for as long as they may, the others
-/// make one for each.
-struct Load {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicUsize>,
-    clients: Vec<tokio::task::JoinHandle<Vec<String>>>,
-}
-
-impl Load {
-    fn start(cluster: &'static Cluster, address: SocketAddr, clients: usize) -> Self {
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let client = |number: usize| {
-            let keeps = number.is_multiple_of(2);
-            let (stop, sent) = (stop.clone(), sent.clone());
-            tokio::spawn(async move {
-                let (mut lost, mut kept) = (Vec::new(), None);
-                while !stop.load(Ordering::Relaxed) {
-                    sent.fetch_add(1, Ordering::Relaxed);
-                    match post(cluster, address, kept.take(), keeps).await {
-                        Ok(connection) => kept = connection,
-                        Err(why) => lost.push(why),
-                    }
-                }
-                lost
-            })
-        };
-        let clients = (0..clients).map(client).collect();
-        Self { stop, sent, clients }
-    }
-
-    /// How many were sent; fails where one was lost.
-    async fn end(self) -> usize {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut lost = Vec::new();
-        for client in self.clients {
-            lost.extend(client.await.expect("it does not panic"));
-        }
-        let sent = self.sent.load(Ordering::Relaxed);
-        assert!(lost.is_empty(), "{} of {sent} lost: {:?}", lost.len(), lost.first());
-        assert!(sent > 50, "only {sent} were sent");
-        sent
-    }
-}
-
-/// One POST; returns the connection where it may be used again.
-async fn post(
-    cluster: &Cluster,
-    address: SocketAddr,
-    kept: Option<Client>,
-    keep: bool,
-) -> Result<Option<Client>, String> {
-    let mut client = match kept {
-        Some(client) => client,
-        None => Client::over(cluster.try_tcp(address).await.map_err(|e| format!("connect: {e}"))?),
-    };
-    let close = if keep { "" } else { "Connection: close\r\n" };
-    let head = "POST /cart HTTP/1.1\r\nHost: echo.example\r\nContent-Length: 3\r\n";
-    let request = format!("{head}{close}\r\nabc");
-    client.try_send(request).await.map_err(|error| format!("sending: {error}"))?;
-    let response = client.try_response(false).await.map_err(|error| format!("{error:?}"))?;
-    if response.status != 200 {
-        return Err(response.to_string());
-    }
-    let closes = response.headers.get("connection").is_some_and(|value| value == "close");
-    Ok((keep && !closes).then_some(client))
-}
-
 /// The address at which the Service of the manifest is reached: what the statuses say.
 async fn published(space: &Namespace<'_>) -> SocketAddr {
     let address = |ingress: &Ingress| {
@@ -174,9 +95,9 @@ async fn published(space: &Namespace<'_>) -> SocketAddr {
 #[tokio::test]
 async fn the_shipped_manifest_serves_ingresses_and_loses_nothing() {
     let cluster = Cluster::shared().await;
-    kubectl(cluster, &["apply", "-f", MANIFEST]).await;
+    cluster.kubectl_run(&["apply", "-f", MANIFEST]).await;
     let rolled_out = ["-n", "portcullis", "rollout", "status", "deployment/portcullis"];
-    kubectl(cluster, &[&rolled_out[..], &["--timeout=60s"]].concat()).await;
+    cluster.kubectl_run(&[&rolled_out[..], &["--timeout=60s"]].concat()).await;
 
     let space = cluster.namespace("ingress").await;
     space.apply(ECHO).await;
@@ -215,8 +136,9 @@ async fn the_shipped_manifest_serves_ingresses_and_loses_nothing() {
     })
     .await;
 
-    kubectl(cluster, &["apply", "-f", SHOP]).await;
-    kubectl(cluster, &["-n", "shop", "rollout", "status", "deployment/shop", "--timeout=60s"])
+    cluster.kubectl_run(&["apply", "-f", SHOP]).await;
+    cluster
+        .kubectl_run(&["-n", "shop", "rollout", "status", "deployment/shop", "--timeout=60s"])
         .await;
     eventually(STEP, "the shop is served", async || {
         let response = cluster.try_get(address, "shop.example", "/products").await;
@@ -232,21 +154,110 @@ async fn the_shipped_manifest_serves_ingresses_and_loses_nothing() {
 
     nothing_was_forbidden(cluster).await;
 
-    // Back ends, then Portcullis itself, replaced one by one under load.
-    let load = Load::start(cluster, address, 3);
-    for _ in 0..5 {
-        kubectl(cluster, &["-n", &space.name, "rollout", "restart", "deployment/echo"]).await;
-        space.rolled_out("echo").await;
-        eventually(STEP, "the old pods are gone", async || space.pods("app=echo").await.len() == 2)
-            .await;
-    }
-    println!("{} POSTs while back ends were replaced, 0 lost", load.end().await);
-    let load = Load::start(cluster, address, 3);
-    kubectl(cluster, &["-n", "portcullis", "rollout", "restart", "deployment/portcullis"]).await;
-    kubectl(cluster, &[&rolled_out[..], &["--timeout=60s"]].concat()).await;
-    println!("{} POSTs while Portcullis was replaced, 0 lost", load.end().await);
+    back_ends_are_replaced(&space, address).await;
+    back_ends_go_and_come_back(&space, address).await;
+
+    let load = Load::start(cluster.inside(), address, "echo.example", &["/cart"], 3);
+    cluster.kubectl_run(&["-n", "portcullis", "rollout", "restart", "deployment/portcullis"]).await;
+    cluster.kubectl_run(&[&rolled_out[..], &["--timeout=60s"]].concat()).await;
+    println!("{} POSTs while Portcullis was replaced, 0 lost", load.end().await.all_served());
 
     nothing_was_forbidden(cluster).await;
+}
+
+/// Twenty rolling restarts under load: of five Deployments at a time, four times.
+async fn back_ends_are_replaced(space: &Namespace<'_>, address: SocketAddr) {
+    let names = ["echo", "echo-1", "echo-2", "echo-3", "echo-4"];
+    let mut objects = String::new();
+    let mut targets = Vec::new();
+    for name in &names[1..] {
+        let documents: Vec<_> = ECHO.split("---").take(2).collect();
+        objects += &documents.join("---").replace("name: echo }", &format!("name: {name} }}"));
+        objects = objects.replace("app: echo }", &format!("app: {name} }}"));
+        objects += &format!("---{}---", route(name));
+        targets.push(format!("/{name}"));
+    }
+    space.apply(objects.trim_end_matches("---")).await;
+    for name in names {
+        space.rolled_out(name).await;
+    }
+    targets.push("/cart".to_owned());
+    for target in &targets {
+        eventually(STEP, &format!("{target} is served"), async || {
+            let response = space.cluster().try_get(address, "echo.example", target).await;
+            response.is_some_and(|response| response.status == 200)
+        })
+        .await;
+    }
+    let targets: Vec<_> = targets.iter().map(String::as_str).collect();
+    let load = Load::start(space.cluster().inside(), address, "echo.example", &targets, 4);
+    for _ in 0..4 {
+        let deployments = names.map(|name| format!("deployment/{name}"));
+        let restart = ["-n", &space.name, "rollout", "restart"];
+        let deployments: Vec<_> = deployments.iter().map(String::as_str).collect();
+        space.cluster().kubectl_run(&[&restart[..], &deployments].concat()).await;
+        for name in names {
+            space.rolled_out(name).await;
+            let pods = format!("app={name}");
+            eventually(STEP * 3, "the old pods are gone", async || {
+                space.pods(&pods).await.len() == 2
+            })
+            .await;
+        }
+    }
+    let served = load.end().await.all_served();
+    println!("{served} POSTs during 20 rolling restarts of back ends, 0 lost");
+}
+
+/// An Ingress of a host that others have, too.
+fn route(service: &str) -> String {
+    let backend = format!("{{ service: {{ name: {service}, port: {{ number: 80 }} }} }}");
+    format!(
+        "
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{ name: {service} }}
+spec:
+  ingressClassName: portcullis
+  rules:
+    - host: echo.example
+      http: {{ paths: [ {{ path: /{service}, pathType: Prefix, backend: {backend} }} ] }}
+"
+    )
+}
+
+/// Requests for a Service that has no pod left are answered so; with the first pod that is over.
+async fn back_ends_go_and_come_back(space: &Namespace<'_>, address: SocketAddr) {
+    let cluster = space.cluster();
+    let load = Load::start(cluster.inside(), address, "echo.example", &["/cart"], 3);
+    let status = async |wanted: u16| {
+        eventually(STEP * 3, &format!("{wanted} is answered"), async || {
+            let response = cluster.try_get(address, "echo.example", "/cart").await;
+            response.is_some_and(|response| response.status == wanted)
+        })
+        .await;
+    };
+    let scale = async |count: &str| {
+        cluster.kubectl_run(&["-n", &space.name, "scale", "deployment/echo", count]).await;
+    };
+    scale("--replicas=0").await;
+    space.ready_endpoints("echo", 0).await;
+    eventually(STEP * 3, "all pods are gone", async || space.pods("app=echo").await.is_empty())
+        .await;
+    status(503).await;
+    load.more(100).await;
+    scale("--replicas=2").await;
+    space.rolled_out("echo").await;
+    space.ready_endpoints("echo", 2).await;
+    status(200).await;
+    let counts = load.end().await;
+    let Counts { sent, unavailable, lost } = &counts;
+    println!("{sent} POSTs while a Service had pods, none and two again, {unavailable} found none");
+    assert!(lost.is_empty(), "{} of {sent} lost: {:?}", lost.len(), lost);
+    assert!(*unavailable > 0, "{counts:?}");
+    let load = Load::start(cluster.inside(), address, "echo.example", &["/cart"], 3);
+    load.more(200).await;
+    println!("{} POSTs after that, 0 lost", load.end().await.all_served());
 }
 
 /// Reads the logs of all replicas. A rule that is missing is named with the Role it belongs to.

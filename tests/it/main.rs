@@ -2,6 +2,7 @@
 //! that follow a script.
 
 mod affinity;
+mod annotations;
 mod attack;
 mod attack_stream;
 mod auth;
@@ -9,6 +10,7 @@ mod cli;
 mod client_auth;
 mod cluster;
 mod commands;
+mod conformance;
 mod connections;
 mod cors;
 mod deploy;
@@ -39,6 +41,7 @@ mod limits;
 mod manifests;
 mod observability;
 mod orca;
+mod outages;
 mod partial;
 mod prometheus;
 mod proxy_protocol;

@@ -146,13 +146,26 @@ impl Cluster {
         command
     }
 
+    /// `kubectl` as an administrator, which must succeed; what it writes.
+    pub async fn kubectl_run(&self, arguments: &[&str]) -> String {
+        let mut command = self.kubectl();
+        command.args(arguments);
+        // Not on this thread: the load goes on meanwhile.
+        let output = tokio::task::spawn_blocking(move || command.output()).await;
+        let output = output.expect("it does not panic").expect("kubectl runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// The network in it, for whoever outlives a borrow.
+    pub fn inside(&self) -> Network {
+        Network(self.network())
+    }
+
     /// Connects to an address inside the cluster.
     pub async fn try_tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let connect = move || std::net::TcpStream::connect_timeout(&address, STEP);
-        let stream = self.inside(connect).await??;
-        stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
-        TcpStream::from_std(stream)
+        self.inside().try_tcp(address).await
     }
 
     /// Connects to an address inside the cluster, or fails the test.
@@ -204,12 +217,31 @@ impl Cluster {
         assert_eq!(response.status, 200, "{program} {action}: {response}");
     }
 
+    fn network(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/net", self.state.pid))
+    }
+}
+
+/// The network of a cluster, where all its addresses are.
+#[derive(Clone)]
+pub struct Network(PathBuf);
+
+impl Network {
+    /// Connects to an address in it.
+    pub async fn try_tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let connect = move || std::net::TcpStream::connect_timeout(&address, STEP);
+        let stream = self.run(connect).await??;
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        TcpStream::from_std(stream)
+    }
+
     /// Calls `work` on a thread in the cluster's network. Sockets made there stay there.
-    async fn inside<T: Send + 'static>(
+    async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        let network = File::open(self.network())?;
+        let network = File::open(&self.0)?;
         // A thread of its own: one of a pool would take the network on to other work.
         let (done, result) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
@@ -218,10 +250,6 @@ impl Cluster {
             let _ = done.send(entered.map(|()| work()));
         });
         Ok(result.await.map_err(io::Error::other)??)
-    }
-
-    fn network(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/ns/net", self.state.pid))
     }
 }
 

@@ -7,9 +7,11 @@ mod api_server;
 mod backend;
 mod client;
 mod cluster;
+mod controller;
 mod dns;
 mod h2;
 mod h2_backend;
+mod load;
 mod metrics;
 mod namespace;
 mod prometheus;
@@ -29,12 +31,14 @@ pub use self::api_server::{
 };
 pub use self::backend::{Backend, BlackHole, Conn, Seen};
 pub use self::client::{Broken, Client, Io, Response, find, get};
-pub use self::cluster::Cluster;
+pub use self::cluster::{Cluster, Network};
+pub use self::controller::Controller;
 pub use self::dns::{Dns, Kind, Srv, Trouble};
 pub use self::h2::{
     H2, H2Response, H2Tunnel, authority, collect, get_request, post_request, send_frames,
 };
 pub use self::h2_backend::H2Backend;
+pub use self::load::{Counts, Load};
 pub use self::metrics::Metrics;
 pub use self::namespace::Namespace;
 pub use self::prometheus::{Prometheus, program};
