@@ -85,6 +85,8 @@ pub struct Reflector {
     version: Option<String>,
     /// Why it failed last, so that this is said once.
     told: Option<&'static str>,
+    /// Whether it might not be read when that was last known.
+    forbidden: bool,
 }
 
 impl Reflector {
@@ -97,7 +99,8 @@ impl Reflector {
     ) -> Self {
         let backoff = Backoff::new(context.seed());
         let guard = Guard::new(context.options.watch_timeout);
-        Self { context, scope, changes, backoff, guard, known, version: None, told: None }
+        let (version, told, forbidden) = (None, None, false);
+        Self { context, scope, changes, backoff, guard, known, version, told, forbidden }
     }
 
     /// Follows it until it is aborted.
@@ -156,6 +159,8 @@ impl Reflector {
             Err(_) => return Err(silent()),
             Ok(body) => body.map_err(|fault| self.cannot_watch(fault))?,
         };
+        // Before there are any news, which may take long.
+        self.may_read();
         let mut events = Events::new(body);
         let mut heard = false;
         loop {
@@ -225,7 +230,12 @@ impl Reflector {
     fn succeeded(&mut self) {
         self.backoff.reset();
         self.metrics().heard();
-        if self.told.take() == Some(FORBIDDEN) {
+        self.told = None;
+        self.may_read();
+    }
+
+    fn may_read(&mut self) {
+        if std::mem::take(&mut self.forbidden) {
             self.context.allowed(&self.scope);
             tracing::info!("{} can be read again", self.scope.kind.plural());
         }
@@ -238,6 +248,7 @@ impl Reflector {
         let failures = self.backoff.failures();
         let label = fault.label();
         if label == FORBIDDEN {
+            self.forbidden = true;
             self.context.forbidden(verb, &self.scope, fault);
             self.tell(Change::Forbidden { scope: self.scope.clone() });
         } else if self.told != Some(label) && fault.status() != 410 {
