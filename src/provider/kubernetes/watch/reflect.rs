@@ -225,8 +225,8 @@ impl Reflector {
     fn succeeded(&mut self) {
         self.backoff.reset();
         self.metrics().heard();
-        if self.told.take() == Some(FORBIDDEN) {
-            self.context.allowed(&self.scope);
+        // Whatever was wrong last: between a refusal and the end of it the server may have been away.
+        if self.told.take().is_some() && self.context.allowed(&self.scope) {
             tracing::info!("{} can be read again", self.scope.kind.plural());
         }
     }
