@@ -66,7 +66,8 @@ spec:
         let begun = Instant::now();
         self.space.apply(&text).await;
         for replica in replicas {
-            eventually(CONVERGED, &format!("{host} is served"), async || {
+            let left = CONVERGED.saturating_sub(begun.elapsed());
+            eventually(left, &format!("{host} is served"), async || {
                 let response = self.cluster.try_get(replica, host, "/").await;
                 response.is_some_and(|response| response.status == 200)
             })
@@ -222,19 +223,23 @@ spec:
                 ["patch", "clusterrole", &self.space.name, "--type=merge", "-p", &patch];
             self.cluster.kubectl_run(&arguments).await;
         };
+        let mut seen = Vec::new();
+        for pod in self.space.pods("app=portcullis").await {
+            let log = self.space.pod_log(&pod.name_any(), "anything", |_| true).await;
+            seen.push((pod.name_any(), log.len()));
+        }
         patch(&less).await;
         // A watch is asked for anew every half minute, and when its connection ends.
         self.cluster.control("apiserver", "kill", &[]).await;
         self.cluster.control("apiserver", "start", &[]).await;
         self.server_is_back().await;
-        for pod in self.space.pods("app=portcullis").await {
+        for (pod, seen) in &seen {
             let said = |log: &str| {
                 let tells = |line: &str| line.contains("endpointslices") && line.contains("ERROR");
-                log.lines().any(|line| tells(line) && line.contains("discovery.k8s.io"))
+                let mut since = log.get(*seen..).unwrap_or_default().lines();
+                since.any(|line| tells(line) && line.contains("discovery.k8s.io"))
             };
-            let log = self.space.pod_log(&pod.name_any(), "the rule that is missing", said).await;
-            let line = log.lines().find(|line| said(line)).unwrap_or_default();
-            println!("said: {line}");
+            self.space.pod_log(pod, "the rule that is missing", said).await;
         }
         let restarts = "portcullis_kubernetes_watch_restarts_total";
         let labels = [("kind", "EndpointSlice"), ("reason", "forbidden")];
@@ -245,9 +250,12 @@ spec:
 
         patch(&whole).await;
         let begun = Instant::now();
-        for pod in self.space.pods("app=portcullis").await {
-            let again = |log: &str| log.contains("endpointslices can be read again");
-            self.space.pod_log(&pod.name_any(), "that it is over", again).await;
+        for (pod, seen) in &seen {
+            let again = |log: &str| {
+                let since = log.get(*seen..).unwrap_or_default();
+                since.contains("endpointslices can be read again")
+            };
+            self.space.pod_log(pod, "that it is over", again).await;
         }
         let took = begun.elapsed();
         let served = load.end().await.all_served();

@@ -121,11 +121,13 @@ impl Context {
         }
     }
 
-    /// What was forbidden is not any more: should it be again, that is news.
-    fn allowed(&self, scope: &Scope) {
+    /// Whether something was forbidden that is not any more: should it be again, that is news.
+    fn allowed(&self, scope: &Scope) -> bool {
         let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = forbidden.len();
         forbidden
             .retain(|(kind, _, namespace)| (*kind, namespace) != (scope.kind, &scope.namespace));
+        forbidden.len() < before
     }
 }
 

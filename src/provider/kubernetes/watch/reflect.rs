@@ -235,8 +235,7 @@ impl Reflector {
     }
 
     fn may_read(&mut self) {
-        if std::mem::take(&mut self.forbidden) {
-            self.context.allowed(&self.scope);
+        if std::mem::take(&mut self.forbidden) && self.context.allowed(&self.scope) {
             tracing::info!("{} can be read again", self.scope.kind.plural());
         }
     }
