@@ -5,6 +5,7 @@ mod affinity;
 mod attack;
 mod attack_stream;
 mod auth;
+mod buffering;
 mod cli;
 mod client_auth;
 mod cluster;
