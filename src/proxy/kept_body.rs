@@ -1,4 +1,5 @@
-//! A request body that is kept while it is first sent, so that it can be sent again.
+//! A request body that is kept while it is first sent, so that it can be sent again, or read before
+//! it is sent at all.
 //!
 //! It is kept up to a limit of the route and one of the worker; beyond either everything is let go
 //! of and the body can only be sent once.
@@ -66,13 +67,35 @@ impl Kept {
     }
 
     fn keep(&mut self, frame: &Frame<Bytes>) {
+        self.put(frame);
+        if self.pieces.length() > self.limit || !self.share.resize(self.pieces.cost()) {
+            self.lose();
+        }
+    }
+
+    /// Reads before anybody wants it, until there is as much as may be kept. The last piece stays
+    /// even where it is too much: it cannot be put back.
+    fn poll_fill(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), ProxyError>> {
+        while self.stage == Stage::Filling
+            && self.pieces.length() < self.limit
+            && !self.share.is_used_up()
+        {
+            match ready!(self.live.poll_frame(cx)).transpose()? {
+                None => self.stage = Stage::Whole,
+                Some(frame) => {
+                    self.put(&frame);
+                    self.share.set(self.pieces.cost());
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn put(&mut self, frame: &Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
             self.pieces.push(data);
         } else if let Some(trailers) = frame.trailers_ref() {
             self.trailers = Some(trailers.clone());
-        }
-        if self.pieces.length() > self.limit || !self.share.resize(self.pieces.cost()) {
-            self.lose();
         }
     }
 
@@ -105,6 +128,26 @@ impl Reader {
     /// Whether everything is kept.
     pub fn is_whole(&self) -> bool {
         self.kept.borrow().stage == Stage::Whole
+    }
+
+    /// The same reader, with up to `limit` bytes kept where it was less.
+    pub fn keeping(self, limit: u64) -> Self {
+        let mut kept = self.kept.borrow_mut();
+        kept.limit = kept.limit.max(limit);
+        drop(kept);
+        self
+    }
+
+    /// Reads ahead, as much as may be kept.
+    pub fn poll_fill(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), ProxyError>> {
+        self.kept.borrow_mut().poll_fill(cx)
+    }
+
+    /// The length of a body that is kept to its end and has no trailers.
+    pub fn length(&self) -> Option<u64> {
+        let kept = self.kept.borrow();
+        let plain = kept.stage == Stage::Whole && kept.trailers.is_none();
+        plain.then(|| kept.pieces.length())
     }
 
     pub fn poll_frame(

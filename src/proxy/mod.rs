@@ -15,6 +15,7 @@ mod forwarding;
 mod hop;
 mod kept_body;
 mod layers;
+mod pace;
 mod pieces;
 mod repeat;
 mod request;

@@ -18,20 +18,30 @@ impl Share {
         Self { all: all.clone(), own: 0 }
     }
 
+    /// Whether the worker keeps as much as it may.
+    pub fn is_used_up(&self) -> bool {
+        self.all.get() >= MOST_PER_WORKER
+    }
+
     /// Room for `size` in all; false where there is none.
     pub fn resize(&mut self, size: u64) -> bool {
         let all = self.all.get().saturating_sub(self.own).saturating_add(size);
         if size > self.own && all > MOST_PER_WORKER {
             return false;
         }
-        self.all.set(all);
-        self.own = size;
+        self.set(size);
         true
+    }
+
+    /// Counts `size` in all, which is kept in any case.
+    pub fn set(&mut self, size: u64) {
+        self.all.set(self.all.get().saturating_sub(self.own).saturating_add(size));
+        self.own = size;
     }
 
     /// Gives all of it back.
     pub fn give_back(&mut self) {
-        self.resize(0);
+        self.set(0);
     }
 }
 
