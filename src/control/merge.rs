@@ -217,6 +217,7 @@ mod tests {
             https_redirect: None,
             hsts: None,
             body_limit: None,
+            bodies: Default::default(),
             access_log: true,
             rule: None,
         };

@@ -9,6 +9,7 @@ mod auth;
 mod backend;
 mod balance;
 mod bind;
+mod bodies;
 mod client_auth;
 mod cors;
 mod dump;
@@ -41,6 +42,7 @@ pub use balance::{
     HashPolicy, HashTable, LeastRequest, OrcaPolicy, PeakEwma, Permille, PrequalPolicy, SameSite,
     SlowStart, WeightedByLoad,
 };
+pub use bodies::{Bodies, ResponseRate};
 pub use client_auth::{ClientTrust, HostClientAuth, HostClientAuthMode};
 pub use cors::{Cors, OriginPattern};
 pub use dump::Span;

@@ -7,8 +7,8 @@ use http::{HeaderName, Method, StatusCode};
 use serde::{Serialize, Serializer};
 
 use super::{
-    Auth, Cors, ErrorPages, Filter, Guard, HeaderText, Hedge, Hsts, HttpsRedirect, IngressRule,
-    Name, Origin, RedirectTo, Retry, Rule, SecretBytes, Text, dump,
+    Auth, Bodies, Cors, ErrorPages, Filter, Guard, HeaderText, Hedge, Hsts, HttpsRedirect,
+    IngressRule, Name, Origin, RedirectTo, Retry, Rule, SecretBytes, Text, dump,
 };
 
 /// A rule of a virtual host.
@@ -58,6 +58,9 @@ pub struct Route {
     /// The largest request body in bytes; `None` is no limit. Answered 413 where exceeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_limit: Option<u64>,
+    /// What of request bodies is read first, and how fast responses go.
+    #[serde(skip_serializing_if = "dump::is_default")]
+    pub bodies: Bodies,
     /// Whether requests of this route are written to the access log.
     pub access_log: bool,
     /// The rule by which its requests are counted, too, where metrics under ingress-nginx's names

@@ -2,19 +2,22 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::Context;
 use super::exchange::ExchangeBody;
+use super::pace::Pace;
 use super::tunnel::TunnelBody;
 use crate::error::ProxyError;
+use crate::ir::ResponseRate;
 
 /// A response body. Its end, or its loss, ends the story of the request.
 pub struct Body {
     kind: Kind,
+    pace: Option<Box<Pace>>,
     context: Option<Finish>,
 }
 
@@ -28,13 +31,13 @@ enum Kind {
 impl Body {
     /// No body.
     pub fn empty() -> Self {
-        Self { kind: Kind::Empty, context: None }
+        Self { kind: Kind::Empty, pace: None, context: None }
     }
 
     /// A body made here.
     pub fn full(bytes: Bytes) -> Self {
         let kind = if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) };
-        Self { kind, context: None }
+        Self { kind, pace: None, context: None }
     }
 
     /// A body from an endpoint.
@@ -43,12 +46,20 @@ impl Body {
         if body.is_over() {
             return Self::empty();
         }
-        Self { kind: Kind::Upstream(Box::new(body)), context: None }
+        Self { kind: Kind::Upstream(Box::new(body)), pace: None, context: None }
     }
 
     /// One half of a tunnel over HTTP/2.
     pub(super) fn tunnel(body: TunnelBody) -> Self {
-        Self { kind: Kind::Tunnel(Box::new(body)), context: None }
+        Self { kind: Kind::Tunnel(Box::new(body)), pace: None, context: None }
+    }
+
+    /// The same body, which goes to the client no faster than `rate`.
+    pub(super) fn paced(mut self, rate: ResponseRate, context: &Rc<Context>) -> Self {
+        if !matches!(self.kind, Kind::Empty | Kind::Tunnel(_)) {
+            self.pace = Some(Box::new(Pace::new(rate, context)));
+        }
+        self
     }
 
     /// Lets go of a body that nobody wants. What has arrived of it is read, so that its
@@ -86,9 +97,56 @@ impl Body {
         matches!(self.kind, Kind::Tunnel(_))
     }
 
+    /// How many bytes were read and wait for their turn.
+    fn held(&self) -> u64 {
+        self.pace.as_ref().map_or(0, |pace| pace.held())
+    }
+
+    fn poll_paced(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let Some(pace) = &mut self.pace else { return self.kind.poll_frame(cx) };
+        // The end costs nothing.
+        let over = pace.held() == 0 && matches!(self.kind, Kind::Empty);
+        if !over && let Err(error) = ready!(pace.poll_turn(cx)) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if pace.held() > 0 {
+            let rest = pace.take_rest();
+            return Poll::Ready(Some(Ok(Frame::data(pace.part(rest)))));
+        }
+        let frame = match ready!(self.kind.poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            end => return Poll::Ready(end),
+        };
+        Poll::Ready(Some(Ok(match frame.into_data() {
+            Ok(data) => Frame::data(pace.part(data)),
+            Err(frame) => frame,
+        })))
+    }
+
     /// Ends the story now, whatever becomes of the body.
     pub(super) fn take_finish(&mut self) -> Option<Finish> {
         self.context.take()
+    }
+}
+
+impl Kind {
+    fn poll_frame(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Tunnel(body) => body.poll_frame(cx),
+            Self::Upstream(body) => body.poll_frame(cx),
+        }
     }
 }
 
@@ -110,15 +168,9 @@ impl HttpBody for Body {
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
         let this = &mut *self;
-        let polled = match &mut this.kind {
-            Kind::Empty => Poll::Ready(None),
-            Kind::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.kind = Kind::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
-            Kind::Tunnel(body) => body.poll_frame(cx),
-            Kind::Upstream(body) => body.poll_frame(cx),
+        let polled = match this.pace.is_some() {
+            false => this.kind.poll_frame(cx),
+            true => this.poll_paced(cx),
         };
         let Some(Finish(context)) = &this.context else { return polled };
         if !this.is_under_way() {
@@ -143,6 +195,7 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
+            _ if self.held() > 0 => false,
             Kind::Empty => true,
             Kind::Full(_) | Kind::Tunnel(_) => false,
             Kind::Upstream(body) => body.is_over(),
@@ -150,14 +203,14 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Empty => SizeHint::with_exact(0),
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Tunnel(_) => SizeHint::new(),
-            Kind::Upstream(body) => {
-                body.remaining().map_or_else(SizeHint::new, SizeHint::with_exact)
-            }
-        }
+        let remaining = match &self.kind {
+            Kind::Empty => Some(0),
+            Kind::Full(bytes) => Some(bytes.len() as u64),
+            Kind::Tunnel(_) => None,
+            Kind::Upstream(body) => body.remaining(),
+        };
+        let remaining = remaining.map(|remaining| remaining + self.held());
+        remaining.map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }
 
@@ -165,6 +218,7 @@ impl HttpBody for Body {
 impl Drop for Body {
     fn drop(&mut self) {
         let unfinished = match &self.kind {
+            _ if self.held() > 0 => true,
             Kind::Empty => false,
             Kind::Full(_) => false,
             Kind::Tunnel(_) => false,

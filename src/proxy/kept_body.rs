@@ -1,9 +1,10 @@
-//! A request body that is kept while it is first sent, so that it can be sent again.
+//! A request body that is kept while it is first sent, so that it can be sent again, or read before
+//! it is sent at all.
 //!
-//! Pieces are kept by reference, not copied, up to a limit of the route and one of the worker;
-//! beyond either everything is let go of and the body can only be sent once.
+//! It is kept up to a limit of the route and one of the worker; beyond either everything is let go
+//! of and the body can only be sent once.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
 
@@ -11,25 +12,19 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
+use super::pieces::{Pieces, Place};
 use super::request_body::LiveBody;
+use super::share::Share;
 use crate::error::ProxyError;
-
-/// How many bytes of request bodies one worker keeps at most.
-const MOST_PER_WORKER: u64 = 64 * 1024 * 1024;
 
 /// A body and what of it is kept.
 pub(super) struct Kept {
     live: LiveBody,
-    pieces: Vec<Piece>,
+    pieces: Pieces,
+    trailers: Option<HeaderMap>,
     stage: Stage,
     limit: u64,
     share: Share,
-}
-
-#[derive(Clone)]
-enum Piece {
-    Data(Bytes),
-    Trailers(HeaderMap),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,41 +37,18 @@ enum Stage {
     Whole,
 }
 
-/// A body's share of what its worker keeps.
-struct Share {
-    all: Rc<Cell<u64>>,
-    own: u64,
-}
-
-impl Share {
-    /// Room for `more`; false where there is none.
-    fn grow(&mut self, more: u64) -> bool {
-        let all = self.all.get().saturating_add(more);
-        if all > MOST_PER_WORKER {
-            return false;
-        }
-        self.all.set(all);
-        self.own += more;
-        true
-    }
-
-    fn give_back(&mut self) {
-        self.all.set(self.all.get().saturating_sub(std::mem::take(&mut self.own)));
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.give_back();
-    }
-}
-
 impl Kept {
     /// A reader of `live`, of which up to `limit` bytes are kept.
     pub fn reader(live: LiveBody, limit: u64) -> Reader {
-        let share = Share { all: live.context().worker.kept_bytes.clone(), own: 0 };
-        let kept = Self { live, pieces: Vec::new(), stage: Stage::Filling, limit, share };
-        Reader { kept: Rc::new(RefCell::new(kept)), next: 0 }
+        let kept = Self {
+            share: Share::of(&live.context().worker.kept_bytes),
+            live,
+            pieces: Pieces::default(),
+            trailers: None,
+            stage: Stage::Filling,
+            limit,
+        };
+        Reader { kept: Rc::new(RefCell::new(kept)), place: Place::default(), is_over: false }
     }
 
     fn poll_live(
@@ -95,20 +67,42 @@ impl Kept {
     }
 
     fn keep(&mut self, frame: &Frame<Bytes>) {
-        let (piece, size) = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => (Piece::Data(data.clone()), data.len() as u64),
-            (_, Some(trailers)) => (Piece::Trailers(trailers.clone()), 0),
-            _ => return,
-        };
-        if self.share.own + size > self.limit || !self.share.grow(size) {
-            return self.lose();
+        self.put(frame);
+        if self.pieces.length() > self.limit || !self.share.resize(self.pieces.cost()) {
+            self.lose();
         }
-        self.pieces.push(piece);
+    }
+
+    /// Reads before anybody wants it, until there is as much as may be kept. The last piece stays
+    /// even where it is too much: it cannot be put back.
+    fn poll_fill(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), ProxyError>> {
+        while self.stage == Stage::Filling
+            && self.pieces.length() < self.limit
+            && !self.share.is_used_up()
+        {
+            match ready!(self.live.poll_frame(cx)).transpose()? {
+                None => self.stage = Stage::Whole,
+                Some(frame) => {
+                    self.put(&frame);
+                    self.share.set(self.pieces.cost());
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn put(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.pieces.push(data);
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone());
+        }
     }
 
     fn lose(&mut self) {
         self.stage = Stage::Lost;
-        self.pieces = Vec::new();
+        self.pieces = Pieces::default();
+        self.trailers = None;
         self.share.give_back();
     }
 }
@@ -117,15 +111,18 @@ impl Kept {
 /// client.
 pub(super) struct Reader {
     kept: Rc<RefCell<Kept>>,
-    /// The piece that is read next.
-    next: usize,
+    /// Where it reads next.
+    place: Place,
+    /// Whether it had the trailers, which are the last there is.
+    is_over: bool,
 }
 
 impl Reader {
     /// Another reader from the beginning; `None` where that is not kept any more.
     pub fn again(&self) -> Option<Self> {
         let lost = self.kept.borrow().stage == Stage::Lost;
-        (!lost).then(|| Self { kept: self.kept.clone(), next: 0 })
+        let place = Place::default();
+        (!lost).then(|| Self { kept: self.kept.clone(), place, is_over: false })
     }
 
     /// Whether everything is kept.
@@ -133,17 +130,37 @@ impl Reader {
         self.kept.borrow().stage == Stage::Whole
     }
 
+    /// The same reader, with up to `limit` bytes kept where it was less.
+    pub fn keeping(self, limit: u64) -> Self {
+        let mut kept = self.kept.borrow_mut();
+        kept.limit = kept.limit.max(limit);
+        drop(kept);
+        self
+    }
+
+    /// Reads ahead, as much as may be kept.
+    pub fn poll_fill(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), ProxyError>> {
+        self.kept.borrow_mut().poll_fill(cx)
+    }
+
+    /// The length of a body that is kept to its end and has no trailers.
+    pub fn length(&self) -> Option<u64> {
+        let kept = self.kept.borrow();
+        let plain = kept.stage == Stage::Whole && kept.trailers.is_none();
+        plain.then(|| kept.pieces.length())
+    }
+
     pub fn poll_frame(
         &mut self,
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
         let mut kept = self.kept.borrow_mut();
-        if let Some(piece) = kept.pieces.get(self.next).cloned() {
-            self.next += 1;
-            return Poll::Ready(Some(Ok(match piece {
-                Piece::Data(data) => Frame::data(data),
-                Piece::Trailers(trailers) => Frame::trailers(trailers),
-            })));
+        if let Some(data) = kept.pieces.read(&mut self.place) {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if let Some(trailers) = kept.trailers.as_ref().filter(|_| !self.is_over) {
+            self.is_over = true;
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
         }
         if kept.stage == Stage::Whole {
             return Poll::Ready(None);
@@ -153,7 +170,8 @@ impl Reader {
             kept.lose();
         }
         let frame = ready!(kept.poll_live(cx));
-        self.next = kept.pieces.len();
+        self.place = kept.pieces.end();
+        self.is_over |= matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
         Poll::Ready(frame)
     }
 }

@@ -108,9 +108,29 @@ impl RequestBody {
             Source::Live(live) if length.is_none_or(|length| length <= limit) => {
                 Source::Kept(Kept::reader(live, limit))
             }
+            Source::Kept(reader) => Source::Kept(reader.keeping(limit)),
             source => source,
         };
         Self { source, front, length }
+    }
+
+    /// The same body, of which up to about `size` bytes are read. Where that is all, its length is
+    /// known.
+    ///
+    /// # Errors
+    /// If the client breaks off, pauses for too long or sends too much.
+    pub async fn buffered(self, size: u64) -> Result<Self, ProxyError> {
+        let Self { source, front, mut length } = self;
+        let source = match source {
+            Source::Live(live) => {
+                let mut reader = Kept::reader(live, size);
+                std::future::poll_fn(|cx| reader.poll_fill(cx)).await?;
+                length = length.or(reader.length());
+                Source::Kept(reader)
+            }
+            kept @ Source::Kept(_) => kept,
+        };
+        Ok(Self { source, front, length })
     }
 
     /// The whole body once more; `None` where it is not kept.

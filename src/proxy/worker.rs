@@ -38,7 +38,7 @@ pub struct Worker {
     pub pools: Rc<Pools>,
     /// Its requests that wait for a place.
     pub queues: Rc<Queues>,
-    /// Bytes of request bodies that are kept to be sent again.
+    /// Bytes of memory that request bodies take that are kept to be sent again.
     pub kept_bytes: Rc<Cell<u64>>,
     /// What checks passwords, for all workers.
     pub verifier: Arc<Verifier>,

@@ -260,6 +260,7 @@ impl Compiler {
             retry: route.retry.clone(),
             hedge: route.hedge.as_ref().map(|hedge| self.hedging(&route.name, hedge)),
             body_limit: route.body_limit,
+            bodies: route.bodies,
             access_log: route.access_log,
             rule: route
                 .rule

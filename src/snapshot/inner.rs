@@ -111,6 +111,7 @@ fn route(
         retry: Retry::default(),
         hedge: None,
         body_limit: None,
+        bodies: Default::default(),
         access_log: false,
         rule: None,
     }

@@ -6,6 +6,7 @@ mod annotations;
 mod attack;
 mod attack_stream;
 mod auth;
+mod buffering;
 mod cli;
 mod client_auth;
 mod cluster;

@@ -55,6 +55,9 @@ pub struct Policies {
     pub hedge: Option<String>,
     /// The largest request body, bytes.
     pub body_limit: Option<u64>,
+    /// What of request bodies is read first, and how fast responses go, in words.
+    #[serde(default)]
+    pub bodies: Vec<String>,
     /// Whether its requests are written to the access log, where there is one.
     pub access_log: bool,
 }
@@ -85,6 +88,7 @@ impl Policies {
             retry: view::policy::retry(&route.retry),
             hedge: view::policy::hedge(route),
             body_limit: route.body_limit,
+            bodies: view::policy::bodies(&route.bodies),
             access_log: route.access_log,
         }
     }

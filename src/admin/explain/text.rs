@@ -171,6 +171,9 @@ impl Display for Policies {
         )?;
         writeln!(f, "  retries  {}", self.retry)?;
         self.hedge.iter().try_for_each(|hedge| writeln!(f, "  hedge    {hedge}"))?;
+        for body in &self.bodies {
+            writeln!(f, "  bodies   {body}")?;
+        }
         let limit = match self.body_limit {
             Some(limit) => format!("{limit} bytes"),
             None => "none".to_owned(),

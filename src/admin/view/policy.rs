@@ -5,10 +5,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::ir::{
-    Affinity, AffinityKey, AffinityMode, AuthService, Balance, BalancePolicy, ConnectionLimit,
-    Cors, Credentials, Guard, HashInput, HashPolicy, HashTable, HealthCheck, HedgeAfter, Hsts,
-    HttpsRedirect, OrcaPolicy, Outlier, Probe, RateKey, RateLimit, Retry, Route, Satisfy,
-    SlowStart, Span, UpstreamLimits,
+    Affinity, AffinityKey, AffinityMode, AuthService, Balance, BalancePolicy, Bodies,
+    ConnectionLimit, Cors, Credentials, Guard, HashInput, HashPolicy, HashTable, HealthCheck,
+    HedgeAfter, Hsts, HttpsRedirect, OrcaPolicy, Outlier, Probe, RateKey, RateLimit, Retry, Route,
+    Satisfy, SlowStart, Span, UpstreamLimits,
 };
 use crate::snapshot::ClientGate;
 
@@ -195,6 +195,18 @@ fn rate_limit(limit: &RateLimit) -> String {
 fn connection_limit(limit: &ConnectionLimit) -> String {
     let text = format!("{} at once for each client", limit.per_client);
     format!("{text}{}, else {}", aside(&limit.scope, &limit.exempt), limit.status.as_u16())
+}
+
+/// What of request bodies is read first, and how fast responses go.
+pub fn bodies(bodies: &Bodies) -> Vec<String> {
+    let request = bodies.request_buffer.map(|size| {
+        format!("up to {size} bytes of a request are read before an endpoint is picked")
+    });
+    let rate = bodies.response_rate.map(|rate| match rate.after {
+        0 => format!("responses go at {} bytes a second", rate.bytes),
+        after => format!("responses go at {} bytes a second after {after} bytes", rate.bytes),
+    });
+    request.into_iter().chain(rate).collect()
 }
 
 /// Which pages of other origins may use a route.

@@ -222,6 +222,7 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
         https_redirect: None,
         hsts: None,
         body_limit: Some(BODY_LIMIT),
+        bodies: Default::default(),
         access_log: true,
         rule: None,
     }

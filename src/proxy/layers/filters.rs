@@ -41,7 +41,11 @@ where
         Either::Left(inner.call(request).map(move |outcome: Outcome| {
             let mut response = outcome?;
             on_response(&context, &mut response, later.as_deref());
-            Ok(response)
+            let rate = context.route().and_then(|route| route.bodies.response_rate);
+            Ok(match rate {
+                None => response,
+                Some(rate) => response.map(|body| body.paced(rate, &context)),
+            })
         }))
     })
 }

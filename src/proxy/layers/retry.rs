@@ -31,6 +31,12 @@ where
     service_fn(move |mut request: Box<Request>| {
         let mut inner = inner.clone();
         async move {
+            if let Some(size) = read_first(&request)
+                && let Some(body) = request.body.take()
+            {
+                // Boxed: the requests of other routes have no space for it.
+                request.body = Some(Box::pin(body.buffered(size)).await?);
+            }
             if let Some(queued) = admission::enter(&mut request)? {
                 let context = request.context.clone();
                 Box::pin(queued.admitted(&context)).await?;
@@ -48,6 +54,15 @@ where
             }
         }
     })
+}
+
+/// How much of the request's body is read before anything is done with it: a slow client then
+/// holds up no endpoint, and a body that is too large reaches none. A gRPC call may be answered
+/// before its messages are complete, and waits for that.
+fn read_first(request: &Request) -> Option<u64> {
+    let streams = request.upgrade.is_some() || request.context.is_grpc.get();
+    let wanted = request.context.route()?.bodies.request_buffer;
+    wanted.filter(|_| request.body.is_some() && !streams)
 }
 
 /// Has the request's body kept while it is sent, where it may be sent again.

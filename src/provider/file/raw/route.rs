@@ -51,6 +51,13 @@ pub(in crate::provider::file) struct Route {
     pub auth: Field<Auth>,
     /// The largest request body, or `off`. Default: `off`.
     pub body_limit: Field<Text<SizeLimit>>,
+    /// So many bytes of a request body are read before an endpoint is picked, or `off`, which
+    /// forwards it as it comes. Default: `off`.
+    pub request_buffer: Field<Text<SizeLimit>>,
+    /// How many bytes a second of each response body go to its client, or `off`. Default: `off`.
+    pub response_rate: Field<Text<SizeLimit>>,
+    /// So many bytes of a response body go before `response_rate` holds. Default: none.
+    pub response_rate_after: Field<Text<SizeLimit>>,
     /// How many requests of one client may be in progress at once: a mapping, or `off`. Default:
     /// `off`.
     pub connection_limit: Field<OneOf<Text<Off>, ConnectionLimit>>,
@@ -270,6 +277,13 @@ pub(in crate::provider::file) struct Defaults {
     pub access_log: Field<bool>,
     /// The largest request body, or `off`. Default: `off`.
     pub body_limit: Field<Text<SizeLimit>>,
+    /// So many bytes of a request body are read before an endpoint is picked, or `off`, which
+    /// forwards it as it comes. Default: `off`.
+    pub request_buffer: Field<Text<SizeLimit>>,
+    /// How many bytes a second of each response body go to its client, or `off`. Default: `off`.
+    pub response_rate: Field<Text<SizeLimit>>,
+    /// So many bytes of a response body go before `response_rate` holds. Default: none.
+    pub response_rate_after: Field<Text<SizeLimit>>,
     /// How many requests of one client may be in progress at once: a mapping, or `off`. Default:
     /// `off`.
     pub connection_limit: Field<OneOf<Text<Off>, ConnectionLimit>>,

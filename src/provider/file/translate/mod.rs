@@ -4,6 +4,7 @@ mod action;
 mod affinity;
 mod auth;
 mod balance;
+mod bodies;
 mod client_auth;
 mod context;
 mod cors;

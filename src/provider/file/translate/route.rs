@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use ir::{
-    Action, Auth, Cors, ErrorPages, Filter, Guard, Hedge, HostPattern, Hsts, HttpsRedirect, Name,
-    Origin, PathMatch, PathRewrite, RegexRewrite, Retry, Route, RouteMatch, Rule, Scope, Timeouts,
+    Action, Auth, Bodies, Cors, ErrorPages, Filter, Guard, Hedge, HostPattern, Hsts, HttpsRedirect,
+    Name, Origin, PathMatch, PathRewrite, RegexRewrite, Retry, Route, RouteMatch, Rule, Scope,
+    Timeouts,
 };
 
 use super::context::{Context, shown};
 use super::host::Names;
 use super::{
-    action, auth, cors, error_pages, guard, header, https, or, resilience, rule, template,
+    action, auth, bodies, cors, error_pages, guard, header, https, or, resilience, rule, template,
 };
 use crate::ir;
 use crate::provider::file::field::{At, Field, Text};
@@ -22,6 +23,7 @@ use crate::provider::file::scalar::{Deadline, Pattern};
 pub(super) struct Defaults {
     access_log: bool,
     body_limit: Option<u64>,
+    bodies: Bodies,
     filters: Vec<Filter>,
     guard: Guard,
     cors: Option<Cors>,
@@ -38,6 +40,11 @@ impl Defaults {
         let Some(raw) = raw else { return defaults };
         defaults.access_log = or(&raw.access_log, true);
         defaults.body_limit = raw.body_limit.get().and_then(|text| text.0.0);
+        defaults.bodies = bodies::bodies(
+            context,
+            [&raw.request_buffer, &raw.response_rate, &raw.response_rate_after],
+            &Bodies::default(),
+        );
         let none = Guard::default();
         let (access, rates) = (&raw.access, &raw.rate_limit);
         defaults.guard = guard::guard(context, access, rates, &raw.connection_limit, &none);
@@ -72,6 +79,7 @@ pub(super) struct Parts {
     hsts: Option<Hsts>,
     https_redirect: Option<HttpsRedirect>,
     body_limit: Option<u64>,
+    bodies: Bodies,
     access_log: bool,
 }
 
@@ -94,6 +102,7 @@ impl Parts {
             hsts: self.hsts,
             https_redirect: self.https_redirect,
             body_limit: self.body_limit,
+            bodies: self.bodies,
             access_log: self.access_log,
             rule: None,
         }
@@ -137,6 +146,11 @@ pub(super) fn route(
         hsts: https::hsts(context, &raw.hsts, &defaults.hsts),
         https_redirect: https::redirect(context, &raw.https_redirect, &defaults.https_redirect),
         body_limit: raw.body_limit.get().map_or(defaults.body_limit, |text| text.0.0),
+        bodies: bodies::bodies(
+            context,
+            [&raw.request_buffer, &raw.response_rate, &raw.response_rate_after],
+            &defaults.bodies,
+        ),
         access_log: or(&raw.access_log, defaults.access_log),
     })
 }

@@ -43,8 +43,12 @@ const fn never(name: &'static str, reason: &'static str, remedy: &'static str) -
     (name, Support::Denies { reason, remedy })
 }
 
-const BUFFERS: &str = "is accepted and changes nothing: bodies are streamed with back-pressure, and \
-                       response heads may be larger than ingress-nginx allows";
+const BUFFERS: &str = "is accepted and changes nothing: responses are streamed with back-pressure, and \
+                       their heads may be larger than ingress-nginx allows";
+const REQUEST_BUFFERS: &str = "`on` reads the first 1 MiB of a request body (more with \
+                               `client-body-buffer-size`, up to 16 MiB) into memory before a back \
+                               end gets any of it and streams what is longer; without it bodies are \
+                               streamed; nothing is written to disk";
 const TLS_SETTINGS: &str = "cipher suites are the TLS library's own safe choice";
 const TAKE_OUT: &str = "take it out";
 const FIREWALL: &str = "there is no web application firewall in it";
@@ -149,7 +153,7 @@ const TABLE: [Row; 139] = [
     yes("limit-allowlist"),
     yes("limit-burst-multiplier"),
     yes("limit-connections"),
-    yes("limit-rate"),
+    but("limit-rate", "needs no `proxy-buffering`"),
     yes("limit-rate-after"),
     yes("limit-rpm"),
     yes("limit-rps"),
@@ -184,10 +188,7 @@ const TABLE: [Row; 139] = [
     yes("proxy-read-timeout"),
     yes("proxy-redirect-from"),
     yes("proxy-redirect-to"),
-    but(
-        "proxy-request-buffering",
-        "a request body is kept only as far as repeating the request needs it, and streamed beyond that",
-    ),
+    but("proxy-request-buffering", REQUEST_BUFFERS),
     yes("proxy-send-timeout"),
     no("proxy-ssl-ciphers", TLS_SETTINGS, TAKE_OUT),
     yes("proxy-ssl-name"),

@@ -299,6 +299,7 @@ pub(super) fn route(
         retry: policy.retry.clone(),
         hedge: None,
         body_limit: policy.body_limit,
+        bodies: policy.bodies,
         access_log: policy.access_log,
         rule: None,
     }

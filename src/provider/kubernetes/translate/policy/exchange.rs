@@ -1,16 +1,23 @@
 //! Timeouts, repeated attempts, bodies.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use ir::RetryOn;
 
 use super::Mapping;
 use crate::ir;
-use crate::provider::kubernetes::annotation::{Body, NextUpstream, Timeouts};
+use crate::provider::kubernetes::annotation::{Body, Limit, NextUpstream, Timeouts};
 use crate::provider::kubernetes::report::Verdict;
 
 /// How often a request is sent where ingress-nginx has no bound.
 const MANY: u32 = 10;
+/// How much of a request's body is read before a back end has any of it, at least: all that
+/// ingress-nginx lets in by default.
+const REQUEST_BUFFER: u64 = 1 << 20;
+/// The most of one body that an annotation can have read ahead. What ingress-nginx has beyond its
+/// buffers it writes to disk.
+const MOST: u64 = 16 << 20;
 
 impl Mapping<'_> {
     pub(super) fn timeouts(&mut self, values: &Timeouts) {
@@ -97,5 +104,16 @@ impl Mapping<'_> {
         if let Some(buffer) = values.request_buffer {
             self.policy.retry.buffer = buffer;
         }
+        let wanted = values.request_buffer.unwrap_or(0).clamp(REQUEST_BUFFER, MOST);
+        let on = values.request_buffering == Some(true);
+        self.policy.bodies.request_buffer = on.then_some(wanted);
+    }
+
+    /// How fast a response goes. In ingress-nginx it needs `proxy-buffering`; here it does not.
+    pub(super) fn rate(&mut self, values: &Limit) {
+        self.mapped.extend(["limit-rate", "limit-rate-after"]);
+        let bytes = values.rate.and_then(NonZeroU64::new);
+        let after = values.rate_after.unwrap_or(0);
+        self.policy.bodies.response_rate = bytes.map(|bytes| ir::ResponseRate { bytes, after });
     }
 }

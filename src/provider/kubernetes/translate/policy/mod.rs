@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use ir::{
-    Action, Auth, Cors, Filter, Guard, HostPattern, HttpsRedirect, Retry, RetryOn, Rule, Scope,
-    ServicePlace, Timeouts,
+    Action, Auth, Bodies, Cors, Filter, Guard, HostPattern, HttpsRedirect, Retry, RetryOn, Rule,
+    Scope, ServicePlace, Timeouts,
 };
 use k8s_openapi::api::networking::v1::Ingress;
 
@@ -48,6 +48,8 @@ pub(super) struct Policy {
     pub timeouts: Timeouts,
     pub retry: Retry,
     pub body_limit: Option<u64>,
+    /// What of request bodies is read first, and how fast responses go.
+    pub bodies: Bodies,
     pub access_log: bool,
     pub filters: Vec<Filter>,
     /// What is done with some of its requests before anything else.
@@ -110,6 +112,7 @@ impl Default for Policy {
                 ..Retry::default()
             },
             body_limit: Some(1 << 20),
+            bodies: Bodies::default(),
             access_log: true,
             filters: Vec::new(),
             rules: Vec::new(),
@@ -247,6 +250,7 @@ impl Mapping<'_> {
         self.auth(&values.auth, values.access.satisfy);
         self.client_auth(&values.auth_tls);
         self.limits(&values.limit);
+        self.rate(&values.limit);
         self.cors(&values.cors);
         self.host(&values.host);
         self.rewrite(&values.rewrite, values.host.forwarded_prefix.as_ref());

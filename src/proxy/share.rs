@@ -1,0 +1,52 @@
+//! What one body may hold of the memory that all bodies of a worker share.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// How many bytes of memory the bodies take at most that one worker keeps.
+const MOST_PER_WORKER: u64 = 64 * 1024 * 1024;
+
+/// A body's share of what its worker keeps; given back when it goes.
+pub(super) struct Share {
+    all: Rc<Cell<u64>>,
+    own: u64,
+}
+
+impl Share {
+    /// Nothing yet, of `all` that the worker keeps.
+    pub fn of(all: &Rc<Cell<u64>>) -> Self {
+        Self { all: all.clone(), own: 0 }
+    }
+
+    /// Whether the worker keeps as much as it may.
+    pub fn is_used_up(&self) -> bool {
+        self.all.get() >= MOST_PER_WORKER
+    }
+
+    /// Room for `size` in all; false where there is none.
+    pub fn resize(&mut self, size: u64) -> bool {
+        let all = self.all.get().saturating_sub(self.own).saturating_add(size);
+        if size > self.own && all > MOST_PER_WORKER {
+            return false;
+        }
+        self.set(size);
+        true
+    }
+
+    /// Counts `size` in all, which is kept in any case.
+    pub fn set(&mut self, size: u64) {
+        self.all.set(self.all.get().saturating_sub(self.own).saturating_add(size));
+        self.own = size;
+    }
+
+    /// Gives all of it back.
+    pub fn give_back(&mut self) {
+        self.set(0);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
