@@ -2,7 +2,7 @@
 //! that follow a script.
 
 mod affinity;
-mod annotations;
+mod annotated;
 mod attack;
 mod attack_stream;
 mod auth;

@@ -20,7 +20,36 @@ impl<'a> Controller<'a> {
     /// Applies the manifest, and waits until all replicas are ready.
     pub async fn start(space: &'a Namespace<'a>) -> Self {
         let text = std::fs::read_to_string(MANIFEST).expect("the manifest");
-        space.apply(&renamed(&text, &space.name)).await;
+        Self::started(space, renamed(&text, &space.name)).await
+    }
+
+    /// The same with a single replica, which counts all requests, with a ConfigMap, and with the
+    /// files of a second one as configuration.
+    pub async fn start_one(space: &'a Namespace<'a>, config_map: &str, files: &str) -> Self {
+        let text = std::fs::read_to_string(MANIFEST).expect("the manifest");
+        let mut text = renamed(&text, &space.name);
+        let name = &space.name;
+        let arguments = format!("--configmap={name}/{config_map}, --config=/etc/portcullis");
+        for (from, to) in [
+            ("replicas: 2", "replicas: 1".to_owned()),
+            ("--kubernetes,", format!("--kubernetes, {arguments},")),
+            (
+                "          ports:\n",
+                "          volumeMounts: [ { name: files, mountPath: /etc/portcullis } ]\n          ports:\n".to_owned(),
+            ),
+            (
+                "      containers:\n",
+                format!("      volumes: [ {{ name: files, configMap: {{ name: {files} }} }} ]\n      containers:\n"),
+            ),
+        ] {
+            assert!(text.contains(from), "the manifest does not say {from}");
+            text = text.replace(from, &to);
+        }
+        Self::started(space, text).await
+    }
+
+    async fn started(space: &'a Namespace<'a>, manifest: String) -> Self {
+        space.apply(&manifest).await;
         space.rolled_out("portcullis").await;
         let http = space.balanced("portcullis").await;
         Self { space, http, https: SocketAddr::new(http.ip(), 443) }

@@ -30,7 +30,7 @@ pub use self::api_server::{
     ApiServer, ingress, ingress_class, service, slice, slice_in_state, slice_name,
 };
 pub use self::backend::{Backend, BlackHole, Conn, Seen};
-pub use self::client::{Broken, Client, Io, Response, find, get};
+pub use self::client::{Broken, Client, Headers, Io, Response, find, get};
 pub use self::cluster::{Cluster, Network};
 pub use self::controller::Controller;
 pub use self::dns::{Dns, Kind, Srv, Trouble};

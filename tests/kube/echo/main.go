@@ -8,6 +8,8 @@
 //	chunks=5&every=1s send the JSON that often, flushed each time
 //	abort=1           close the connection without an answer
 //	trailer=Name:value add a trailer
+//	tell=Name         add X-Told-Name with the request's header of that name, or with its method for
+//	                  tell=Method: for those of whom only the headers are seen (may be repeated)
 //
 // POST /control?ready=false makes /readyz fail, ?live=false makes /livez fail, ?fail=503 makes
 // everything else answer so, until they are told back (true, true, 0).
@@ -171,6 +173,13 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	for _, header := range query["header"] {
 		name, value, _ := strings.Cut(header, ":")
 		w.Header().Add(name, strings.TrimSpace(value))
+	}
+	for _, name := range query["tell"] {
+		value := r.Header.Get(name)
+		if name == "Method" {
+			value = r.Method
+		}
+		w.Header().Add("X-Told-"+name, value)
 	}
 	for _, trailer := range query["trailer"] {
 		name, value, _ := strings.Cut(trailer, ":")

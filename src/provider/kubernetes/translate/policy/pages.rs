@@ -7,7 +7,16 @@ use crate::provider::kubernetes::translate::pages::Pages;
 
 impl Mapping<'_> {
     pub(super) fn pages(&mut self, values: &Backend) {
-        self.mapped.extend(["custom-http-errors", "default-backend"]);
+        self.mapped.extend([
+            "custom-http-errors",
+            "default-backend",
+            "disable-proxy-intercept-errors",
+        ]);
+        if values.no_error_interception == Some(true) {
+            let text = "has no effect: `disable-proxy-intercept-errors` is there as well";
+            self.note("custom-http-errors", Verdict::Differs, text);
+            return;
+        }
         let all = values.custom_http_errors.as_deref().unwrap_or_default();
         let mut statuses: Vec<u16> = all.iter().map(|status| status.as_u16()).collect();
         statuses.retain(|status| *status >= 400);
