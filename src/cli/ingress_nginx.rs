@@ -120,6 +120,11 @@ fn unhonoured(flags: &Flags) -> Vec<Finding> {
             "replicas agree on who writes statuses",
         ),
         (
+            "enable-ssl-passthrough",
+            flags.ssl_passthrough == Some(true),
+            "TLS ends at the proxy, also for hosts of Ingresses with `ssl-passthrough`",
+        ),
+        (
             "enable-topology-aware-routing",
             flags.topology_aware == Some(false),
             "the hints of EndpointSlices are always heeded",
@@ -176,6 +181,16 @@ mod tests {
                         --election-id=ingress-nginx-leader --publish-node-addresses \
                         --allow-external-name --ingress-nginx-metrics";
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn passing_tls_through_is_told_of_where_it_was_turned_on() {
+        let told = |flag: &str| {
+            let found = unhonoured(&parse_flags(&[flag.to_owned()]).flags);
+            found.into_iter().map(|finding| finding.annotation).collect::<Vec<_>>()
+        };
+        assert_eq!(told("--enable-ssl-passthrough"), ["--enable-ssl-passthrough"]);
+        assert!(told("--enable-ssl-passthrough=false").is_empty());
     }
 
     #[test]
