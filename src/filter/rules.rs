@@ -56,7 +56,7 @@ pub enum Verdict {
     Stop,
     /// A route is to be looked for by its new path.
     Lookup,
-    /// It is answered; see [`Ruling::answer`].
+    /// It is answered; the ruling says with what.
     Answered,
 }
 
