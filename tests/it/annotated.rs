@@ -48,9 +48,11 @@ const FAMILIES: [Family; 11] = [
 
 /// Annotations that need another back end, and the test that shows what they become by a request;
 /// that they become it is in the golden files.
-const SHOWN_ELSEWHERE: [(&str, &str); 8] = [
+const SHOWN_ELSEWHERE: [(&str, &str); 10] = [
     ("affinity-mode", "affinity::a_session_cookie_leads_back_to_its_endpoint"),
     ("client-body-buffer-size", "retry::a_body_larger_than_the_buffer_is_sent_once"),
+    ("limit-rate", "buffering::a_response_goes_no_faster_than_its_route_lets_it"),
+    ("limit-rate-after", "buffering::a_response_goes_no_faster_than_its_route_lets_it"),
     ("proxy-buffer-size", "streaming::a_large_download_waits_for_a_slow_reader_in_constant_memory"),
     ("proxy-buffering", "streaming::a_large_download_waits_for_a_slow_reader_in_constant_memory"),
     (
@@ -63,19 +65,14 @@ const SHOWN_ELSEWHERE: [(&str, &str); 8] = [
     ),
     (
         "proxy-request-buffering",
-        "streaming::a_large_upload_waits_for_a_slow_back_end_in_constant_memory",
+        "buffering::a_slow_upload_reaches_a_back_end_once_it_is_whole_or_more_than_is_buffered",
     ),
     ("proxy-send-timeout", "faults::a_body_that_stalls_is_cut_off_visibly"),
 ];
 
 /// Annotations that are read, and reported as not honoured by this version.
-const REPORTED: [&str; 5] = [
-    "affinity-canary-behavior",
-    "limit-rate",
-    "limit-rate-after",
-    "proxy-next-upstream-timeout",
-    "ssl-passthrough",
-];
+const REPORTED: [&str; 3] =
+    ["affinity-canary-behavior", "proxy-next-upstream-timeout", "ssl-passthrough"];
 
 /// A request, and what shows in its outcome that these annotations of its host are honoured.
 struct Row {
