@@ -9,7 +9,11 @@ use super::{Name, Template};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ErrorPages {
     /// The statuses, each from and to inclusively; those of the upstream and the proxy's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub statuses: Vec<(u16, u16)>,
+    /// Whether it also answers where the route's upstream has no endpoint.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_endpoint: bool,
     /// Who answers instead. It is asked for `/`, with the method of the request and without its
     /// body, and `X-Code`, `X-Format` and `X-Original-URI` tell what went wrong with what.
     pub upstream: Name,

@@ -156,7 +156,13 @@ impl<'a> World<'a> {
         for (name, _) in objects::DEPLOYMENTS {
             space.rolled_out(name).await;
         }
-        Self { cluster: space.cluster(), space, controller, pki }
+        let cluster = space.cluster();
+        for address in [controller.http, controller.https] {
+            // The addresses of the Service follow the pods a little later.
+            let open = async || cluster.try_tcp(address).await.is_ok();
+            eventually(STEP, "the controller is reached", open).await;
+        }
+        Self { cluster, space, controller, pki }
     }
 
     /// One request on a connection of its own.

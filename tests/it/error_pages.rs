@@ -21,6 +21,9 @@ hosts:
       - path: /unpaged
         upstream: app
         error_pages: { statuses: 5xx, upstream: dead }
+      - path: /empty
+        upstream: empty
+        error_pages: { no_endpoint: true, upstream: pages }
       - path: /shut
         upstream: app
         auth: { basic: { users: "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=" } }
@@ -29,6 +32,7 @@ upstreams:
   app: { endpoints: ["@app@"] }
   pages: { endpoints: ["@pages@"] }
   dead: { endpoints: ["@dead@"] }
+  empty: { endpoints: [] }
 "#;
 
 /// Pages with a status of their own.
@@ -123,4 +127,15 @@ async fn where_there_is_no_page_the_error_stands() {
         let response = client.request("GET", "t", "/unpaged?status=500&size=1000").await;
         assert_eq!((response.status, response.body.len()), (500, 1000), "{response}");
     }
+}
+
+#[tokio::test]
+async fn who_has_no_endpoint_may_have_somebody_who_answers() {
+    let (app, pages) = (Server::echo().await, pages().await);
+    let proxy = start(&app, &pages).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("GET /empty/x HTTP/1.1\r\nHost: shop\r\n\r\n").await;
+    let response = client.response().await;
+    assert_eq!((response.status, response.text().as_str()), (418, "page"), "{response}");
+    assert_eq!(pages.last().headers.all("x-code").collect::<Vec<_>>(), ["503"]);
 }

@@ -296,6 +296,9 @@ pub fn error_pages(route: &Route) -> Option<String> {
         true => from.to_string(),
         false => format!("{from}-{to}"),
     };
-    let statuses: Vec<_> = pages.statuses.iter().map(range).collect();
-    Some(format!("{} from {}", statuses.join(", "), pages.upstream))
+    let mut when: Vec<_> = pages.statuses.iter().map(range).collect();
+    if pages.no_endpoint {
+        when.push("no endpoint".to_owned());
+    }
+    Some(format!("{} from {}", when.join(", "), pages.upstream))
 }

@@ -10,6 +10,7 @@ use crate::error::{ProxyError, Side};
 use crate::filter::{Place, RequestTarget, render_value};
 use crate::proxy::{Body, Context, Host, Request, Tried};
 use crate::snapshot::ErrorPages;
+use crate::telemetry::Reason;
 
 const X_CODE: HeaderName = HeaderName::from_static("x-code");
 const X_FORMAT: HeaderName = HeaderName::from_static("x-format");
@@ -93,7 +94,9 @@ impl Wish {
         };
         let route = context.route()?;
         let pages: &ErrorPages = route.error_pages.as_ref()?;
-        if !pages.are_for(status) {
+        let empty = matches!(outcome, Err(error) if error.reason == Reason::NoEndpoint);
+        let wanted = pages.are_for(status) || (empty && pages.spec.no_endpoint);
+        if !wanted {
             return None;
         }
         let mut headers = self.headers;

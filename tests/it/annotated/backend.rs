@@ -48,6 +48,7 @@ pub const FAMILY: Family = Family {
         .to("flaky"),
         at("errors.example", &[("custom-http-errors", "404, 503"), ("default-backend", "next")]),
         at("teapot.example", &[("default-backend", "next")]),
+        at("nobody.example", &[("default-backend", "next")]).to("nobody"),
         at(
             "raw.example",
             &[("default-backend", "next"), ("disable-proxy-intercept-errors", "true")],
@@ -109,6 +110,13 @@ pub const FAMILY: Family = Family {
             "GET /?status=418",
             "",
             &[Told("/service", "next"), Seen("X-Code", "418")],
+        ),
+        row(
+            &["default-backend"],
+            "nobody.example",
+            "GET /",
+            "",
+            &[Told("/service", "next"), Seen("X-Code", "503")],
         ),
         row(
             &["disable-proxy-intercept-errors"],

@@ -11,10 +11,12 @@ use crate::provider::file::scalar::StatusRange;
 /// for (`X-Original-URI`); the client gets its status and its body.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["statuses", "upstream"]))]
+#[schemars(extend("required" = ["upstream"]))]
 pub(in crate::provider::file) struct ErrorPages {
     /// Fields that the upstream gets beside those; values are templates as in `auth`.
     pub headers: Field<Named<String>>,
+    /// Whether it also answers where the route's upstream has no endpoint. Default false.
+    pub no_endpoint: Field<bool>,
     /// The statuses, of the route's upstream or the proxy's own: `503`, `500-504`, `5xx`, or a list.
     pub statuses: Field<OneOrMany<Text<StatusRange>>>,
     /// Who answers instead.

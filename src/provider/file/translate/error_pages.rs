@@ -2,9 +2,9 @@
 
 use ir::{ErrorPages, Name};
 
-use super::auth;
 use super::context::Context;
 use super::host::Names;
+use super::{auth, or};
 use crate::ir;
 use crate::provider::file::field::{Field, List};
 use crate::provider::file::raw;
@@ -16,6 +16,7 @@ pub(super) fn error_pages(
 ) -> Option<ErrorPages> {
     let at = field.given()?;
     let raw = &at.value;
+    let no_endpoint = or(&raw.no_endpoint, false);
     let mut statuses = Vec::new();
     if let Some(list) = raw.statuses.given() {
         let List(ranges, left_out) = &list.value.0;
@@ -26,8 +27,8 @@ pub(super) fn error_pages(
         } else if statuses.is_empty() && !left_out {
             context.error(list.place, "there is no status to replace", Some("for example `5xx`"));
         }
-    } else if raw.statuses.is_absent() {
-        let hint = "add `statuses`, for example `5xx`";
+    } else if raw.statuses.is_absent() && !no_endpoint {
+        let hint = "add `statuses`, for example `5xx`, or `no_endpoint: true`";
         context.error(at.place, "it is not said which errors are replaced", Some(hint));
     }
     if raw.upstream.is_absent() {
@@ -37,5 +38,6 @@ pub(super) fn error_pages(
     let upstream = raw.upstream.given()?;
     names.check(context, "upstream", upstream);
     let headers = auth::template_fields(context, &raw.headers);
-    Some(ErrorPages { statuses, upstream: Name::from(&*upstream.value), headers })
+    let upstream = Name::from(&*upstream.value);
+    Some(ErrorPages { statuses, no_endpoint, upstream, headers })
 }

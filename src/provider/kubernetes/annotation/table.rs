@@ -130,7 +130,7 @@ const TABLE: [Row; 139] = [
     yes("custom-http-errors"),
     but(
         "default-backend",
-        "answers for `custom-http-errors`, and where a Service has no endpoints only if 503 is among these",
+        "where a Service has no endpoints, it is asked for `/` and without the body of the request",
     ),
     yes("denylist-source-range"),
     yes("disable-proxy-intercept-errors"),

@@ -57,5 +57,5 @@ pub(super) fn pages(
         ),
     ];
     let statuses = pages.statuses.iter().map(|status| (*status, *status)).collect();
-    Some(ErrorPages { statuses, upstream, headers })
+    Some(ErrorPages { statuses, no_endpoint: own, upstream, headers })
 }

@@ -12,12 +12,12 @@ impl Mapping<'_> {
             "default-backend",
             "disable-proxy-intercept-errors",
         ]);
+        let mut all = values.custom_http_errors.as_deref().unwrap_or_default();
         if values.no_error_interception == Some(true) {
             let text = "has no effect: `disable-proxy-intercept-errors` is there as well";
             self.note("custom-http-errors", Verdict::Differs, text);
-            return;
+            all = &[];
         }
-        let all = values.custom_http_errors.as_deref().unwrap_or_default();
         let mut statuses: Vec<u16> = all.iter().map(|status| status.as_u16()).collect();
         statuses.retain(|status| *status >= 400);
         statuses.sort_unstable();
@@ -27,22 +27,7 @@ impl Mapping<'_> {
             self.note("custom-http-errors", Verdict::Differs, text);
         }
         let service = values.default_backend.clone();
-        if service.is_some() {
-            let (verdict, text) = match statuses.is_empty() {
-                true => (
-                    Verdict::Omitted,
-                    "is not honoured: it answers for `custom-http-errors` only, and not where a \
-                     Service has no endpoints",
-                ),
-                false => (
-                    Verdict::Differs,
-                    "answers for `custom-http-errors`, and where a Service has no endpoints only \
-                     if 503 is among these",
-                ),
-            };
-            self.note("default-backend", verdict, text);
-        }
-        if statuses.is_empty() {
+        if statuses.is_empty() && service.is_none() {
             return;
         }
         if service.is_none() && self.options.default_backend.is_none() {
