@@ -11,6 +11,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use ir::{HeaderEdit, HeaderText, Hsts, Problem, TlsVersion};
+use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::annotation::{
     Class, ConfigMapSettings, Finding, ObjectRef, ParsedConfigMap, parse_config_map,
@@ -111,10 +112,12 @@ impl Controller {
     }
 }
 
-/// `options` with what the ConfigMap says, what is wrong with that, and what it refers to.
+/// `options` with what the ConfigMap says, what is wrong with that, and what it refers to. One that
+/// is gone goes on as it was `last`: what keeps requests out must not end with a slip of the hand.
 pub(super) fn complete<'o>(
     inputs: &Inputs,
     options: &'o Options,
+    last: &mut Option<Arc<ConfigMap>>,
 ) -> (Cow<'o, Options>, Vec<Problem>, References) {
     let mut references = References::default();
     let Some(key) = &options.config_map else {
@@ -122,14 +125,23 @@ pub(super) fn complete<'o>(
     };
     references.config_maps.insert(key.clone());
     let about = origin("ConfigMap", key);
-    let Some(map) = inputs.config_maps.get(key) else {
-        let message = format!("there is no ConfigMap {key}, or it may not be read");
-        let problem = Problem::warning(message).hint("its defaults hold until there is one");
+    let missing = format!("there is no ConfigMap {key}, or it may not be read");
+    let mut problems = Vec::new();
+    match inputs.config_maps.get(key) {
+        Some(map) => *last = Some(map.clone()),
+        None if last.is_some() => {
+            let hint = "what it said last holds until there is one, or until the next start";
+            problems.push(Problem::warning(missing.clone()).hint(hint));
+        }
+        None => {}
+    }
+    let Some(map) = &*last else {
+        let problem = Problem::warning(missing).hint("its defaults hold until there is one");
         return (Cow::Borrowed(options), vec![problem.about(&about)], references);
     };
     let nothing = BTreeMap::new();
     let parsed = parse_config_map(map.data.as_ref().unwrap_or(&nothing));
-    let mut problems: Vec<Problem> = parsed.findings.iter().filter_map(problem).collect();
+    problems.extend(parsed.findings.iter().filter_map(problem));
     let ParsedConfigMap { texts, auth_texts, settings, denied, .. } = parsed;
     if settings.use_forwarded_headers == Some(true) && settings.trusted.is_none() {
         let message = "use-forwarded-headers: everybody's forwarding headers are believed";

@@ -199,3 +199,30 @@ fn what_has_not_changed_is_the_same_in_memory() {
     assert!(Arc::ptr_eq(&before.upstreams[&one], &after.upstreams[&one]));
     assert!(before.listeners.iter().all(|(name, l)| Arc::ptr_eq(l, &after.listeners[name])));
 }
+
+#[test]
+fn a_config_map_that_is_deleted_keeps_nobody_out_less() {
+    let key = Key::new("edge", "controller");
+    let config_map = Some(key.clone());
+    let options = Options { without_class: true, config_map, ..Options::default() };
+    let (mut memo, mut inputs) = (Memo::default(), Inputs::default());
+    inputs
+        .config_maps
+        .insert(key.clone(), object(json!({ "data": { "block-cidrs": "192.0.2.1" } })));
+    let ingress = Step::Ingress {
+        name: 0,
+        hosts: vec![0],
+        service: 0,
+        notes: Vec::new(),
+        tls: false,
+        age: 0,
+    };
+    take(&ingress, &mut inputs);
+    let there = memo.translate(&inputs, &options);
+    assert!(there.fragment.hosts[0].routes[0].guard.access.is_some());
+    inputs.config_maps.remove(&key);
+    let gone = memo.translate(&inputs, &options);
+    assert_eq!(gone.fragment, there.fragment);
+    assert!(gone.problems.iter().any(|problem| problem.message.contains("no ConfigMap")));
+    assert!(translate(&inputs, &options).fragment.hosts[0].routes[0].guard.access.is_none());
+}

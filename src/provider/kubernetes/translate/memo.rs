@@ -9,7 +9,7 @@ use ir::{
     Certificate, EndpointSpec, Fragment, HostPattern, Listener, ListenerSelector, Name, Problem,
     ServicePlace, Upstream, VirtualHost,
 };
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
 
 use super::group::{Mention, groups, mentions};
@@ -27,6 +27,8 @@ use crate::provider::kubernetes::{Inputs, Key, Options, class, controller};
 #[derive(Default)]
 pub struct Memo {
     options: Option<Options>,
+    /// The controller's ConfigMap as it was last there: the one thing that outlives its object.
+    config_map: Option<Arc<ConfigMap>>,
     /// What is wrong with what holds for all Ingresses.
     defaults: Vec<Problem>,
     round: u64,
@@ -86,12 +88,14 @@ struct Whole {
 impl Memo {
     /// Translates `inputs`. Never fails: what is wrong is in the reports and problems.
     pub fn translate(&mut self, inputs: &Inputs, options: &Options) -> Translation {
-        let (options, said, refers) = controller::complete(inputs, options);
+        let (options, said, refers) = controller::complete(inputs, options, &mut self.config_map);
         let options = &*options;
         // Of a part of the objects, each may say something about all others.
         if options.partial || self.options.as_ref() != Some(options) {
             let defaults = Policy::judge_defaults(inputs, options);
-            *self = Self { options: Some(options.clone()), defaults, ..Self::default() };
+            let config_map = self.config_map.take();
+            let options = Some(options.clone());
+            *self = Self { options, config_map, defaults, ..Self::default() };
         }
         self.round += 1;
         let (selected, ignored) = class::select(inputs, options);
