@@ -71,8 +71,7 @@ const SHOWN_ELSEWHERE: [(&str, &str); 10] = [
 ];
 
 /// Annotations that are read, and reported as not honoured by this version.
-const REPORTED: [&str; 3] =
-    ["affinity-canary-behavior", "proxy-next-upstream-timeout", "ssl-passthrough"];
+const REPORTED: [&str; 1] = ["proxy-next-upstream-timeout"];
 
 /// A request, and what shows in its outcome that these annotations of its host are honoured.
 struct Row {

@@ -25,7 +25,6 @@ mod host;
 mod keys;
 mod limit;
 mod log;
-mod passthrough;
 mod pattern;
 mod proxy_ssl;
 mod reader;
@@ -45,7 +44,7 @@ pub use access::{Access, Satisfy};
 pub use auth::{Auth, AuthType, BasicAuth, ExternalAuth, SecretType};
 pub use auth_tls::{AuthTls, VerifyClient};
 pub use backend::{Backend, BackendProtocol, HttpVersion};
-pub use balance::{AffinityCanary, AffinityMode, Balance, LoadBalance, SessionCookie};
+pub use balance::{AffinityMode, Balance, LoadBalance, SessionCookie};
 pub use body::Body;
 pub use canary::{Canary, CanaryPattern};
 pub use config_map::{ConfigMapSettings, ParsedConfigMap, parse_config_map};
@@ -56,7 +55,6 @@ pub use headers::{CookieEdit, Headers, RedirectEdit};
 pub use host::{Alias, Host};
 pub use limit::Limit;
 pub use log::Log;
-pub use passthrough::Passthrough;
 pub use pattern::Pattern;
 pub use proxy_ssl::ProxySsl;
 pub use redirect::Redirect;
@@ -141,8 +139,6 @@ pub struct Annotations {
     pub auth: Auth,
     /// auth-tls-*.
     pub auth_tls: AuthTls,
-    /// ssl-passthrough.
-    pub passthrough: Passthrough,
     /// enable-access-log.
     pub log: Log,
     /// Header edits.
@@ -168,7 +164,6 @@ impl Annotations {
             cors: Cors::read(reader),
             auth: Auth::read(reader),
             auth_tls: AuthTls::read(reader),
-            passthrough: Passthrough::read(reader),
             log: Log::read(reader),
             headers: Headers::read(reader),
             snippets: Snippets::read(reader),

@@ -65,7 +65,11 @@ const FCGI_REMEDY: &str = "put a web server that speaks HTTP before the applicat
 
 const TABLE: [Row; 139] = [
     yes("affinity"),
-    yes("affinity-canary-behavior"),
+    no(
+        "affinity-canary-behavior",
+        "a session keeps to its endpoint, and not to the main or the canary's Service",
+        TAKE_OUT,
+    ),
     yes("affinity-mode"),
     yes("allowlist-source-range"),
     yes("app-root"),
@@ -198,7 +202,7 @@ const TABLE: [Row; 139] = [
         "settle it in the back end",
     ),
     yes("proxy-ssl-secret"),
-    yes("proxy-ssl-server-name"),
+    but("proxy-ssl-server-name", "the name is always sent, also with `off`"),
     yes("proxy-ssl-verify"),
     no(
         "proxy-ssl-verify-depth",
@@ -233,9 +237,10 @@ const TABLE: [Row; 139] = [
     yes("session-cookie-samesite"),
     yes("session-cookie-secure"),
     no("ssl-ciphers", TLS_SETTINGS, TAKE_OUT),
-    but(
+    no(
         "ssl-passthrough",
-        "the connection goes to the back end as it is: paths and all other annotations of the host have no effect",
+        "connections are always terminated here",
+        "give the Service a load balancer of its own",
     ),
     no("ssl-prefer-server-ciphers", TLS_SETTINGS, TAKE_OUT),
     yes("ssl-redirect"),
