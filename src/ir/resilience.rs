@@ -284,6 +284,10 @@ pub struct Retry {
     /// The most one attempt may take until its response head; `None` is the route's own limits.
     #[serde(serialize_with = "dump::some_span", skip_serializing_if = "Option::is_none")]
     pub per_try: Option<Duration>,
+    /// How long after the beginning of the first attempt a further one may begin; `None` is without
+    /// a limit, the default. An attempt that has begun is not cut short by it.
+    #[serde(serialize_with = "dump::some_span", skip_serializing_if = "Option::is_none")]
+    pub max_elapsed: Option<Duration>,
     /// The pause before the first repeat; each further one doubles it, and a random half of it
     /// is left out. Connect failures do not wait. Default 25 ms.
     #[serde(serialize_with = "dump::span")]
@@ -306,6 +310,7 @@ impl Default for Retry {
             attempts: 2,
             on: RetryOn::default(),
             per_try: None,
+            max_elapsed: None,
             backoff: Duration::from_millis(25),
             max_backoff: Duration::from_millis(250),
             max_retry_after: Duration::from_secs(1),

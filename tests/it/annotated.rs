@@ -70,9 +70,6 @@ const SHOWN_ELSEWHERE: [(&str, &str); 10] = [
     ("proxy-send-timeout", "faults::a_body_that_stalls_is_cut_off_visibly"),
 ];
 
-/// Annotations that are read, and reported as not honoured by this version.
-const REPORTED: [&str; 1] = ["proxy-next-upstream-timeout"];
-
 /// A request, and what shows in its outcome that these annotations of its host are honoured.
 struct Row {
     shows: &'static [&'static str],
@@ -300,9 +297,6 @@ fn every_honoured_annotation_is_shown_by_a_request() {
         let path = format!("{}/tests/it/{file}.rs", env!("CARGO_MANIFEST_DIR"));
         let source = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
         assert!(source.contains(&format!("async fn {function}()")), "{name}: no {test}");
-        assert!(shown.insert(name.to_owned()), "{name} is shown here");
-    }
-    for name in REPORTED {
         assert!(shown.insert(name.to_owned()), "{name} is shown here");
     }
     let honoured = honoured();

@@ -208,6 +208,29 @@ async fn an_attempt_that_takes_too_long_is_repeated_elsewhere() {
 }
 
 #[tokio::test]
+async fn no_attempt_begins_after_the_time_for_it() {
+    // Fails late the first time it is asked, and at once later on.
+    let count = Arc::new(AtomicUsize::new(0));
+    let late = Backend::script(move |mut conn| {
+        let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            if conn.request().await.is_some() {
+                pass(Duration::from_millis(if first { 600 } else { 0 })).await;
+                conn.reset();
+            }
+        }
+    })
+    .await;
+    let route = "retry: { attempts: 5, max_elapsed: 500ms, backoff: 1ms }";
+    let proxy = Proxy::start(&config(r#""@app@""#, route, ""), &[("app", &late.address())]).await;
+    assert_eq!(get(proxy.web(), "t", "/").await.status, 502);
+    assert_eq!(late.requests().len(), 1, "nothing begins after its time");
+    assert_eq!(get(proxy.web(), "t", "/").await.status, 502);
+    let attempts = late.requests().len();
+    assert!(attempts >= 3, "failures before it are repeated: {attempts}");
+}
+
+#[tokio::test]
 async fn grpc_codes_of_responses_without_a_body_are_repeated() {
     let grpc = |code: &'static str| {
         Server::http2(move |_| async move {

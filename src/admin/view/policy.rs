@@ -150,6 +150,9 @@ pub fn retry(retry: &Retry) -> String {
     if let Some(per_try) = retry.per_try {
         text.push_str(&format!("; {} a try", Span(per_try)));
     }
+    if let Some(limit) = retry.max_elapsed {
+        text.push_str(&format!("; none begins after {}", Span(limit)));
+    }
     if retry.non_idempotent {
         text.push_str("; POST too");
     }

@@ -42,6 +42,7 @@ where
                 Box::pin(queued.admitted(&context)).await?;
             }
             keep_body(&mut request);
+            let until = until(&request);
             let context = request.context.clone();
             let outcome = match hedge::hedging(&request) {
                 None => inner.call(request).await,
@@ -50,7 +51,7 @@ where
             match outcome {
                 Ok(response) => Ok(response),
                 // Boxed: a request whose first attempt succeeds has no space for it.
-                Err(failed) => Box::pin(again(inner, failed, context)).await,
+                Err(failed) => Box::pin(again(inner, failed, context, until)).await,
             }
         }
     })
@@ -81,8 +82,19 @@ fn keep_body(request: &mut Request) {
     }
 }
 
+/// When the last attempt may begin, of which the first begins now.
+fn until(request: &Request) -> Option<Moment> {
+    let limit = request.context.route()?.retry.max_elapsed?;
+    Some(Moment::now().after(limit))
+}
+
 /// Attempts after the first one failed.
-async fn again<S>(mut inner: S, mut failed: Failed, context: Rc<Context>) -> Outcome
+async fn again<S>(
+    mut inner: S,
+    mut failed: Failed,
+    context: Rc<Context>,
+    until: Option<Moment>,
+) -> Outcome
 where
     S: Service<Box<Request>, Response = Response<Body>, Error = Failed>,
 {
@@ -96,7 +108,7 @@ where
         let stale = unwelcome.error().is_some_and(ProxyError::is_stale);
         failures += u32::from(!stale || was_stale);
         was_stale = stale;
-        let Some(next) = next(&context, &request, &unwelcome, failures) else {
+        let Some(next) = next(&context, &request, &unwelcome, failures, until) else {
             return story.end(unwelcome, &context);
         };
         let (upstream, why) = (request.upstream.clone(), unwelcome.label());
@@ -139,6 +151,7 @@ fn next(
     request: &Request,
     unwelcome: &Unwelcome,
     failures: u32,
+    until: Option<Moment>,
 ) -> Option<Next> {
     let route = context.route()?;
     let policy = &route.retry;
@@ -148,6 +161,9 @@ fn next(
     let pause = pause(policy, unwelcome, failures.saturating_sub(1), context)?;
     if route.timeouts.request.is_some_and(|limit| context.started.elapsed() + pause >= limit) {
         return None; // what there is says more than that the time is up
+    }
+    if until.is_some_and(|until| Moment::now().after(pause) >= until) {
+        return None;
     }
     let upstream = request.upstream.as_ref()?;
     let place = withdraw(upstream, context, unwelcome)?;

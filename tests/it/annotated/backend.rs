@@ -46,6 +46,15 @@ pub const FAMILY: Family = Family {
             ],
         )
         .to("flaky"),
+        at(
+            "brief.example",
+            &[
+                ("proxy-next-upstream", "error timeout http_503"),
+                ("proxy-next-upstream-timeout", "1"),
+                ("load-balance", "round_robin"),
+            ],
+        )
+        .to("flaky"),
         at("errors.example", &[("custom-http-errors", "404, 503"), ("default-backend", "next")]),
         at("teapot.example", &[("default-backend", "next")]),
         at("nobody.example", &[("default-backend", "next")]).to("nobody"),
@@ -126,7 +135,7 @@ pub const FAMILY: Family = Family {
             &[Status(418), Told("/service", "echo")],
         ),
     ],
-    checked: &["proxy-next-upstream", "proxy-next-upstream-tries"],
+    checked: &["proxy-next-upstream", "proxy-next-upstream-timeout", "proxy-next-upstream-tries"],
 };
 
 pub async fn check(world: &World<'_>) {
@@ -141,4 +150,6 @@ pub async fn check(world: &World<'_>) {
     for _ in 0..10 {
         assert_eq!(status("again.example").await, 200);
     }
+    let late = async || world.ask("brief.example", "GET /?delay=1100ms", "").await.status;
+    eventually(STEP, "a late failure is passed on", async || late().await == 503).await;
 }

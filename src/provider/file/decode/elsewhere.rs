@@ -53,6 +53,7 @@ pub(super) fn hint(structure: &str, word: &str) -> Option<&'static str> {
         ("UpstreamLimits", "retry_budget") => "it stands in the upstream, beside `limits`",
         ("Retry", "num_retries" | "retries" | "tries") => "did you mean `attempts`?",
         ("Retry", "per_try_timeout" | "timeout") => "did you mean `per_try`?",
+        ("Retry", "next_upstream_timeout" | "total_timeout") => "did you mean `max_elapsed`?",
         ("Retry", "conditions" | "retry_on") => "did you mean `on`?",
         _ => return None,
     })

@@ -178,6 +178,9 @@ pub(in crate::provider::file) struct Retry {
     pub buffer: Field<Text<Size>>,
     /// The longest pause. Default: ten times `backoff`.
     pub max_backoff: Field<Text<Period>>,
+    /// How long after the beginning of the first attempt a further one may begin, or `off`. One that
+    /// has begun is not cut short by it. Default: `off`.
+    pub max_elapsed: Field<Text<Deadline>>,
     /// The longest `Retry-After` that is waited for rather than passed on. Default: `1s`.
     pub max_retry_after: Field<Text<Period>>,
     /// Repeats POST, PATCH and other requests that are not idempotent even after they were

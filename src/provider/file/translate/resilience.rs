@@ -296,6 +296,9 @@ pub(super) fn retry(
     if let Some(text) = raw.per_try.get() {
         retry.per_try = text.0.0;
     }
+    if let Some(text) = raw.max_elapsed.get() {
+        retry.max_elapsed = text.0.0;
+    }
     if raw.backoff.given().is_some() {
         period(context, "backoff", &raw.backoff, &mut retry.backoff);
         retry.max_backoff = retry.backoff.saturating_mul(10);

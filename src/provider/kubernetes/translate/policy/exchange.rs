@@ -24,6 +24,7 @@ impl Mapping<'_> {
         self.mapped.extend([
             "proxy-connect-timeout",
             "proxy-next-upstream",
+            "proxy-next-upstream-timeout",
             "proxy-next-upstream-tries",
             "proxy-read-timeout",
             "proxy-send-timeout",
@@ -53,13 +54,8 @@ impl Mapping<'_> {
             Some(tries) => retry.attempts = tries - 1,
             None => {}
         }
-        match values.next_upstream_timeout {
-            Some(Duration::ZERO) => drop(self.mapped.insert("proxy-next-upstream-timeout")),
-            Some(_) => {
-                let text = "is not honoured: attempts are bounded by their number, not by time";
-                self.note("proxy-next-upstream-timeout", Verdict::Omitted, text);
-            }
-            None => {}
+        if let Some(limit) = values.next_upstream_timeout {
+            retry.max_elapsed = Some(limit).filter(|limit| !limit.is_zero());
         }
     }
 
