@@ -218,6 +218,7 @@ mod tests {
             hsts: None,
             body_limit: None,
             bodies: Default::default(),
+            sticky: false,
             access_log: true,
             rule: None,
         };

@@ -61,6 +61,10 @@ pub struct Route {
     /// What of request bodies is read first, and how fast responses go.
     #[serde(skip_serializing_if = "dump::is_default")]
     pub bodies: Bodies,
+    /// Whether a client stays with the upstream that its session began at, whatever the weights of
+    /// the others. Sessions are those of an upstream's affinity by cookie.
+    #[serde(skip_serializing_if = "dump::is_default")]
+    pub sticky: bool,
     /// Whether requests of this route are written to the access log.
     pub access_log: bool,
     /// The rule by which its requests are counted, too, where metrics under ingress-nginx's names

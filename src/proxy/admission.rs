@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+
 use super::{Context, Request};
 use crate::error::ProxyError;
 use crate::snapshot::Action;
@@ -17,7 +19,7 @@ use crate::util::wheel::timeout;
 pub fn enter(request: &mut Request) -> Result<Option<Queued>, ProxyError> {
     let context = &request.context;
     let worker = context.worker.id;
-    let Some(upstream) = draw(context) else {
+    let Some(upstream) = draw(context, &request.headers) else {
         return Err(ProxyError::proxy(Reason::ConfigError));
     };
     let now = context.started;
@@ -33,9 +35,11 @@ pub fn enter(request: &mut Request) -> Result<Option<Queued>, ProxyError> {
     Ok(Some(Queued { wait: wait(context, &upstream, turnstile, now)?, upstream }))
 }
 
-fn draw(context: &Context) -> Option<Arc<Upstream>> {
-    let Action::Forward(targets) = &context.route()?.action else { return None };
-    targets.pick(context.worker.id).cloned()
+fn draw(context: &Context, headers: &HeaderMap) -> Option<Arc<Upstream>> {
+    let route = context.route()?;
+    let Action::Forward(targets) = &route.action else { return None };
+    let kept = if route.sticky { targets.of_session(headers) } else { None };
+    kept.or_else(|| targets.pick(context.worker.id)).cloned()
 }
 
 /// The wait for a place at `turnstile`, of the requests or the connections of `upstream`.

@@ -261,6 +261,7 @@ impl Compiler {
             hedge: route.hedge.as_ref().map(|hedge| self.hedging(&route.name, hedge)),
             body_limit: route.body_limit,
             bodies: route.bodies,
+            sticky: route.sticky,
             access_log: route.access_log,
             rule: route
                 .rule

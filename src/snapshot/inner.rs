@@ -112,6 +112,7 @@ fn route(
         hedge: None,
         body_limit: None,
         bodies: Default::default(),
+        sticky: false,
         access_log: false,
         rule: None,
     }

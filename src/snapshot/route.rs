@@ -55,6 +55,8 @@ pub struct CompiledRoute {
     pub body_limit: Option<u64>,
     /// What of request bodies is read first, and how fast responses go.
     pub bodies: ir::Bodies,
+    /// Whether clients stay with the upstream of their session.
+    pub sticky: bool,
     /// Whether its requests are logged.
     pub access_log: bool,
     /// By which rule its requests are counted, too.
@@ -134,6 +136,16 @@ impl Targets {
             return Some(only);
         }
         self.upstreams.get(self.turns.as_ref()?.next(worker)?)
+    }
+
+    /// The upstream that the client has a session with, whatever its weight; `None` where it has
+    /// none, or its upstream has no endpoint at all.
+    pub fn of_session(&self, headers: &HeaderMap) -> Option<&Arc<Upstream>> {
+        self.upstreams.iter().find(|upstream| {
+            let affinity = upstream.affinity.as_ref();
+            affinity.is_some_and(|affinity| affinity.began_here(headers))
+                && !upstream.endpoints().members().is_empty()
+        })
     }
 
     /// The upstreams and their weights.

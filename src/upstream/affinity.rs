@@ -11,7 +11,7 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
 use super::balance::Session;
-use crate::ir::{self, AffinityCookie, AffinityKey, SameSite};
+use crate::ir::{self, AffinityCookie, AffinityKey, Name, SameSite};
 
 /// The affinity of one upstream, ready for requests.
 pub enum Affinity {
@@ -22,11 +22,19 @@ pub enum Affinity {
 }
 
 impl Affinity {
-    /// Prepares `affinity`.
-    pub fn new(affinity: &ir::Affinity) -> Self {
+    /// Prepares the `affinity` of the upstream `name`.
+    pub fn new(affinity: &ir::Affinity, name: &Name) -> Self {
         match &affinity.by {
-            AffinityKey::Cookie(cookie) => Self::Cookie(Box::new(SessionCookie::new(cookie))),
+            AffinityKey::Cookie(cookie) => Self::Cookie(Box::new(SessionCookie::new(cookie, name))),
             AffinityKey::Header(name) => Self::Header(name.clone()),
+        }
+    }
+
+    /// Whether the client shows a session that began at this upstream. Headers do not tell.
+    pub fn began_here(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Cookie(cookie) => cookie.began_here(headers),
+            Self::Header(_) => false,
         }
     }
 }
@@ -37,32 +45,49 @@ pub struct SessionCookie {
     /// Everything after the value.
     attributes: String,
     cipher: Option<RandomizedNonceKey>,
+    /// Stands for the upstream in its cookies: upstreams may have cookies of one name. The same in
+    /// every process, which replicas rely on.
+    home: [u8; NUMBER],
 }
 
-/// A session's two numbers.
-const PLAIN: usize = 16;
+/// The bytes of each number in a cookie.
+const NUMBER: usize = 8;
+/// A session's two numbers and its upstream's.
+const PLAIN: usize = 3 * NUMBER;
 
 impl SessionCookie {
-    /// Prepares a cookie with these options.
-    pub fn new(options: &AffinityCookie) -> Self {
+    /// Prepares the cookie of `upstream` with these options.
+    pub fn new(options: &AffinityCookie, upstream: &Name) -> Self {
         // Without a working cipher no session is written rather than one in the clear.
         let cipher = options.secret.as_ref().and_then(|secret| {
             let key = digest(&SHA256, secret.expose());
             RandomizedNonceKey::new(&AES_256_GCM, key.as_ref()).ok()
         });
-        Self { attributes: attributes(options), options: options.clone(), cipher }
+        let (mut home, name) = ([0; NUMBER], digest(&SHA256, upstream.as_str().as_bytes()));
+        home.iter_mut().zip(name.as_ref()).for_each(|(byte, of)| *byte = *of);
+        Self { attributes: attributes(options), options: options.clone(), cipher, home }
     }
 
     /// The session a client shows; `None` where it shows none, or one that was tampered with.
     /// Of several cookies of that name the first that is sound counts.
     pub fn read(&self, headers: &HeaderMap) -> Option<Session> {
+        self.sessions(headers).map(|(session, _)| session).next()
+    }
+
+    /// Whether one of the cookies of that name is of a session that began at this upstream.
+    fn began_here(&self, headers: &HeaderMap) -> bool {
+        self.sessions(headers).any(|(_, home)| home == self.home)
+    }
+
+    /// The sessions in the cookies of that name, each with what stands for its upstream.
+    fn sessions(&self, headers: &HeaderMap) -> impl Iterator<Item = (Session, [u8; NUMBER])> {
         let fields = headers.get_all(COOKIE).iter().filter_map(|field| field.to_str().ok());
         let pairs = fields.flat_map(|field| field.split(';'));
         let values = pairs.filter_map(|pair| {
             let (name, value) = pair.split_once('=')?;
             (name.trim() == &*self.options.name).then(|| value.trim())
         });
-        values.filter_map(|value| self.decode(value.trim_matches('"'))).next()
+        values.filter_map(|value| self.decode(value.trim_matches('"')))
     }
 
     /// The `Set-Cookie` that gives a client this session.
@@ -81,7 +106,7 @@ impl SessionCookie {
     fn encode(&self, session: Session) -> Option<String> {
         let key = session.key.to_be_bytes();
         let bound = session.bound.unwrap_or(0).to_be_bytes();
-        let mut text = [key, bound].concat();
+        let mut text = [key, bound, self.home].concat();
         if self.options.secret.is_none() {
             return Some(URL_SAFE_NO_PAD.encode(text));
         }
@@ -90,7 +115,7 @@ impl SessionCookie {
         Some(URL_SAFE_NO_PAD.encode([nonce.as_ref().as_slice(), &text].concat()))
     }
 
-    fn decode(&self, value: &str) -> Option<Session> {
+    fn decode(&self, value: &str) -> Option<(Session, [u8; NUMBER])> {
         // No honest value is longer; what is, is not worth decoding.
         if value.len() > 4 * (NONCE_LEN + PLAIN + AES_256_GCM.tag_len()) {
             return None;
@@ -106,10 +131,11 @@ impl SessionCookie {
                 cipher.open_in_place(nonce, scope, sealed).ok()?
             }
         };
-        let (key, bound) = plain.split_at_checked(PLAIN / 2)?;
-        let bound = u64::from_be_bytes(bound.try_into().ok()?);
-        let key = u64::from_be_bytes(key.try_into().ok()?);
-        Some(Session { key, bound: (bound != 0).then_some(bound) })
+        let (key, rest) = plain.split_first_chunk()?;
+        let (bound, home) = rest.split_first_chunk()?;
+        let (key, bound) = (u64::from_be_bytes(*key), u64::from_be_bytes(*bound));
+        let session = Session { key, bound: (bound != 0).then_some(bound) };
+        Some((session, home.try_into().ok()?))
     }
 }
 
@@ -149,7 +175,8 @@ mod tests {
 
     fn cookie(secret: Option<&str>) -> SessionCookie {
         let secret = secret.map(|secret| SecretBytes::new(secret.as_bytes()));
-        SessionCookie::new(&AffinityCookie { secret, ..AffinityCookie::default() })
+        let options = AffinityCookie { secret, ..AffinityCookie::default() };
+        SessionCookie::new(&options, &Name::from("app"))
     }
 
     fn shown(text: &str) -> HeaderMap {
@@ -174,7 +201,7 @@ mod tests {
             partitioned: true,
             ..AffinityCookie::default()
         };
-        let text = SessionCookie::new(&options).write(SESSION, true).unwrap();
+        let text = SessionCookie::new(&options, &Name::from("app")).write(SESSION, true).unwrap();
         let text = text.to_str().unwrap();
         let (pair, attributes) = text.split_once("; ").unwrap();
         assert!(pair.starts_with("route="));
@@ -196,6 +223,24 @@ mod tests {
     fn a_sealed_session_never_looks_the_same_twice() {
         let cookie = cookie(Some("one"));
         assert_ne!(value(&cookie, SESSION), value(&cookie, SESSION));
+    }
+
+    #[test]
+    fn a_session_tells_the_upstream_it_began_at() {
+        let of = |secret: Option<&str>, upstream: &str| {
+            let secret = secret.map(|secret| SecretBytes::new(secret.as_bytes()));
+            let options = AffinityCookie { secret, ..AffinityCookie::default() };
+            SessionCookie::new(&options, &Name::from(upstream))
+        };
+        for secret in [None, Some("one")] {
+            let (main, next) = (of(secret, "main"), of(secret, "next"));
+            let text = value(&main, SESSION);
+            assert!(main.began_here(&shown(&text)) && !next.began_here(&shown(&text)));
+            assert_eq!(next.read(&shown(&text)), Some(SESSION), "else it is as good as any");
+            let both = format!("{text}; {}", value(&next, SESSION));
+            assert!(main.began_here(&shown(&both)) && next.began_here(&shown(&both)));
+        }
+        assert!(!of(None, "main").began_here(&HeaderMap::new()));
     }
 
     #[test]

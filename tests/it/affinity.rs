@@ -208,3 +208,40 @@ async fn sessions_stay_with_an_endpoint_that_is_taken_out_of_service() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_session_stays_with_the_upstream_it_began_at() {
+    let (_main, at_main) = servers(&["main-1", "main-2"]).await;
+    let (_next, at_next) = servers(&["next-1", "next-2"]).await;
+    let config = |sticky: bool, main: u32, next: u32| {
+        format!(
+            r#"
+listeners: {{ web: {{ bind: "@web@" }} }}
+hosts: {{ "*": {{ routes: [ {{ path: /, sticky: {sticky},
+  upstreams: [{{ name: main, weight: {main} }}, {{ name: next, weight: {next} }}] }} ] }} }}
+upstreams:
+  main: {{ affinity: {{ cookie: sid }}, endpoints: [{at_main}] }}
+  next: {{ affinity: {{ cookie: sid }}, endpoints: [{at_next}] }}
+"#
+        )
+    };
+    let mut proxy = Proxy::start(&config(true, 1, 0), &[]).await;
+    let (at, cookie) = session(&proxy, None).await;
+    assert!(at.starts_with("main"), "{at}");
+    let of_main = cookie.expect("a session");
+    // All new clients go elsewhere from now on.
+    proxy.rewrite(&config(true, 0, 1));
+    let new = async || session(&proxy, None).await.0;
+    eventually(STEP, "new clients meet the other", async || new().await.starts_with("next")).await;
+    let of_next = session(&proxy, None).await.1.expect("a session");
+    for _ in 0..5 {
+        assert_eq!(session(&proxy, Some(&of_main)).await, (at.clone(), None));
+        assert!(session(&proxy, Some(&of_next)).await.0.starts_with("next"));
+    }
+    let explained = proxy.admin("/api/explain?url=http%3A%2F%2Ft%2F").await.text();
+    assert!(explained.contains(r#""sticky":true"#), "{explained}");
+    // Without it the weights are for everybody.
+    proxy.rewrite(&config(false, 0, 1));
+    let moved = async || session(&proxy, Some(&of_main)).await.0.starts_with("next");
+    eventually(STEP, "sessions go by weight", moved).await;
+}

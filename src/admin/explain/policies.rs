@@ -58,6 +58,9 @@ pub struct Policies {
     /// What of request bodies is read first, and how fast responses go, in words.
     #[serde(default)]
     pub bodies: Vec<String>,
+    /// Whether clients stay with the upstream that their session began at.
+    #[serde(default)]
+    pub sticky: bool,
     /// Whether its requests are written to the access log, where there is one.
     pub access_log: bool,
 }
@@ -89,6 +92,7 @@ impl Policies {
             hedge: view::policy::hedge(route),
             body_limit: route.body_limit,
             bodies: view::policy::bodies(&route.bodies),
+            sticky: route.sticky,
             access_log: route.access_log,
         }
     }

@@ -170,6 +170,9 @@ impl Display for Policies {
             time(self.tunnel_idle_timeout_ms)
         )?;
         writeln!(f, "  retries  {}", self.retry)?;
+        if self.sticky {
+            writeln!(f, "  sticky   sessions stay with the upstream they began at")?;
+        }
         self.hedge.iter().try_for_each(|hedge| writeln!(f, "  hedge    {hedge}"))?;
         for body in &self.bodies {
             writeln!(f, "  bodies   {body}")?;

@@ -223,6 +223,7 @@ fn route(name: &str, path: PathMatch, action: Action) -> Route {
         hsts: None,
         body_limit: Some(BODY_LIMIT),
         bodies: Default::default(),
+        sticky: false,
         access_log: true,
         rule: None,
     }

@@ -109,6 +109,9 @@ pub(in crate::provider::file) struct Route {
     pub rewrite: Field<Rewrite>,
     /// What is done with some of its requests before anything else. Default: nothing.
     pub rules: Field<List<Rule>>,
+    /// Whether clients stay with the one of `upstreams` that their session began at, whatever the
+    /// weights: those of its `affinity` by cookie. Default: `false`.
+    pub sticky: Field<bool>,
     /// From the complete request head to the last response byte, or `off`: short for
     /// `timeouts.request`. Default: `off`.
     pub timeout: Field<Text<Deadline>>,

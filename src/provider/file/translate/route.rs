@@ -80,6 +80,7 @@ pub(super) struct Parts {
     https_redirect: Option<HttpsRedirect>,
     body_limit: Option<u64>,
     bodies: Bodies,
+    sticky: bool,
     access_log: bool,
 }
 
@@ -103,6 +104,7 @@ impl Parts {
             https_redirect: self.https_redirect,
             body_limit: self.body_limit,
             bodies: self.bodies,
+            sticky: self.sticky,
             access_log: self.access_log,
             rule: None,
         }
@@ -151,8 +153,18 @@ pub(super) fn route(
             [&raw.request_buffer, &raw.response_rate, &raw.response_rate_after],
             &defaults.bodies,
         ),
+        sticky: sticky(context, raw),
         access_log: or(&raw.access_log, defaults.access_log),
     })
+}
+
+fn sticky(context: &mut Context<'_>, raw: &raw::Route) -> bool {
+    let sticky = or(&raw.sticky, false);
+    if let Some(place) = raw.sticky.place().filter(|_| sticky && raw.upstreams.is_absent()) {
+        let hint = "sessions within one upstream are its own `affinity`";
+        context.error(place, "`sticky` has no effect without `upstreams`", Some(hint));
+    }
+    sticky
 }
 
 fn path(context: &mut Context<'_>, raw: &raw::Route) -> Option<PathMatch> {

@@ -24,6 +24,9 @@ pub struct Balance {
     pub sticky: bool,
     /// What becomes of sessions when endpoints come. Default balanced.
     pub affinity_mode: Option<AffinityMode>,
+    /// Whether a session stays with the main or the canary's Service, where it began. It counts on
+    /// the canary. Default sticky.
+    pub affinity_canary: Option<AffinityCanary>,
     /// The session's cookie.
     pub cookie: SessionCookie,
 }
@@ -46,6 +49,16 @@ pub enum AffinityMode {
     Balanced,
     /// None moves.
     Persistent,
+}
+
+/// Whether a session stays on its side of a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AffinityCanary {
+    /// It stays.
+    Sticky,
+    /// The canary's rules hold for each request.
+    Legacy,
 }
 
 /// The cookie of a session. It is always HttpOnly.
@@ -83,6 +96,12 @@ impl Balance {
                         ("balanced", AffinityMode::Balanced),
                         ("persistent", AffinityMode::Persistent),
                     ],
+                )
+            }),
+            affinity_canary: reader.value("affinity-canary-behavior", |text| {
+                value::choice(
+                    text,
+                    &[("sticky", AffinityCanary::Sticky), ("legacy", AffinityCanary::Legacy)],
                 )
             }),
             cookie: SessionCookie::read(reader),

@@ -44,7 +44,7 @@ pub use access::{Access, Satisfy};
 pub use auth::{Auth, AuthType, BasicAuth, ExternalAuth, SecretType};
 pub use auth_tls::{AuthTls, VerifyClient};
 pub use backend::{Backend, BackendProtocol, HttpVersion};
-pub use balance::{AffinityMode, Balance, LoadBalance, SessionCookie};
+pub use balance::{AffinityCanary, AffinityMode, Balance, LoadBalance, SessionCookie};
 pub use body::Body;
 pub use canary::{Canary, CanaryPattern};
 pub use config_map::{ConfigMapSettings, ParsedConfigMap, parse_config_map};

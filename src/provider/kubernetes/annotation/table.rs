@@ -65,11 +65,7 @@ const FCGI_REMEDY: &str = "put a web server that speaks HTTP before the applicat
 
 const TABLE: [Row; 139] = [
     yes("affinity"),
-    no(
-        "affinity-canary-behavior",
-        "a session keeps to its endpoint, and not to the main or the canary's Service",
-        TAKE_OUT,
-    ),
+    yes("affinity-canary-behavior"),
     yes("affinity-mode"),
     yes("allowlist-source-range"),
     yes("app-root"),
@@ -335,5 +331,12 @@ pub(super) fn may_have_lines(name: &str) -> bool {
 
 /// Whether ingress-nginx looks at `name` on a canary, beside `canary-*`.
 pub(super) fn counts_on_a_canary(name: &str) -> bool {
-    matches!(name, "affinity" | "load-balance" | "upstream-hash-by" | "service-upstream")
+    matches!(
+        name,
+        "affinity"
+            | "affinity-canary-behavior"
+            | "load-balance"
+            | "upstream-hash-by"
+            | "service-upstream"
+    )
 }

@@ -44,8 +44,12 @@ impl Canary {
             other.name = Name::from(format!("{}#{suffix}", route.name));
             condition(&mut other.matches);
             other.matches.order = i32::try_from(routes.len()).unwrap_or(i32::MAX);
-            let backend = BackendRef { upstream: upstream.clone(), weight: 1 };
-            other.action = Action::Forward(vec![backend]);
+            let share =
+                |of: &Name| BackendRef { upstream: of.clone(), weight: u32::from(of == upstream) };
+            // Sessions may lead elsewhere than its rule does.
+            let shares = [main, canary].map(share);
+            let wanted = shares.into_iter().filter(|share| route.sticky || share.weight > 0);
+            other.action = Action::Forward(wanted.collect());
             routes.push(other);
         };
         if let Some((name, rule)) = &self.header {
@@ -82,15 +86,16 @@ impl Canary {
         }
         let mut rest = route;
         rest.matches.order = i32::try_from(routes.len()).unwrap_or(i32::MAX);
-        rest.action = Action::Forward(self.shares(main, canary));
+        rest.action = Action::Forward(self.shares(main, canary, rest.sticky));
         routes.push(rest);
         routes
     }
 
-    fn shares(&self, main: &Name, canary: &Name) -> Vec<BackendRef> {
+    /// Who gets how much; `all` names also who gets nothing.
+    fn shares(&self, main: &Name, canary: &Name, all: bool) -> Vec<BackendRef> {
         let weight = self.weight.min(self.total);
         let shares = [(main, self.total - weight), (canary, weight)];
-        let given = shares.into_iter().filter(|(_, weight)| *weight > 0);
+        let given = shares.into_iter().filter(|(_, weight)| all || *weight > 0);
         given.map(|(upstream, weight)| BackendRef { upstream: upstream.clone(), weight }).collect()
     }
 }

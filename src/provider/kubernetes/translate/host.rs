@@ -300,6 +300,7 @@ pub(super) fn route(
         hedge: None,
         body_limit: policy.body_limit,
         bodies: policy.bodies,
+        sticky: false,
         access_log: policy.access_log,
         rule: None,
     }
@@ -391,18 +392,24 @@ fn canaries(
             let main = read.ok().and_then(|read| taken.get(&(pattern.clone(), read)));
             let placed = main.and_then(|(_, at)| hosts.get_mut(&pattern)?.routes.get_mut(*at));
             let settings = placed.as_ref().and_then(|placed| objects.get(placed.owner));
-            let settings = settings.map(|main| (main.key, main.policy.upstream.clone()));
+            let settings = settings
+                .map(|main| (main.key, main.policy.upstream.clone(), main.policy.cookie_by_path));
             let Some(object) = objects.get_mut(index) else { continue };
             match joinable(object.key, placed, settings) {
                 Err(why) => object.report.add(Finding::refused(subject, why)),
-                Ok((placed, main)) => {
+                Ok((placed, main, cookie_by_path)) => {
                     // Of the canary only its balancing counts, else what holds for the rule.
-                    let own = object.policy.upstream.clone();
-                    let balance = own.balance.clone();
+                    let own = (object.policy.upstream.clone(), object.policy.cookie_by_path);
+                    let mut balance = own.0.balance.clone();
+                    if object.policy.canary_sticky {
+                        balance.affinity.clone_from(&main.balance.affinity);
+                        object.policy.cookie_by_path = cookie_by_path;
+                        placed.route.sticky = balance.affinity.is_some();
+                    }
                     object.policy.upstream = super::service::Settings { balance, ..main };
                     let text = placed.path.text.clone();
                     let upstream = upstream(object, &text, &path.backend, &subject, upstreams);
-                    object.policy.upstream = own;
+                    (object.policy.upstream, object.policy.cookie_by_path) = own;
                     placed.canary = upstream.ok().map(|upstream| (upstream, index));
                 }
             }
@@ -414,9 +421,9 @@ fn canaries(
 fn joinable<'p>(
     canary: &Key,
     placed: Option<&'p mut Placed>,
-    main: Option<(&Key, super::service::Settings)>,
-) -> Result<(&'p mut Placed, super::service::Settings), &'static str> {
-    let (Some(placed), Some((key, settings))) = (placed, main) else {
+    main: Option<(&Key, super::service::Settings, bool)>,
+) -> Result<(&'p mut Placed, super::service::Settings, bool), &'static str> {
+    let (Some(placed), Some((key, settings, cookie_by_path))) = (placed, main) else {
         return Err("there is no rule of equal host, path and path type to be a canary of");
     };
     if key.namespace != canary.namespace {
@@ -428,7 +435,7 @@ fn joinable<'p>(
     if placed.main.is_none() {
         return Err("the rule it would be a canary of does not forward");
     }
-    Ok((placed, settings))
+    Ok((placed, settings, cookie_by_path))
 }
 
 /// Adds what a host serves beside its rules: the way in, and what no rule matches.

@@ -7,7 +7,7 @@ use ir::{Affinity, AffinityCookie, AffinityKey, HashPolicy, HashTable, PeakEwma}
 use super::Mapping;
 use crate::ir;
 use crate::provider::kubernetes::annotation::{
-    AffinityMode, Balance, Canary, CanaryPattern, LoadBalance,
+    AffinityCanary, AffinityMode, Balance, Canary, CanaryPattern, LoadBalance,
 };
 use crate::provider::kubernetes::report::Verdict;
 use crate::provider::kubernetes::translate::canary::{self, HeaderRule};
@@ -16,6 +16,7 @@ impl Mapping<'_> {
     pub(super) fn balance(&mut self, values: &Balance) {
         self.mapped.extend([
             "affinity",
+            "affinity-canary-behavior",
             "affinity-mode",
             "load-balance",
             "session-cookie-domain",
@@ -27,6 +28,7 @@ impl Mapping<'_> {
             "session-cookie-secure",
             "upstream-hash-by",
         ]);
+        self.policy.canary_sticky = values.affinity_canary != Some(AffinityCanary::Legacy);
         let policy = &mut self.policy.upstream.balance;
         match (&values.hash_by, values.algorithm) {
             (Some(on), _) if !values.sticky => {

@@ -78,6 +78,8 @@ pub(super) struct Policy {
     pub app_root: Option<Action>,
     /// Set where it is the other choice of another Ingress' rules.
     pub canary: Option<Canary>,
+    /// Whether sessions of the main Service hold for the canary and come before its rules.
+    pub canary_sticky: bool,
     /// Further names of its hosts.
     pub aliases: Vec<HostPattern>,
     /// What becomes of the paths of its rules.
@@ -128,6 +130,7 @@ impl Default for Policy {
             cookie_by_path: false,
             app_root: None,
             canary: None,
+            canary_sticky: true,
             aliases: Vec::new(),
             rewrite: Rewrite::default(),
             https: HttpsRedirect { strip_trailing_slash: true, ..HttpsRedirect::default() },
