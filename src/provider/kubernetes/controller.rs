@@ -38,7 +38,7 @@ pub struct Controller {
 }
 
 /// Keys that are read and come to nothing, why, and what to do.
-const OMITTED: [(&str, &str, &str); 6] = [
+const OMITTED: [(&str, &str, &str); 5] = [
     (
         "client-body-timeout",
         "a body may pause for as long as proxy-read-timeout and proxy-send-timeout say",
@@ -55,11 +55,6 @@ const OMITTED: [(&str, &str, &str); 6] = [
         "take it out",
     ),
     ("keep-alive", "it is for all listeners of the process", "see `limits.keep_alive`"),
-    (
-        "no-auth-locations",
-        "what authentication is asked for is asked for on all paths",
-        "give these paths an Ingress of their own with enable-global-auth: \"false\"",
-    ),
     ("worker-shutdown-timeout", "it is the process' own", "see `drain.deadline`"),
 ];
 
@@ -72,6 +67,21 @@ impl Controller {
             max_idle: settings.upstream_connections.unwrap_or(default.max_idle),
             idle_timeout: settings.upstream_idle.unwrap_or(default.idle_timeout),
             ..default
+        }
+    }
+
+    /// Whether nobody has to show anything on this path of an Ingress: the path as it is written
+    /// begins with one of no-auth-locations. In an expression what follows that must not take any
+    /// of it back.
+    pub(super) fn lets_in(&self, path: &str, expression: bool) -> bool {
+        const ACME: &str = "/.well-known/acme-challenge";
+        let begins = |with: &str| match path.strip_prefix(with) {
+            Some(rest) if expression => !rest.starts_with(['?', '*', '{']) && !rest.contains('|'),
+            rest => rest.is_some(),
+        };
+        match &self.settings.no_auth {
+            Some(paths) => paths.iter().any(|path| begins(path)),
+            None => begins(ACME),
         }
     }
 

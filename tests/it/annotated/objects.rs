@@ -14,6 +14,7 @@ pub fn config_maps() -> String {
         "data": {
             "allow-snippet-annotations": "true",
             "custom-http-errors": "418",
+            "no-auth-locations": "/public",
             "global-allowed-response-headers": "X-Shop",
             "global-auth-url": "http://next.@namespace@.svc.cluster.local/?status=$arg_verdict",
         },

@@ -255,6 +255,9 @@ fn placed(
         None => forward(object, &path.text, backend, subject, upstreams),
     };
     let mut route = route(&object.policy, Name::from(name), origin, path.matches(), action);
+    if traits.options.controller.lets_in(&path.text, path.regex) {
+        route.auth = None;
+    }
     if main.is_some() {
         route.filters.extend(object.policy.rewrite.filters(&path.text));
         route.rules.extend(object.policy.rewrite.rules(&path.text));
