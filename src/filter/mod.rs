@@ -9,6 +9,7 @@ mod client_auth;
 mod connection_limit;
 mod cookies;
 mod cors;
+mod freshness;
 mod guard;
 mod headers;
 mod htpasswd;
@@ -29,6 +30,7 @@ pub use client_auth::{ClientAuth, Objection, Shown};
 pub use connection_limit::ConnectionLimit;
 pub use cookies::{CookieEdits, LocationEdits};
 pub use cors::Cors;
+pub use freshness::lifetime;
 pub use guard::{Guard, Refusal};
 pub use headers::{HeaderEdits, ResponseEdits};
 pub use htpasswd::{Fault, Htpasswd, StoredHash};
@@ -41,7 +43,7 @@ pub use rules::{Answer, Rules, Ruling, Verdict};
 pub use substitute::Substitution;
 pub use tally::{Seat, Tallies};
 pub use target::{RequestTarget, TargetError};
-pub use template::{ClientCertificate, Draft, Facts, Place, render, render_value};
+pub use template::{ClientCertificate, Draft, Facts, Place, render, render_value, values};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 

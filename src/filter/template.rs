@@ -88,6 +88,19 @@ pub fn render_value(template: &Template, facts: &Facts<'_>, place: Place) -> Opt
     HeaderValue::from_bytes(&render(template, facts, place)).ok()
 }
 
+/// What each variable comes to for one request, one by one.
+pub fn values<'t>(
+    template: &'t Template,
+    facts: &'t Facts<'_>,
+) -> impl Iterator<Item = Vec<u8>> + use<'t> {
+    template.pieces().iter().filter_map(|piece| {
+        let Piece::Variable(variable) = piece else { return None };
+        let mut value = Vec::new();
+        fill(variable, facts, Place::Header, &mut value);
+        Some(value)
+    })
+}
+
 /// A field value as far as the request says it: what is of the response comes later.
 #[derive(Debug)]
 pub struct Draft {

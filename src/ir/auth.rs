@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 
 use super::dump;
 use super::{
-    EndpointAddress, HostPattern, Name, Piece, SecretBytes, Template, TrustAnchors, UpstreamTls,
-    Variable,
+    AuthCache, EndpointAddress, HostPattern, Name, Piece, SecretBytes, Template, TrustAnchors,
+    UpstreamTls, Variable,
 };
 
 /// What a client must show before its request is served.
@@ -86,6 +86,9 @@ pub struct ExternalAuth {
     /// The most an answer may take.
     #[serde(serialize_with = "dump::span")]
     pub timeout: Duration,
+    /// Which answers hold for further requests; `None` asks about every one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<AuthCache>,
 }
 
 /// Who is asked.

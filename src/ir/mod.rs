@@ -6,6 +6,7 @@
 //! is secret redacts itself in both `Debug` and `Serialize`.
 
 mod auth;
+mod auth_cache;
 mod backend;
 mod balance;
 mod bind;
@@ -33,6 +34,7 @@ pub use auth::{
     Auth, AuthService, BasicAuth, Credentials, ExternalAuth, Satisfy, ServicePlace, ServiceUrl,
     signin_url,
 };
+pub use auth_cache::AuthCache;
 pub use backend::{
     ClientCertificate, EndpointAddress, EndpointSpec, PoolOptions, TrustAnchors, Upstream,
     UpstreamProtocol, UpstreamTls,

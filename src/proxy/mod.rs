@@ -5,6 +5,7 @@
 //! sockets, TLS or providers: the `server` hands it parsed requests.
 
 mod admission;
+mod answers;
 mod body;
 mod choose;
 mod connection;

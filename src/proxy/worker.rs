@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Verifier;
+use super::answers::Answers;
 use crate::snapshot::{ListenerId, SnapshotHandle};
 use crate::telemetry::{AccessLogger, WorkerId};
 use crate::upstream::limits::Queues;
@@ -40,6 +41,8 @@ pub struct Worker {
     pub queues: Rc<Queues>,
     /// Bytes of memory that request bodies take that are kept to be sent again.
     pub kept_bytes: Rc<Cell<u64>>,
+    /// What authentication services answered.
+    pub answers: Answers,
     /// What checks passwords, for all workers.
     pub verifier: Arc<Verifier>,
     /// The access log.
@@ -67,6 +70,7 @@ impl Worker {
             pools: Rc::new(Pools::new(id)),
             queues: Rc::new(Queues::new(id)),
             kept_bytes: Rc::default(),
+            answers: Answers::default(),
             verifier,
             access_log,
             handle,

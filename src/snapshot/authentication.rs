@@ -1,5 +1,6 @@
 //! What stands before a route: whom it lets in, ready to be asked.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderValue;
 
 use super::RouteId;
@@ -30,6 +31,9 @@ pub struct External {
     pub spec: ir::ExternalAuth,
     /// The way of the question.
     pub way: Way,
+    /// Stands for all that answers depend on beside the requests, where they are kept: with another
+    /// route, service or setting none of them counts.
+    pub identity: Option<[u8; 32]>,
 }
 
 /// The way of a question.
@@ -56,7 +60,7 @@ impl Authentication {
     ) -> Self {
         let basic = auth.basic.as_ref().map(|basic| self::basic(basic, name, problems));
         let external =
-            auth.external.as_ref().map(|external| self::external(external, upstreams, make));
+            auth.external.as_ref().map(|external| self::external(external, name, upstreams, make));
         match basic.transpose().and_then(|basic| Ok((basic, external.transpose()?))) {
             Ok((basic, external)) => {
                 Self::Asks { satisfy: auth.satisfy, basic, external: external.map(Box::new) }
@@ -95,6 +99,7 @@ fn basic(
 
 fn external(
     external: &ir::ExternalAuth,
+    route: &Name,
     upstreams: &Upstreams,
     make: &mut MakeWay<'_>,
 ) -> Result<External, String> {
@@ -108,5 +113,23 @@ fn external(
             Way::Route(make(name, external), host)
         }
     };
-    Ok(External { spec: external.clone(), way })
+    let identity = external.cache.as_ref().map(|_| identity(external, route, upstreams));
+    Ok(External { spec: external.clone(), way, identity })
+}
+
+/// A digest of the route, the service and how it is asked. Literals of templates are taken as they
+/// are, also where they are hidden in what people are shown.
+fn identity(external: &ir::ExternalAuth, route: &Name, upstreams: &Upstreams) -> [u8; 32] {
+    let ir::ExternalAuth { service, path, method, request_headers, request_redirect, .. } =
+        external;
+    let upstream = match service {
+        AuthService::Upstream { name, .. } => upstreams.find(name).ok().map(|found| &found.spec),
+        AuthService::Missing(_) | AuthService::OwnHost => None,
+    };
+    let fields: Vec<_> = request_headers.iter().map(|(name, of)| (name, of.pieces())).collect();
+    let redirect = request_redirect.as_ref().map(|template| template.pieces());
+    let key = external.cache.as_ref().map(|cache| (cache.key.pieces(), &cache.valid));
+    let asked = (service, upstream, path.pieces(), method, fields, redirect);
+    let text = format!("{:?}", (route, asked, &external.response_headers, key));
+    digest(&SHA256, text.as_bytes()).as_ref().try_into().unwrap_or_default()
 }

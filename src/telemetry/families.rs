@@ -52,6 +52,7 @@ pub struct Declaration {
 pub enum Family {
     AccessLogDropped,
     AccessLogLines,
+    AuthCacheLookups,
     BuildInfo,
     CertificateExpiry,
     ConfigCompile,
@@ -109,9 +110,10 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
+        Self::AuthCacheLookups,
         Self::BuildInfo,
         Self::CertificateExpiry,
         Self::ConfigCompile,
@@ -178,6 +180,11 @@ impl Family {
             Self::AccessLogLines => {
                 counter("portcullis_access_log_lines_total", "Access log lines written.", &[])
             }
+            Self::AuthCacheLookups => counter(
+                "portcullis_auth_cache_lookups_total",
+                "Requests whose external authentication may be kept, by whether it was (hit, miss).",
+                &["listener", "result"],
+            ),
             Self::BuildInfo => {
                 gauge("portcullis_build_info", "Always 1; the labels tell the build.", &["version"])
             }

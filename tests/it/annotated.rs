@@ -247,6 +247,7 @@ async fn every_annotation_shows_in_a_request_through_the_cluster() {
     let started = std::time::Instant::now();
     world.rows().await;
     println!("rows: {:?}", started.elapsed());
+    auth::check(&world).await;
     canary::check(&world).await;
     balance::check(&world).await;
     limits::check(&world).await;

@@ -1,4 +1,5 @@
 //! Who may use a route.
 
 mod basic;
+mod cache;
 mod external;

@@ -1,11 +1,12 @@
 //! Balancing and resilience in a few words: what is in force, not what was written.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::ir::{
-    Affinity, AffinityKey, AffinityMode, AuthService, Balance, BalancePolicy, Bodies,
+    Affinity, AffinityKey, AffinityMode, AuthCache, AuthService, Balance, BalancePolicy, Bodies,
     ConnectionLimit, Cors, Credentials, Guard, HashInput, HashPolicy, HashTable, HealthCheck,
     HedgeAfter, Hsts, HttpsRedirect, OrcaPolicy, Outlier, Probe, RateKey, RateLimit, Retry, Route,
     Satisfy, SlowStart, Span, UpstreamLimits,
@@ -270,9 +271,10 @@ pub fn auth(route: &Route) -> Option<String> {
             AuthService::OwnHost => format!("{method} {path} of the same host is asked"),
             AuthService::Upstream { name, .. } => format!("{method} {path} of {name} is asked"),
         };
+        let kept = external.cache.as_ref().map(|cache| kept(cache)).unwrap_or_default();
         let signin =
             external.signin.as_ref().map(|url| format!(", who is not known goes to {url}"));
-        asked + &signin.unwrap_or_default()
+        asked + &kept + &signin.unwrap_or_default()
     });
     let either = auth.satisfy == Satisfy::Any;
     let address = route.guard.access.as_ref().filter(|list| either && !list.allow.is_empty());
@@ -282,6 +284,16 @@ pub fn auth(route: &Route) -> Option<String> {
         Satisfy::All => "; and ",
         Satisfy::Any => "; or ",
     }))
+}
+
+/// For how long answers are kept for which requests.
+fn kept(cache: &AuthCache) -> String {
+    let time = |(from, to, time): &(u16, u16, Duration)| match from == to {
+        true => format!("{from} {}", Span(*time)),
+        false => format!("{from}-{to} {}", Span(*time)),
+    };
+    let times: Vec<_> = cache.valid.iter().map(time).collect();
+    format!(" unless it is known for \"{}\" ({})", cache.key, times.join(", "))
 }
 
 /// What a host demands of client certificates.

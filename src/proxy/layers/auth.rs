@@ -1,6 +1,7 @@
 //! Lets in to a route whom its guard lets in.
 
 mod external;
+mod kept;
 
 use futures_util::future::Either;
 use http::header::{AUTHORIZATION, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};

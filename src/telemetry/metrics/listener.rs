@@ -34,6 +34,7 @@ pub(super) struct ListenerShard {
     rejected: Sparse<&'static str>,
     handshakes: Sparse<Handshake>,
     protocols: Sparse<&'static str>,
+    auth_cache: Sparse<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +65,12 @@ impl ListenerMetrics {
     /// Counts a request or connection refused before a route was looked up.
     pub fn rejected(&self, worker: WorkerId, reason: &'static str) {
         self.with(worker, |shard| shard.rejected.add(reason));
+    }
+
+    /// Counts a request about which an authentication service need not be asked (`hit`), or whose
+    /// answer was not kept (`miss`).
+    pub fn auth_cache(&self, worker: WorkerId, result: &'static str) {
+        self.with(worker, |shard| shard.auth_cache.add(result));
     }
 
     /// Counts a TLS handshake: its result (`ok` or what went wrong), the version (`-` if it came
@@ -112,6 +119,9 @@ impl ListenerMetrics {
         page.gauge(Family::Connections, &[listener], self.connections() as f64);
         let up = self.up.load(Ordering::Relaxed);
         page.gauge(Family::ListenerUp, &[listener], f64::from(u8::from(up)));
+        for (result, count) in self.total(|shard| &shard.auth_cache) {
+            page.counter(Family::AuthCacheLookups, &[listener, result], count as f64);
+        }
         for (reason, count) in self.total(|shard| &shard.rejected) {
             page.counter(Family::RejectedRequests, &[listener, reason], count as f64);
         }

@@ -167,6 +167,7 @@ fn every_family_appears_once_it_has_something_to_say() {
     let listener = metrics.listener(&web);
     listener.accepted(W0);
     listener.rejected(W0, "bad_request");
+    listener.auth_cache(W0, "hit");
     listener.handshake(W0, "ok", "TLSv1.3", true);
     listener.protocol(W0, "h2");
     let not_after = 1_800_000_000;
@@ -235,6 +236,7 @@ fn every_family_appears_once_it_has_something_to_say() {
         ("portcullis_config_last_reload_successful", 0.0),
         (r#"portcullis_connections{listener="web"}"#, 1.0),
         (r#"portcullis_endpoint_up{upstream="shop",endpoint="127.0.0.1:80"}"#, 1.0),
+        (r#"portcullis_auth_cache_lookups_total{listener="web",result="hit"}"#, 1.0),
         (r#"portcullis_rejected_requests_total{listener="web",reason="bad_request"}"#, 1.0),
         (
             r#"portcullis_tls_handshakes_total{listener="web",result="ok",version="TLSv1.3",resumed="true"}"#,

@@ -1,7 +1,7 @@
 //! Passwords, and the service `next` that is asked about requests: it answers as its query says.
 
 use super::objects::{Ingress, at};
-use super::{Expect::*, Family, row};
+use super::{Expect::*, Family, World, row};
 
 const ANNA: &str = "Authorization: Basic YW5uYTpzZWNyZXQ=\r\n";
 const BOB: &str = "Authorization: Basic Ym9iOnNlY3JldA==\r\n";
@@ -10,6 +10,9 @@ const ASKED: (&str, &str) = (
     "auth-url",
     "http://next.@namespace@.svc.cluster.local/?status=$arg_verdict&header=X-User:ann&header=Set-Cookie:seen=1&tell=Method&tell=X-Auth-Request-Redirect",
 );
+
+/// The service tells what it was asked with.
+const NONCE: (&str, &str) = ("auth-url", "http://next.@namespace@.svc.cluster.local/?tell=X-Nonce");
 
 const INGRESSES: &[Ingress] = &[
     at(
@@ -38,6 +41,25 @@ const INGRESSES: &[Ingress] = &[
         ],
     ),
     at("cookie.example", &[ASKED, ("auth-always-set-cookie", "true")]),
+    at("public.example", &[("auth-type", "basic"), ("auth-secret", "file")]).path("/public"),
+    at(
+        "known.example",
+        &[
+            NONCE,
+            ("auth-response-headers", "X-Told-X-Nonce"),
+            ("auth-cache-key", "$http_x_who"),
+            ("auth-cache-duration", "200 202 1h, 401 1m"),
+        ],
+    ),
+    at(
+        "anew.known.example",
+        &[
+            NONCE,
+            ("auth-response-headers", "X-Told-X-Nonce"),
+            ("auth-cache-key", "$http_x_who"),
+            ("auth-cache-duration", "401 1h"),
+        ],
+    ),
     at("global.example", &[("enable-global-auth", "true")]),
     at("open.example", &[("enable-global-auth", "false")]),
 ];
@@ -113,9 +135,33 @@ pub const FAMILY: Family = Family {
             "",
             &[Status(500), NoHeader("set-cookie")],
         ),
+        row(&["auth-secret"], "public.example", "GET /public", "", &[Status(200)]),
         row(&["enable-global-auth"], "global.example", "GET /?verdict=401", "", &[Status(401)]),
         row(&["enable-global-auth"], "global.example", "GET /?verdict=200", "", &[Status(200)]),
         row(&["enable-global-auth"], "open.example", "GET /?verdict=401", "", &[Status(200)]),
     ],
-    checked: &[],
+    checked: &["auth-cache-duration", "auth-cache-key"],
 };
+
+pub async fn check(world: &World<'_>) {
+    // Each worker keeps its own, and a connection stays with its worker.
+    let mut client = world.cluster.connect(world.controller.http).await;
+    let mut nonce = 0;
+    for (host, who, kept) in [
+        ("known.example", "ann", None),
+        ("known.example", "ann", Some(1)),
+        ("known.example", "bob", None),
+        ("known.example", "ann", Some(1)),
+        ("known.example", "bob", Some(3)),
+        ("anew.known.example", "ann", None),
+        ("anew.known.example", "ann", None),
+    ] {
+        nonce += 1;
+        let fields = format!("X-Who: {who}\r\nX-Nonce: {nonce}\r\n");
+        let response = world.ask_over(&mut client, host, "GET /", &fields).await;
+        let seen: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+        let told = seen.pointer("/headers/X-Told-X-Nonce/0").and_then(|told| told.as_str());
+        let expected = kept.unwrap_or(nonce).to_string();
+        assert_eq!(told, Some(expected.as_str()), "{host}, {who}: {response}");
+    }
+}

@@ -49,6 +49,8 @@ pub(in crate::provider::file) struct ExternalAuth {
     /// Whether clients get the cookies of the answer with every status. Default: `false`, with 2xx
     /// and 3xx only.
     pub always_set_cookie: Field<bool>,
+    /// Which answers hold for further requests that are alike. Default: every request is asked about.
+    pub cache: Field<AuthCache>,
     /// The method of the question. Default: `GET`.
     pub method: Field<Text<Verb>>,
     /// Path and query of the question to `upstream`. Default: `/`.
@@ -71,4 +73,17 @@ pub(in crate::provider::file) struct ExternalAuth {
     /// The URL that is asked. Over `https` the service is verified. With `{host}` as its host
     /// another route of the request's own host is asked.
     pub url: Field<String>,
+}
+
+/// Answers of a service that hold for further requests, in each worker: as long as they say
+/// themselves (`Cache-Control`, `Expires`), and `valid` at most. One with `Set-Cookie` is not kept.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct AuthCache {
+    /// What makes requests of a route alike, beside their host and the URL that is asked: a template
+    /// such as `{http_authorization}{cookie_session}`. All that the service decides by must be in it.
+    pub key: Field<String>,
+    /// How long answers count, by status: `200`, `200-299` or `2xx`; the first that names it. Others
+    /// are not kept. Default: `{ 200: 5m, 202: 5m, 401: 5m }`.
+    pub valid: Field<Named<Text<Period>>>,
 }

@@ -12,7 +12,7 @@ use ir::{
 
 use super::context::{Context, shown};
 use super::host::Names;
-use super::{header, or, settings};
+use super::{auth_cache, header, or, settings};
 use crate::ir;
 use crate::provider::file::field::{At, Field, List, Named, Text};
 use crate::provider::file::raw;
@@ -125,6 +125,7 @@ fn external(
         signin: signin.map(|url| ir::signin_url(&url, parameter)),
         always_set_cookie: or(&raw.always_set_cookie, false),
         timeout,
+        cache: raw.cache.given().and_then(|at| auth_cache::cache(context, at)),
     }
 }
 

@@ -3,6 +3,7 @@
 mod action;
 mod affinity;
 mod auth;
+mod auth_cache;
 mod balance;
 mod bodies;
 mod client_auth;

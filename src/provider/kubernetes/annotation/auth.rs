@@ -1,6 +1,7 @@
 //! Authentication by password files and by an external service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderName, Method};
 use serde::Serialize;
@@ -72,7 +73,15 @@ pub struct ExternalAuth {
     /// Whether its cookies reach the client with every status, and not with 2xx and 3xx only.
     /// Default false.
     pub always_set_cookie: Option<bool>,
+    /// Requests with the same come to the same answer, for a while. Default is asking each time.
+    pub cache_key: Option<Template>,
+    /// For how long, by status; `None` stands for 200, 301 and 302. Default 5 m for 200, 202, 401.
+    #[serde(serialize_with = "cache_times")]
+    pub cache_duration: Option<Vec<CacheTime>>,
 }
+
+/// A time, and the statuses it is for.
+pub type CacheTime = (Vec<u16>, Duration);
 
 /// The names of its values, which the ConfigMap has with `global-` before them.
 struct Raw {
@@ -83,6 +92,8 @@ struct Raw {
     headers: Option<Vec<HeaderName>>,
     redirect: Option<Template>,
     cookie: Option<bool>,
+    cache_key: Option<Template>,
+    cache_duration: Option<Vec<CacheTime>>,
 }
 
 impl Auth {
@@ -144,7 +155,16 @@ fn external(reader: &mut Reader<'_>) -> Option<ExternalAuth> {
             .guard("auth-response-headers", |text| value::list(text, value::header_name)),
         redirect: reader.value("auth-request-redirect", variable::template),
         cookie: reader.value("auth-always-set-cookie", value::boolean),
+        cache_key: reader.value("auth-cache-key", variable::template),
+        cache_duration: reader.value("auth-cache-duration", cache_duration),
     };
+    if raw.cache_key.is_none() {
+        reader.amend(
+            "auth-cache-duration",
+            Class::Ignored,
+            "has no effect without `auth-cache-key`",
+        );
+    }
     if !asked {
         for name in [
             "auth-method",
@@ -153,6 +173,7 @@ fn external(reader: &mut Reader<'_>) -> Option<ExternalAuth> {
             "auth-response-headers",
             "auth-request-redirect",
             "auth-always-set-cookie",
+            "auth-cache-key",
         ] {
             reader.amend(name, Class::Ignored, "has no effect without `auth-url`");
         }
@@ -165,5 +186,39 @@ fn external(reader: &mut Reader<'_>) -> Option<ExternalAuth> {
         response_headers: raw.headers.unwrap_or_default(),
         request_redirect: raw.redirect,
         always_set_cookie: raw.cookie,
+        cache_key: raw.cache_key,
+        cache_duration: raw.cache_duration,
     })
+}
+
+/// Times with the statuses they are for before them, as in `200 202 5m, 401 30s`.
+fn cache_duration(text: &str) -> Result<Vec<CacheTime>, String> {
+    let mut all = Vec::new();
+    for item in value::items(text) {
+        let mut words: Vec<_> = item.split_whitespace().collect();
+        let last = words.pop().unwrap_or_default();
+        let time =
+            value::duration(last).map_err(|error| format!("ends in `{last}`, which {error}"));
+        let status = |word: &&str| value::status(word, 200, 599);
+        let mut statuses = words.iter().map(status).collect::<Result<Vec<_>, _>>()?;
+        if statuses.is_empty() {
+            statuses.extend([200, 301, 302].map(http::StatusCode::from_u16).into_iter().flatten());
+        }
+        all.push((statuses.iter().map(http::StatusCode::as_u16).collect(), time?));
+    }
+    match all.is_empty() {
+        true => Err("says no time\nwrite it as in `200 202 401 5m`".to_owned()),
+        false => Ok(all),
+    }
+}
+
+fn cache_times<S: serde::Serializer>(
+    times: &Option<Vec<CacheTime>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let text = |(statuses, time): &CacheTime| {
+        let statuses = statuses.iter().map(|status| format!("{status} ")).collect::<String>();
+        format!("{statuses}{}", crate::ir::Span(*time))
+    };
+    times.as_ref().map(|times| times.iter().map(text).collect::<Vec<_>>()).serialize(serializer)
 }

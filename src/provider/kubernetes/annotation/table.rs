@@ -58,8 +58,6 @@ const TRACING_REMEDY: &str = "trace in the application; X-Request-ID and tracepa
 const MIRROR: &str = "requests are not mirrored";
 const MIRROR_REMEDY: &str = "mirror in the application or a service mesh";
 const AUTH_POOL: &str = "connections to the authentication service are kept open anyway";
-const AUTH_CACHE: &str = "every request is asked about";
-const AUTH_CACHE_REMEDY: &str = "take it out, and let the authentication service be fast";
 const FCGI: &str = "FastCGI is not spoken";
 const FCGI_REMEDY: &str = "put a web server that speaks HTTP before the application";
 
@@ -70,8 +68,12 @@ const TABLE: [Row; 139] = [
     yes("allowlist-source-range"),
     yes("app-root"),
     yes("auth-always-set-cookie"),
-    no("auth-cache-duration", AUTH_CACHE, AUTH_CACHE_REMEDY),
-    no("auth-cache-key", AUTH_CACHE, AUTH_CACHE_REMEDY),
+    but("auth-cache-duration", "what the service says of its answer can only make it shorter"),
+    but(
+        "auth-cache-key",
+        "the host asked for and the URL of `auth-url` are part of the key, too, and who has nothing of \
+         it is never let in by an answer that was kept",
+    ),
     no("auth-keepalive", AUTH_POOL, TAKE_OUT),
     no("auth-keepalive-requests", AUTH_POOL, TAKE_OUT),
     no(

@@ -7,6 +7,7 @@ use http::header::{SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use tower::Service;
 
+use super::kept::Alike;
 use super::{Cookies, Refusal};
 use crate::error::{ProxyError, Side};
 use crate::filter::{Place, RequestTarget, render, render_value};
@@ -20,7 +21,12 @@ const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method
 const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 const X_SENT_FROM: HeaderName = HeaderName::from_static("x-sent-from");
 
-/// Asks; what comes back is told to the client. Fields of the answer go into the request, its
+/// Whether the question has a field of its own under this name.
+pub(super) fn is_of_the_question(name: &HeaderName) -> bool {
+    [X_AUTH_REQUEST_REDIRECT, X_ORIGINAL_METHOD, X_ORIGINAL_URL, X_SENT_FROM].contains(name)
+}
+
+/// Asks, unless it is known; what comes back is told to the client. Fields of the answer go into the request, its
 /// cookies into `cookies`.
 pub(super) async fn ask<S>(
     request: &mut Request,
@@ -32,6 +38,10 @@ pub(super) async fn ask<S>(
 where
     S: Service<Box<Request>, Response = Response<Body>, Error = ProxyError>,
 {
+    let alike = Alike::of(request, context, external);
+    if let Some(kept) = alike.as_ref().and_then(|alike| alike.find(request, context)) {
+        return settle(request, external, kept.status, &kept.headers);
+    }
     let question = question(request, context, external)?;
     let limit = Some(external.spec.timeout);
     let answered = timeout(&context.worker.wheel, limit, inner.call(question));
@@ -48,12 +58,25 @@ where
         cookies.values = head.headers.get_all(SET_COOKIE).iter().cloned().collect();
         cookies.always = external.spec.always_set_cookie;
     }
+    if let Some(alike) = alike {
+        alike.keep(request, context, external, (status, &head.headers));
+    }
+    settle(request, external, status, &head.headers)
+}
+
+/// What an answer means for the request.
+fn settle(
+    request: &mut Request,
+    external: &External,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
     match status {
         status if status.is_success() => {
-            take_over(&external.spec.response_headers, &head.headers, &mut request.headers);
+            take_over(&external.spec.response_headers, headers, &mut request.headers);
             Ok(())
         }
-        StatusCode::UNAUTHORIZED => Err(unknown(request, external, &head.headers)),
+        StatusCode::UNAUTHORIZED => Err(unknown(request, external, headers)),
         StatusCode::FORBIDDEN => Err(ProxyError::proxy(Reason::Forbidden).into()),
         status => Err(failed(format!("the service that was asked answered {}", status.as_u16()))),
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::Method;
-use ir::{AuthService, Credentials, Satisfy, SecretBytes, ServicePlace, ServiceUrl};
+use ir::{AuthCache, AuthService, Credentials, Satisfy, SecretBytes, ServicePlace, ServiceUrl};
 use k8s_openapi::api::core::v1::Secret;
 
 use super::{Mapping, template};
@@ -24,6 +24,8 @@ impl Mapping<'_> {
         self.mapped.extend([
             "enable-global-auth",
             "auth-always-set-cookie",
+            "auth-cache-duration",
+            "auth-cache-key",
             "auth-method",
             "auth-realm",
             "auth-request-redirect",
@@ -101,7 +103,28 @@ impl Mapping<'_> {
             signin: signin.map(|url| ir::signin_url(&url, parameter)),
             always_set_cookie: values.always_set_cookie == Some(true),
             timeout: TIMEOUT,
+            cache: self.cache(values),
         })
+    }
+
+    /// Which answers are kept. One whose key cannot be made is asked for each time.
+    fn cache(&mut self, values: &ExternalAuth) -> Option<AuthCache> {
+        let key = match template(values.cache_key.as_ref()?, self.key) {
+            Ok(key) => key,
+            Err(why) => {
+                let text = format!("is not honoured: {why}; every request is asked about");
+                self.note("auth-cache-key", Verdict::Omitted, text);
+                return None;
+            }
+        };
+        let valid = match &values.cache_duration {
+            None => AuthCache::usual_times(),
+            Some(times) => times
+                .iter()
+                .flat_map(|(statuses, time)| statuses.iter().map(|of| (*of, *of, *time)))
+                .collect(),
+        };
+        Some(AuthCache { key, valid })
     }
 
     /// Who is asked for what.
