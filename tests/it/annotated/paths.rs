@@ -15,6 +15,7 @@ pub const FAMILY: Family = Family {
         at("www.site.example", &[("from-to-www-redirect", "true")]),
         at("server.example", &[("server-snippet", SERVER)]),
         at("location.example", &[("configuration-snippet", LOCATION)]),
+        at("tier.example", &[("configuration-snippet", TIER)]),
     ],
     rows: &[
         row(
@@ -75,10 +76,28 @@ pub const FAMILY: Family = Family {
             "User-Agent: a-bot\r\n",
             &[Status(403)],
         ),
+        row(&["configuration-snippet"], "tier.example", "GET /", "", &[Seen("X-Tier", "basic")]),
+        row(
+            &["configuration-snippet"],
+            "tier.example",
+            "GET /",
+            "Cookie: plan=gold\r\n",
+            &[Seen("X-Tier", "gold")],
+        ),
+        row(
+            &["configuration-snippet"],
+            "tier.example",
+            "GET /",
+            "Cookie: plan=gold\r\nX-Banned: yes\r\n",
+            &[Status(403)],
+        ),
     ],
     checked: &[],
 };
 
+const TIER: &str = "set $tier basic; if ($cookie_plan = gold) { set $tier gold; }\n\
+                    if ($http_x_banned) { set $tier \"$tier-banned\"; }\n\
+                    proxy_set_header X-Tier $tier; if ($tier = gold-banned) { return 403; }";
 const SERVER: &str = "location = /robots.txt { return 200 \"User-agent: *\"; }\n\
                       location /admin { deny all; }";
 

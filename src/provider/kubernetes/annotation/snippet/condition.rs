@@ -45,8 +45,13 @@ impl Condition {
         }
     }
 
-    /// The condition of an `if` with these arguments.
-    pub(super) fn parse(arguments: &[String]) -> Result<Self, String> {
+    /// A condition on the variable in `word`.
+    pub(super) fn of(word: &str, test: Test) -> Result<Self, String> {
+        Ok(Self { variable: looked_at(word)?, test })
+    }
+
+    /// The word for what is looked at, and what it must be.
+    pub(super) fn parts(arguments: &[String]) -> Result<(&str, Test), String> {
         let shape = || "its condition is none that is read here: write `($variable = text)`";
         // The brackets stand at the words without a blank, or are words themselves.
         let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -72,7 +77,7 @@ impl Condition {
         if variable.starts_with(['-', '!']) {
             return Err("it asks for files, and there are none here".to_owned());
         }
-        Ok(Self { variable: looked_at(variable)?, test })
+        Ok((variable, test))
     }
 
     /// The condition that nginx's `location` with these arguments has.

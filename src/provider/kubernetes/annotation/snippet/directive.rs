@@ -1,7 +1,6 @@
 //! The directives that are kept, and how statements become them.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -10,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::super::finding::shown;
 use super::super::pattern::Pattern;
 use super::super::variable::{self, Piece, Template, Variable};
+use super::cases::{Holds, Names};
 use super::condition::Condition;
 use super::refusal::{Refusal, refuse, unknown};
 use super::statement::Statement;
@@ -95,6 +95,9 @@ pub enum Kind {
     },
     /// if, and `location` of a server-snippet: where the condition holds, the rest does too.
     If {
+        /// What must hold beside it, and is looked at before: on this depends what a name was set to.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        given: Vec<Condition>,
         /// The condition.
         condition: Condition,
         /// What then holds. No `If` in it.
@@ -152,22 +155,22 @@ fn status_code<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::O
 const MOST_DIRECTIVES: usize = 256;
 const MOST_EXPANDED: usize = 64 << 10;
 
-type Kinds = Result<Vec<Kind>, Box<Refusal>>;
+pub(super) type Kinds = Result<Vec<Kind>, Box<Refusal>>;
 
 /// What is known while a snippet is read from top to bottom.
 pub(super) struct Translator {
     context: Context,
     snippet: Snippet,
-    /// What `set` gave a name, which is put in its place where it is used.
-    set: BTreeMap<String, Template>,
+    /// What `set` gave names, which is put in their place where they are used.
+    pub(super) names: Names,
     /// Whether a block is being read.
-    inside: bool,
+    pub(super) inside: bool,
     /// The groups of its condition, where that has an expression.
-    groups: Option<usize>,
+    pub(super) groups: Option<usize>,
     /// How much more text may come of names that were set: a snippet must not grow without end.
     room: Cell<usize>,
     /// Directives that were read, in blocks and outside.
-    count: usize,
+    pub(super) count: usize,
     /// Whether there was an `allow` that is not read, before which `deny all` means less.
     allows: bool,
 }
@@ -177,7 +180,7 @@ impl Translator {
         Self {
             context,
             snippet: Snippet::default(),
-            set: BTreeMap::new(),
+            names: Names::default(),
             inside: false,
             groups: None,
             room: Cell::new(MOST_EXPANDED),
@@ -192,11 +195,12 @@ impl Translator {
         self.snippet
     }
 
-    fn all(&mut self, statements: &[Statement]) -> Vec<Directive> {
+    pub(super) fn all(&mut self, statements: &[Statement]) -> Vec<Directive> {
         let mut kept = Vec::new();
         for statement in statements {
             self.count += 1;
             if self.count > MOST_DIRECTIVES {
+                self.names.lose(statement);
                 self.snippet.refused.push(refuse(statement, "it is one directive too many"));
                 continue;
             }
@@ -206,19 +210,25 @@ impl Translator {
                         kinds.into_iter().map(|kind| Directive { line: statement.line, kind }),
                     );
                 }
-                Err(refusal) => self.snippet.refused.push(*refusal),
+                Err(refusal) => {
+                    self.names.lose(statement);
+                    // Of a line that is read several times it is said once.
+                    if !self.snippet.refused.contains(&refusal) {
+                        self.snippet.refused.push(*refusal);
+                    }
+                }
             }
         }
         kept
     }
 
-    fn one(&mut self, statement: &Statement) -> Kinds {
+    pub(super) fn single(&mut self, statement: &Statement) -> Kinds {
         let refused = |reason: String| Box::new(refuse(statement, &reason));
         if let Some(block) = &statement.block {
             return match statement.name.as_str() {
-                "if" => self.conditional(statement, Condition::parse(&statement.arguments), block),
+                "if" => self.conditional(statement, self.condition(&statement.arguments), block),
                 "location" if self.context == Context::Server => {
-                    let condition = Condition::location(&statement.arguments);
+                    let condition = Condition::location(&statement.arguments).map(Holds::If);
                     self.location(statement, condition, block)
                 }
                 _ => Err(Box::new(unknown(statement))),
@@ -274,44 +284,6 @@ impl Translator {
         kinds.map_err(|reason| refused(format!("`{}` {reason}", statement.name)))
     }
 
-    fn conditional(
-        &mut self,
-        statement: &Statement,
-        condition: Result<Condition, String>,
-        block: &[Statement],
-    ) -> Kinds {
-        let name = &statement.name;
-        let refused = |reason: String| Box::new(refuse(statement, &reason));
-        if self.inside {
-            return Err(refused(format!("`{name}` stands in another block")));
-        }
-        let condition =
-            condition.map_err(|error| refused(format!("`{name}` is not read: {error}")))?;
-        (self.inside, self.groups) = (true, condition.groups());
-        let then = self.all(block);
-        (self.inside, self.groups) = (false, None);
-        // What was refused in it has been said; without anything left there is nothing to decide.
-        Ok(if then.is_empty() { Vec::new() } else { vec![Kind::If { condition, then }] })
-    }
-
-    /// Of a location of the host only what answers at once can be kept: other directives would
-    /// need its place among the paths.
-    fn location(
-        &mut self,
-        statement: &Statement,
-        condition: Result<Condition, String>,
-        block: &[Statement],
-    ) -> Kinds {
-        let answers = |inner: &Statement| {
-            matches!(inner.name.as_str(), "return" | "deny") && inner.block.is_none()
-        };
-        if !block.iter().all(answers) {
-            let reason = "`location` can have nothing but `return` and `deny all` in it";
-            return Err(Box::new(refuse(statement, reason)));
-        }
-        self.conditional(statement, condition, block)
-    }
-
     /// `Name: value` arguments.
     fn more_headers(
         &self,
@@ -359,7 +331,7 @@ impl Translator {
     /// known here.
     fn template_with(&self, text: &str, groups: Option<usize>) -> Result<Template, String> {
         let template = Template::parse_with(text, |name| {
-            let Some(set) = self.set.get(name) else {
+            let Some(set) = self.names.value(name)? else {
                 return Template::parse(&format!("${{{name}}}"));
             };
             let room = self.room.get().checked_sub(set.weight());
@@ -433,6 +405,11 @@ impl Translator {
             }
             _ => return Err("needs an expression, a replacement and at most one flag".to_owned()),
         };
+        if self.names.look_at_the_path() {
+            return Err(
+                "changes the path by which a name was set\nset the name after it".to_owned()
+            );
+        }
         let pattern =
             Pattern::parse(pattern).map_err(|error| format!("has an expression that {error}"))?;
         if replacement.chars().any(|c| c.is_control() || c == ' ') {
@@ -450,24 +427,17 @@ impl Translator {
         Ok(Kind::Rewrite { pattern, replacement, flag })
     }
 
-    /// Remembers what `set` gives a name. Under a condition the name would have two values.
+    /// Remembers what `set` gives a name.
     fn assign(&mut self, arguments: &[&str]) -> Result<Vec<Kind>, String> {
         let [name, value] = arguments else {
             return Err("needs a variable and a value".to_owned());
         };
         let name = name.strip_prefix('$').ok_or("needs a variable and a value")?;
-        if self.inside {
-            return Err(
-                "stands under a condition, which is not read here\nput what depends on it \
-                        into the condition's block"
-                    .to_owned(),
-            );
-        }
         if Variable::parse(name).is_ok() {
             return Err(format!("changes `${}`, which is not read here", shown(name)));
         }
         let value = self.template(value)?;
-        self.set.insert(name.to_owned(), value);
+        self.names.set(name, value);
         Ok(Vec::new())
     }
 }

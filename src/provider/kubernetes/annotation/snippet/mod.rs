@@ -4,6 +4,8 @@
 //! that is not known is refused with its line, and the others are kept; but one that restricts
 //! access is never just left out.
 
+mod block;
+mod cases;
 mod condition;
 mod directive;
 mod refusal;

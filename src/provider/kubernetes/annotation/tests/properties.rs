@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::pattern::Pattern;
-use super::super::snippet::{Context, Snippet, TokenKind, tokens};
+use super::super::snippet::{self, Context, Snippet, TokenKind, tokens};
 use super::super::value;
 use super::*;
 
@@ -214,5 +214,116 @@ fn what_only_pcre_has_is_refused_by_name() {
         "(?<n>a)",
     ] {
         assert!(Pattern::parse(text).is_ok(), "{text}: {:?}", Pattern::parse(text));
+    }
+}
+
+/// A statement of a small language: names `a` and `b`, flags of the request `x`, `y` and `z`.
+#[derive(Clone, Debug)]
+enum Simple {
+    Set(char, String),
+    When(String, Vec<(char, String)>),
+}
+
+fn simple() -> impl Strategy<Value = Simple> {
+    let value = prop::sample::select(vec!["0", "1", "", "${a}1", "$b", "${b}0"]);
+    let set = (prop::sample::select(vec!['a', 'b']), value.prop_map(str::to_owned));
+    let conditions =
+        ["$a = 1", "$b", "$a != 11", "$b ~ 0", "$http_x", "$http_y = 1", "$http_z !~ 1"];
+    let condition = prop::sample::select(conditions.to_vec()).prop_map(str::to_owned);
+    let when = (condition, prop::collection::vec(set.clone(), 1..3));
+    prop_oneof![
+        set.prop_map(|(name, value)| Simple::Set(name, value)),
+        when.prop_map(|(condition, sets)| Simple::When(condition, sets)),
+    ]
+}
+
+/// Runs such a program as nginx would.
+fn run(program: &[Simple], flags: [bool; 3]) -> String {
+    let mut names = std::collections::BTreeMap::from([('a', String::new()), ('b', String::new())]);
+    let fill = |names: &std::collections::BTreeMap<char, String>, text: &str| {
+        let text = text.replace("${a}", &names[&'a']).replace("${b}", &names[&'b']);
+        text.replace("$b", &names[&'b'])
+    };
+    for statement in program {
+        let sets = match statement {
+            Simple::Set(name, value) => vec![(*name, value.clone())],
+            Simple::When(condition, sets) => {
+                let (a, b) = (names[&'a'].as_str(), names[&'b'].as_str());
+                let holds = match condition.as_str() {
+                    "$a = 1" => a == "1",
+                    "$b" => !b.is_empty() && b != "0",
+                    "$a != 11" => a != "11",
+                    "$b ~ 0" => b.contains('0'),
+                    "$http_x" => flags[0],
+                    "$http_y = 1" => flags[1],
+                    _ => !flags[2],
+                };
+                if holds { sets.clone() } else { Vec::new() }
+            }
+        };
+        for (name, value) in sets {
+            let value = fill(&names, &value);
+            names.insert(name, value);
+        }
+    }
+    format!("{}-{}", names[&'a'], names[&'b'])
+}
+
+/// Whether the conditions of a directive hold.
+fn holds(condition: &snippet::Condition, flags: [bool; 3]) -> bool {
+    let name = condition.variable.to_string();
+    let set = flags[["$http_x", "$http_y", "$http_z"].iter().position(|n| *n == name).unwrap()];
+    let text = if set { "1" } else { "" };
+    let found = |pattern: &str| regex::Regex::new(pattern).unwrap().is_match(text);
+    match &condition.test {
+        snippet::Test::True => set,
+        snippet::Test::Is(other) => text == &**other,
+        snippet::Test::IsNot(other) => text != &**other,
+        snippet::Test::Matches(pattern) => found(pattern.as_str()),
+        snippet::Test::MatchesNot(pattern) => !found(pattern.as_str()),
+    }
+}
+
+proptest! {
+    #[test]
+    fn names_that_are_set_have_the_values_that_nginx_would_give_them(
+        program in prop::collection::vec(simple(), 0..7),
+    ) {
+        let block = |sets: &[(char, String)]| -> String {
+            sets.iter().map(|(name, value)| format!("set ${name} \"{value}\"; ")).collect()
+        };
+        let mut text = "set $a \"\"; set $b \"\"; ".to_owned();
+        for statement in &program {
+            text += &match statement {
+                Simple::Set(name, value) => block(&[(*name, value.clone())]),
+                Simple::When(condition, sets) => format!("if ({condition}) {{ {}}} ", block(sets)),
+            };
+        }
+        text += "more_set_headers \"X: $a-$b\";";
+        let snippet = Snippet::parse(&text, Context::Location);
+        // What is beyond the bounds is refused, and said.
+        prop_assume!(snippet.refused.is_empty());
+        for number in 0..8 {
+            let flags = [number & 1 > 0, number & 2 > 0, number & 4 > 0];
+            let mut values = Vec::new();
+            for directive in &snippet.directives {
+                let (met, then) = match &directive.kind {
+                    snippet::Kind::If { given, condition, then } => {
+                        let mut all = given.iter().chain([condition]);
+                        (all.all(|one| holds(one, flags)), then.iter().collect())
+                    }
+                    _ => (true, vec![directive]),
+                };
+                for directive in then.into_iter().filter(|_| met) {
+                    match &directive.kind {
+                        snippet::Kind::SetResponseHeader { value, .. } => {
+                            values.push(value.as_literal().unwrap().to_owned());
+                        }
+                        other => prop_assert!(false, "{other:?}"),
+                    }
+                }
+            }
+            prop_assert_eq!(values, [run(&program, flags)], "{} with {:?}", text, flags);
+        }
     }
 }

@@ -90,8 +90,9 @@ struct Reading<'k> {
 
 impl Reading<'_> {
     fn directive(&mut self, kind: &Kind) -> Result<(), String> {
-        if let Kind::If { condition, then } = kind {
-            let when = vec![self.condition(condition)?];
+        if let Kind::If { given, condition, then } = kind {
+            let all = given.iter().chain([condition]);
+            let when = all.map(|one| self.condition(one)).collect::<Result<Vec<_>, _>>()?;
             let groups = u8::try_from(condition.groups().unwrap_or(9).min(9)).unwrap_or(9);
             return self.block(&when, then, groups);
         }
