@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
-use ir::{HeaderEdit, HeaderText, Hsts, Problem, TlsVersion};
+use ir::{Hsts, Problem, TlsVersion};
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::annotation::{
-    Class, ConfigMapSettings, Finding, ObjectRef, ParsedConfigMap, parse_config_map,
+    Class, ConfigMapSettings, Finding, ObjectRef, ParsedConfigMap, Piece, Template, Variable,
+    parse_config_map,
 };
 use super::report::origin;
 use super::{Inputs, Key, Options, References};
@@ -30,9 +31,9 @@ pub struct Controller {
     /// What holds for everything.
     pub settings: ConfigMapSettings,
     /// Fields that all back ends get.
-    pub request_headers: HeaderEdit,
-    /// Edits of all answers of back ends.
-    pub response_headers: HeaderEdit,
+    pub request_headers: Vec<(HeaderName, Template)>,
+    /// Fields of all answers of back ends.
+    pub response_headers: Vec<(HeaderName, Template)>,
     /// Why nothing may be served: what restricts access cannot be set up.
     pub denied: Option<String>,
 }
@@ -164,15 +165,8 @@ pub(super) fn complete<'o>(
         references.config_maps.insert(key.clone());
         fields(name, &key, inputs, &mut problems)
     };
-    let request_headers = HeaderEdit {
-        set: fields("proxy-set-headers", &settings.proxy_set_headers),
-        ..HeaderEdit::default()
-    };
-    let response_headers = HeaderEdit {
-        set: fields("add-headers", &settings.add_headers),
-        remove: settings.hide_headers.clone().unwrap_or_default(),
-        ..HeaderEdit::default()
-    };
+    let request_headers = fields("proxy-set-headers", &settings.proxy_set_headers);
+    let response_headers = fields("add-headers", &settings.add_headers);
     let controller = Controller {
         annotations: texts,
         auth: auth_texts,
@@ -194,7 +188,12 @@ pub(super) fn complete<'o>(
 }
 
 /// The header fields in a ConfigMap.
-fn fields(name: &str, key: &Key, inputs: &Inputs, problems: &mut Vec<Problem>) -> Vec<HeaderText> {
+fn fields(
+    name: &str,
+    key: &Key,
+    inputs: &Inputs,
+    problems: &mut Vec<Problem>,
+) -> Vec<(HeaderName, Template)> {
     let Some(map) = inputs.config_maps.get(key) else {
         let message = format!("{name}: there is no ConfigMap {key}, or it may not be read");
         problems.push(Problem::error(message));
@@ -202,17 +201,30 @@ fn fields(name: &str, key: &Key, inputs: &Inputs, problems: &mut Vec<Problem>) -
     };
     let mut found = Vec::new();
     for (field, text) in map.data.iter().flatten() {
+        let mut left_out = |why: &str| {
+            let message = format!("{name}: {field} of {key} {why}");
+            problems.push(Problem::warning(message).hint("it is left out"));
+        };
         let parsed = (HeaderName::try_from(field.as_str()), HeaderValue::try_from(text.as_str()));
-        match parsed {
-            (Ok(name), Ok(value)) if !text.contains('$') => found.push(HeaderText { name, value }),
-            (Ok(_), Ok(_)) => {
-                let message = format!("{name}: {field} of {key}: variables are not filled in here");
-                problems.push(Problem::warning(message).hint("it is left out"));
-            }
-            _ => {
-                let message = format!("{name}: {field} of {key} is no header field");
-                problems.push(Problem::warning(message).hint("it is left out"));
-            }
+        let (Ok(field), Ok(_)) = parsed else {
+            left_out("is no header field");
+            continue;
+        };
+        let of_a_response = |variable: &Variable| matches!(variable, Variable::ResponseHeader(_));
+        match Template::parse(text) {
+            Err(why) => left_out(&why),
+            Ok(template) => match template.pieces().iter().find_map(|piece| match piece {
+                Piece::Variable(variable @ Variable::Capture(_)) => Some(variable),
+                Piece::Variable(variable) if of_a_response(variable) && name != "add-headers" => {
+                    Some(variable)
+                }
+                _ => None,
+            }) {
+                Some(variable) => {
+                    left_out(&format!("has `{variable}` in it, which has no value here"))
+                }
+                None => found.push((field, template)),
+            },
         }
     }
     found

@@ -54,6 +54,13 @@ pub const FAMILY: Family = Family {
 };
 
 pub async fn check(world: &World<'_>) {
+    // What the ConfigMap's add-headers and proxy-set-headers name.
+    let response = world.ask("kept.example", "GET /?a=b", "X-Asked-As: x\r\n").await;
+    assert_eq!(response.headers.get("x-answered-by"), Some("echo for kept.example"), "{response}");
+    let seen: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+    let asked_as = seen["headers"]["X-Asked-As"][0].as_str().unwrap_or_default();
+    let expected = format!("kept-example-echo in {}: b", world.space.name);
+    assert_eq!(asked_as, expected, "{response}");
     for host in ["quiet.example", "loud.example"] {
         assert_eq!(world.ask(host, "GET /logged", "").await.status, 200);
     }

@@ -15,6 +15,8 @@ pub fn config_maps() -> String {
             "allow-snippet-annotations": "true",
             "custom-http-errors": "418",
             "no-auth-locations": "/public",
+            "add-headers": "@namespace@/answers",
+            "proxy-set-headers": "@namespace@/questions",
             "global-allowed-response-headers": "X-Shop",
             "global-auth-url": "http://next.@namespace@.svc.cluster.local/?status=$arg_verdict",
         },
@@ -23,11 +25,20 @@ pub fn config_maps() -> String {
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "headers" },
         "data": { "X-Shop": "one" },
     });
+    let answers = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "answers" },
+        "data": { "X-Answered-By": "$service_name for $host" },
+    });
+    let questions = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "questions" },
+        "data": { "X-Asked-As": "$ingress_name in $namespace: $arg_a" },
+    });
     let files = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "files" },
         "data": { "portcullis.yaml": "access_log: true\n" },
     });
-    [config.to_string(), headers.to_string(), files.to_string()].join("\n---\n")
+    let all = [config, headers, answers, questions, files];
+    all.map(|map| map.to_string()).join("\n---\n")
 }
 
 /// The Deployments and their Services.

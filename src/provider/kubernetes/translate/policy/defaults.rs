@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ir::{AccessList, Filter, HeaderEdit, Problem};
+use http::{HeaderName, HeaderValue};
+use ir::{AccessList, Filter, HeaderEdit, HeaderTemplate, HeaderText, Problem, Scope};
 
+use super::template::within;
 use super::{Mapping, Policy};
 use crate::ir;
-use crate::provider::kubernetes::annotation::{self, Class, OWN_PREFIX, Parsed};
+use crate::provider::kubernetes::annotation::{self, Class, OWN_PREFIX, Parsed, Template};
 use crate::provider::kubernetes::controller::Controller;
 use crate::provider::kubernetes::report::{Finding, Verdict, origin};
 use crate::provider::kubernetes::translate::References;
@@ -100,12 +102,12 @@ impl Policy {
     /// The settings of routes that no Ingress asks for.
     pub fn plain(options: &Options) -> Self {
         let mut policy = Self::default();
-        policy.impose(&options.controller);
+        policy.impose(&options.controller, &Key::new("", ""));
         policy
     }
 
-    /// What holds for all routes, whatever Ingresses say.
-    pub(super) fn impose(&mut self, controller: &Controller) {
+    /// What holds for all routes, whatever Ingresses say; `key` is the Ingress of those that have one.
+    pub(super) fn impose(&mut self, controller: &Controller, key: &Key) {
         let (settings, policy) = (&controller.settings, self);
         if let Some(blocked) = &settings.block {
             let access = policy.guard.access.get_or_insert_with(AccessList::default);
@@ -120,16 +122,34 @@ impl Policy {
         policy.retry.non_idempotent |= settings.retry_non_idempotent == Some(true);
         // Before those of the object, which are set last.
         let nothing = HeaderEdit::default();
-        if controller.request_headers != nothing {
-            let filter = Filter::RequestHeaders(controller.request_headers.clone());
-            policy.filters.insert(0, filter);
+        let edit = edit(&controller.request_headers, key, false);
+        if edit != nothing {
+            policy.filters.insert(0, Filter::RequestHeaders(edit));
         }
-        if controller.response_headers != nothing {
-            let filter = Filter::ResponseHeaders(controller.response_headers.clone().into());
-            policy.filters.insert(0, filter);
+        let remove = settings.hide_headers.clone().unwrap_or_default();
+        let edit = HeaderEdit { remove, ..self::edit(&controller.response_headers, key, true) };
+        if edit != nothing {
+            policy.filters.insert(0, Filter::ResponseHeaders(edit.into()));
         }
         if let Some(reason) = &controller.denied {
             policy.deny(reason.clone());
         }
     }
+}
+
+/// Fields in the place of others of their names. What cannot be filled in was told of when the
+/// ConfigMap was read.
+fn edit(fields: &[(HeaderName, Template)], key: &Key, response: bool) -> HeaderEdit {
+    let mut edit = HeaderEdit::default();
+    for (name, text) in fields {
+        let Ok(template) = within(text, key, Scope { groups: 0, response }) else { continue };
+        match template.as_literal() {
+            Some(text) => {
+                let value = HeaderValue::from_str(text).ok();
+                edit.set.extend(value.map(|value| HeaderText { name: name.clone(), value }));
+            }
+            None => edit.set_from.push(HeaderTemplate { name: name.clone(), template }),
+        }
+    }
+    edit
 }

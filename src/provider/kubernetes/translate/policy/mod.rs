@@ -159,7 +159,7 @@ impl Policy {
         let Completed { parsed, inherited } = defaults::complete(own, options);
         let mut mapping = Mapping::new(key, inputs, options, references);
         mapping.all(&parsed.values);
-        mapping.policy.impose(&options.controller);
+        mapping.policy.impose(&options.controller, mapping.key);
         if let Some(reason) = &parsed.refused {
             mapping.policy.refused = Some(reason.clone());
             // Where there is no version before it, nothing is done that was not asked for.
