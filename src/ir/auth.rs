@@ -140,6 +140,7 @@ impl ServicePlace {
     pub fn tls(&self) -> Option<UpstreamTls> {
         self.secure.then_some(UpstreamTls {
             server_name: None,
+            sni: true,
             verify: true,
             trust: TrustAnchors::System,
             client_certificate: None,

@@ -143,6 +143,8 @@ pub struct UpstreamTls {
     /// as forwarded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<Arc<str>>,
+    /// Whether the name is sent (RFC 6066 §3). On unless turned off; it is verified either way.
+    pub sni: bool,
     /// Whether the certificate is verified. On unless turned off in so many words.
     pub verify: bool,
     /// Who is trusted to sign it.

@@ -53,6 +53,7 @@ impl ClientTls {
             }
             None => builder.with_no_client_auth(),
         };
+        config.enable_sni = spec.sni;
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let key = TransportKey::of(spec, alpn);
         let mut h1_config = config.clone();
@@ -61,7 +62,7 @@ impl ClientTls {
         Ok(Arc::new(Self { config, h1_config, key, verifies: spec.verify, server_name }))
     }
 
-    /// The name to send as SNI and to verify on a connection for `host` (without port): the
+    /// The name to verify, and to send as SNI unless that is turned off, on a connection for `host` (without port): the
     /// configured one, else `host`.
     pub fn server_name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
         match &self.server_name {
@@ -106,9 +107,9 @@ impl TransportKey {
         let mut fields = Fields(digest::Context::new(&digest::SHA256));
         fields.add(b"portcullis upstream tls");
         // Taken apart so that a new setting cannot be forgotten here.
-        let UpstreamTls { server_name, verify, trust, client_certificate } = spec;
+        let UpstreamTls { server_name, sni, verify, trust, client_certificate } = spec;
         fields.add_optional(server_name.as_deref().map(str::as_bytes));
-        fields.add(&[u8::from(*verify)]);
+        fields.add(&[u8::from(*verify), u8::from(*sni)]);
         fields.add_optional(match trust {
             TrustAnchors::Pem(pem) => Some(pem.as_bytes()),
             TrustAnchors::System => None,

@@ -200,3 +200,14 @@ async fn tls_settings_that_cannot_be_used_leave_the_last_good_ones_to_new_endpoi
     eventually(STEP, "what is there is used", async || get(web, "t", "/").await.status == 502)
         .await;
 }
+
+#[tokio::test]
+async fn the_name_is_verified_and_not_sent_where_sni_is_turned_off() {
+    let ca = Ca::new();
+    let app = Server::tls(server_config(&ca.server(&["inner.example"]), &[], None)).await;
+    let good = proxy(&app, "{ ca: ca.pem, server_name: inner.example, sni: false }", &ca).await;
+    let echoed = Echoed::of(&get(good.web(), "shop.example", "/").await.body);
+    assert_eq!(echoed.sni, None);
+    let wrong = proxy(&app, "{ ca: ca.pem, server_name: other.example, sni: false }", &ca).await;
+    get(wrong.web(), "inner.example", "/").await.assert_refused(502, "upstream_tls");
+}

@@ -9,6 +9,7 @@ use crate::ir::{ClientCertificate, TrustAnchors, UpstreamTls};
 fn trusting(ca: &Authority) -> UpstreamTls {
     UpstreamTls {
         server_name: None,
+        sni: true,
         verify: true,
         trust: TrustAnchors::Pem(ca.pem().into()),
         client_certificate: None,
@@ -159,6 +160,7 @@ fn every_setting_counts_towards_which_connections_may_be_shared() {
         (UpstreamTls { server_name: Some("".into()), ..base.clone() }, h2),
         (UpstreamTls { server_name: Some("a.test".into()), ..base.clone() }, h2),
         (UpstreamTls { verify: false, ..base.clone() }, h2),
+        (UpstreamTls { sni: false, ..base.clone() }, h2),
         (UpstreamTls { trust: TrustAnchors::System, ..base.clone() }, h2),
         (UpstreamTls { trust: TrustAnchors::Pem(other.pem().into()), ..base.clone() }, h2),
         (UpstreamTls { client_certificate: certificate(&a), ..base.clone() }, h2),

@@ -28,6 +28,7 @@ fn plain(protocol: UpstreamProtocol) -> Transport {
 fn trusting(protocol: UpstreamProtocol, ca: &str) -> Transport {
     let spec = UpstreamTls {
         server_name: None,
+        sni: true,
         verify: true,
         trust: TrustAnchors::Pem(ca.into()),
         client_certificate: None,

@@ -22,6 +22,17 @@ pub const FAMILY: Family = Family {
         )
         .to("secure"),
         at(
+            "unnamed.example",
+            &[
+                ("backend-protocol", "HTTPS"),
+                ("proxy-ssl-secret", "@namespace@/to-secure"),
+                ("proxy-ssl-verify", "on"),
+                ("proxy-ssl-name", "secure.example"),
+                ("proxy-ssl-server-name", "off"),
+            ],
+        )
+        .to("secure"),
+        at(
             "mistaken.example",
             &[
                 ("backend-protocol", "HTTPS"),
@@ -71,7 +82,11 @@ pub const FAMILY: Family = Family {
             "https.example",
             "GET /",
             "",
-            &[Told("/proto", "HTTP/1.1"), Told("/tls/version", "TLS 1.3")],
+            &[
+                Told("/proto", "HTTP/1.1"),
+                Told("/tls/version", "TLS 1.3"),
+                Told("/tls/serverName", ""),
+            ],
         ),
         row(
             &["backend-protocol"],
@@ -90,6 +105,13 @@ pub const FAMILY: Family = Family {
                 Told("/tls/serverName", "secure.example"),
                 Told("/tls/clients/0", "CN=portcullis"),
             ],
+        ),
+        row(
+            &["proxy-ssl-server-name"],
+            "unnamed.example",
+            "GET /",
+            "",
+            &[Status(200), Told("/tls/serverName", ""), Told("/tls/clients/0", "CN=portcullis")],
         ),
         row(
             &["proxy-ssl-verify", "proxy-ssl-name"],

@@ -92,6 +92,8 @@ pub(in crate::provider::file) struct UpstreamTls {
     pub client_certificate: Field<KeyPair>,
     /// The name sent as SNI and expected in the certificate. Default: the request's host.
     pub server_name: Field<String>,
+    /// Whether the name is sent as SNI; it is expected in the certificate either way. Default: `true`.
+    pub sni: Field<bool>,
     /// Whether certificates are verified. Default: `true`.
     pub verify: Field<bool>,
 }

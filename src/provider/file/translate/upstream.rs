@@ -178,6 +178,7 @@ fn tls(
         Some(OneOf::Map(raw)) => tls_options(context, raw),
         _ => UpstreamTls {
             server_name: None,
+            sni: true,
             verify: true,
             trust: TrustAnchors::System,
             client_certificate: None,
@@ -230,7 +231,8 @@ fn tls_options(context: &mut Context<'_>, raw: &raw::UpstreamTls) -> UpstreamTls
     }
     let client_certificate =
         raw.client_certificate.given().and_then(|pair| client_certificate(context, pair));
-    UpstreamTls { server_name, verify, trust, client_certificate }
+    let sni = or(&raw.sni, true);
+    UpstreamTls { server_name, sni, verify, trust, client_certificate }
 }
 
 fn client_certificate(

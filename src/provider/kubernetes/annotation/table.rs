@@ -200,7 +200,7 @@ const TABLE: [Row; 139] = [
         "settle it in the back end",
     ),
     yes("proxy-ssl-secret"),
-    but("proxy-ssl-server-name", "the name is always sent, also with `off`"),
+    yes("proxy-ssl-server-name"),
     yes("proxy-ssl-verify"),
     no(
         "proxy-ssl-verify-depth",

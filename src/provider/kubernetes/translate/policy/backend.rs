@@ -54,6 +54,7 @@ impl Mapping<'_> {
     fn upstream_tls(&mut self, ssl: &ProxySsl) -> UpstreamTls {
         let mut tls = UpstreamTls {
             server_name: ssl.name.clone(),
+            sni: ssl.server_name == Some(true),
             verify: ssl.verify == Some(true),
             trust: TrustAnchors::System,
             client_certificate: None,
