@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{Context, Request};
+use super::{Context, Request, stand_in};
 use crate::error::ProxyError;
 use crate::snapshot::Action;
 use crate::telemetry::Reason;
@@ -19,9 +19,13 @@ use crate::util::wheel::timeout;
 pub fn enter(request: &mut Request) -> Result<Option<Queued>, ProxyError> {
     let context = &request.context;
     let worker = context.worker.id;
-    let Some(upstream) = draw(context, &request.headers) else {
+    let Some(mut upstream) = draw(context, &request.headers) else {
         return Err(ProxyError::proxy(Reason::ConfigError));
     };
+    if let Some(stand_in) = stand_in::find(request, &upstream) {
+        upstream = stand_in.tell(&mut request.headers);
+    }
+    let context = &request.context;
     let now = context.started;
     upstream.limits.budget.deposit(worker, now);
     let upstream = request.upstream.insert(upstream);

@@ -25,6 +25,7 @@ mod rescue;
 mod selection;
 mod share;
 mod stack;
+mod stand_in;
 mod tunnel;
 mod verified;
 mod verifier;

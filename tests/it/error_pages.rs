@@ -23,7 +23,11 @@ hosts:
         error_pages: { statuses: 5xx, upstream: dead }
       - path: /empty
         upstream: empty
-        error_pages: { no_endpoint: true, upstream: pages }
+        rewrite: { prefix: /rewritten }
+        error_pages: { no_endpoint: true, upstream: pages, headers: { X-Service-Name: "app of {host}" } }
+      - path: /both
+        upstream: empty
+        error_pages: { statuses: 4xx, no_endpoint: true, upstream: pages }
       - path: /shut
         upstream: app
         auth: { basic: { users: "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=" } }
@@ -134,8 +138,32 @@ async fn who_has_no_endpoint_may_have_somebody_who_answers() {
     let (app, pages) = (Server::echo().await, pages().await);
     let proxy = start(&app, &pages).await;
     let mut client = Client::connect(proxy.web()).await;
-    client.send("GET /empty/x HTTP/1.1\r\nHost: shop\r\n\r\n").await;
+    let fields = "Accept: text/html\r\nX-Code: 1\r\nContent-Type: text/x\r\nContent-Length: 5\r\n";
+    client.send(format!("POST /empty/x?y=1 HTTP/1.1\r\nHost: shop\r\n{fields}\r\nhello")).await;
     let response = client.response().await;
     assert_eq!((response.status, response.text().as_str()), (418, "page"), "{response}");
-    assert_eq!(pages.last().headers.all("x-code").collect::<Vec<_>>(), ["503"]);
+    let asked = pages.last();
+    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("POST", "/rewritten/x?y=1"));
+    assert_eq!(asked.body, b"hello");
+    for (name, value) in [
+        ("x-code", "503"),
+        ("x-format", "text/html"),
+        ("x-original-uri", "/empty/x?y=1"),
+        ("x-service-name", "app of shop"),
+        ("content-type", "text/x"),
+        ("host", "shop"),
+    ] {
+        assert_eq!(asked.headers.all(name).collect::<Vec<_>>(), [value], "{name}");
+    }
+    proxy
+        .metrics_until("the reason is counted", |metrics| {
+            let labels = [("code", "4xx"), ("reason", "no_endpoint")];
+            metrics.sum("portcullis_requests_total", &labels) == 1.0
+        })
+        .await;
+    // What it answers may be replaced as any other answer.
+    assert_eq!(client.request("GET", "t", "/both").await.status, 418);
+    let asked = pages.requests();
+    let asked: Vec<_> = asked.iter().rev().take(2).map(|seen| seen.target.as_str()).collect();
+    assert_eq!(asked, ["/", "/both"]);
 }

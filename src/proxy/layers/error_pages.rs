@@ -1,20 +1,17 @@
 //! Puts answers of another upstream in the place of errors.
 
 use futures_util::future::Either;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Response};
 use tower::{Service, service_fn};
 
 use super::Outcome;
 use crate::error::{ProxyError, Side};
-use crate::filter::{Place, RequestTarget, render_value};
+use crate::filter::RequestTarget;
+use crate::proxy::stand_in::{self, Fields};
 use crate::proxy::{Body, Context, Host, Request, Tried};
 use crate::snapshot::ErrorPages;
 use crate::telemetry::Reason;
-
-const X_CODE: HeaderName = HeaderName::from_static("x-code");
-const X_FORMAT: HeaderName = HeaderName::from_static("x-format");
-const X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 
 /// Asks the upstream of the route's error pages where a response has one of their statuses. Where
 /// that upstream has nothing to say the error stands.
@@ -62,7 +59,7 @@ struct Wish {
     target: RequestTarget,
     headers: HeaderMap,
     /// The fields that the configuration names.
-    more: Vec<(HeaderName, Option<HeaderValue>)>,
+    more: Fields,
 }
 
 impl Wish {
@@ -70,17 +67,12 @@ impl Wish {
         let context = &request.context;
         let route = context.route()?;
         let spec = &route.error_pages.as_ref()?.spec;
-        let facts = request.facts();
-        let more = spec
-            .headers
-            .iter()
-            .map(|(name, template)| (name.clone(), render_value(template, &facts, Place::Header)));
         Some(Self {
             method: request.method.clone(),
             host: request.host.clone(),
             target: request.asked().clone(),
             headers: request.headers.clone(),
-            more: more.collect(),
+            more: stand_in::more(spec, request),
         })
     }
 
@@ -100,20 +92,11 @@ impl Wish {
             return None;
         }
         let mut headers = self.headers;
-        let format = headers.get(ACCEPT).cloned();
-        let fields = [
-            (X_CODE, HeaderValue::from_str(status.as_str()).ok()),
-            (X_FORMAT, format),
-            (X_ORIGINAL_URI, HeaderValue::from_str(self.target.as_str()).ok()),
-            // There is no body that it could be about.
-            (CONTENT_TYPE, None),
-        ];
-        for (name, value) in fields.into_iter().chain(self.more) {
-            match value {
-                Some(value) => headers.insert(name, value),
-                None => headers.remove(name),
-            };
-        }
+        let mut fields = stand_in::fields(status, &headers, &self.target);
+        // There is no body that it could be about.
+        fields.push((CONTENT_TYPE, None));
+        fields.extend(self.more);
+        stand_in::put(fields, &mut headers);
         Some(Box::new(Request {
             method: self.method,
             upstream_host: self.host.to_value(),

@@ -126,7 +126,12 @@ pub const FAMILY: Family = Family {
             "errors.example",
             "GET /?status=404",
             "",
-            &[Told("/service", "next"), Seen("X-Code", "404"), Seen("X-Service-Name", "echo")],
+            &[
+                Told("/service", "next"),
+                Told("/path", "/"),
+                Seen("X-Code", "404"),
+                Seen("X-Service-Name", "echo"),
+            ],
         ),
         row(
             &["custom-http-errors"],
@@ -145,9 +150,16 @@ pub const FAMILY: Family = Family {
         row(
             &["default-backend"],
             "nobody.example",
-            "GET /",
-            "",
-            &[Told("/service", "next"), Seen("X-Code", "503")],
+            "POST /form?a=b",
+            "Content-Length: 3\r\n",
+            &[
+                Told("/service", "next"),
+                Told("/method", "POST"),
+                Told("/path", "/form?a=b"),
+                Told("/body", "xxx"),
+                Seen("X-Code", "503"),
+                Seen("X-Service-Name", "nobody"),
+            ],
         ),
         row(
             &["disable-proxy-intercept-errors"],

@@ -15,7 +15,8 @@ use crate::provider::file::scalar::StatusRange;
 pub(in crate::provider::file) struct ErrorPages {
     /// Fields that the upstream gets beside those; values are templates as in `auth`.
     pub headers: Field<Named<String>>,
-    /// Whether it also answers where the route's upstream has no endpoint. Default false.
+    /// Whether it also answers where the route's upstream has no endpoint: then it gets the request
+    /// as it is, path and body included. Default: `false`.
     pub no_endpoint: Field<bool>,
     /// The statuses, of the route's upstream or the proxy's own: `503`, `500-504`, `5xx`, or a list.
     pub statuses: Field<OneOrMany<Text<StatusRange>>>,

@@ -130,10 +130,7 @@ const TABLE: [Row; 139] = [
     yes("cors-max-age"),
     yes("custom-headers"),
     yes("custom-http-errors"),
-    but(
-        "default-backend",
-        "where a Service has no endpoints, it is asked for `/` and without the body of the request",
-    ),
+    yes("default-backend"),
     yes("denylist-source-range"),
     yes("disable-proxy-intercept-errors"),
     yes("enable-access-log"),
