@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_kept_no_longer_than_it_says_itself() {
-        let cases: [(&[(&str, &str)], Option<u64>); 22] = [
+        type Case<'t> = (&'t [(&'static str, &'t str)], Option<u64>);
+        let cases: [Case<'_>; 22] = [
             (&[], Some(300)),
             (&[("set-cookie", "a=b")], None),
             (&[("cache-control", "no-store")], None),

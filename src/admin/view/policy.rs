@@ -271,7 +271,7 @@ pub fn auth(route: &Route) -> Option<String> {
             AuthService::OwnHost => format!("{method} {path} of the same host is asked"),
             AuthService::Upstream { name, .. } => format!("{method} {path} of {name} is asked"),
         };
-        let kept = external.cache.as_ref().map(|cache| kept(cache)).unwrap_or_default();
+        let kept = external.cache.as_ref().map(kept).unwrap_or_default();
         let signin =
             external.signin.as_ref().map(|url| format!(", who is not known goes to {url}"));
         asked + &kept + &signin.unwrap_or_default()

@@ -29,6 +29,11 @@ impl Mapping<'_> {
             "upstream-hash-by",
         ]);
         self.policy.canary_sticky = values.affinity_canary != Some(AffinityCanary::Legacy);
+        if !self.policy.canary_sticky {
+            let text = "is honoured, also for clients with a session of the main Service, whom \
+                        ingress-nginx keeps there";
+            self.note("affinity-canary-behavior", Verdict::Differs, text);
+        }
         let policy = &mut self.policy.upstream.balance;
         match (&values.hash_by, values.algorithm) {
             (Some(on), _) if !values.sticky => {
