@@ -17,6 +17,7 @@ use super::connections::Connections;
 use crate::proxy::{Stack, Verifier, Worker, stack};
 use crate::snapshot::{ListenerId, SnapshotHandle};
 use crate::telemetry::{AccessLogger, WorkerId};
+use crate::util::alarm::Alarm;
 use crate::util::moment::Moment;
 
 /// How long accepting pauses when the process is out of descriptors.
@@ -80,10 +81,12 @@ pub fn run(
     peers: Arc<Peers>,
     commands: mpsc::UnboundedReceiver<Command>,
 ) -> std::io::Result<()> {
+    // Without the runtime's timers: see `util::alarm`.
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+        .enable_io()
         .build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(async move {
+        let alarm = Alarm::new()?;
         let open = peers.open.get(id.0).cloned().unwrap_or_default();
         let cx = WorkerCx {
             proxy: Worker::new(id, handle, access_log, peers.verifier.clone()),
@@ -92,19 +95,23 @@ pub fn run(
             connections: Connections::new(open),
             peers,
         };
-        tokio::task::spawn_local(cx.proxy.wheel.clone().drive());
+        tokio::task::spawn_local(tick(cx.proxy.clone(), alarm));
         tokio::task::spawn_local(sweep(cx.proxy.clone()));
         tokio::task::spawn_local(cx.proxy.pools.clone().make_room());
         obey(cx, commands).await;
-    });
-    Ok(())
+        Ok(())
+    })
+}
+
+async fn tick(worker: Rc<Worker>, alarm: Alarm) {
+    if let Err(error) = worker.wheel.clone().drive(alarm).await {
+        tracing::error!(%error, "a worker's deadlines have stopped");
+    }
 }
 
 async fn sweep(worker: Rc<Worker>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        worker.wheel.sleep(Duration::from_secs(1)).await;
         worker.pools.sweep(Moment::now());
         // An idle worker lets go of an old snapshot, too.
         worker.tidy();
@@ -177,7 +184,7 @@ async fn listen<S: Stack>(
                 // Out of descriptors or memory: what is being served goes on, and what waits in
                 // the queue is accepted when something was closed.
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                cx.proxy.wheel.sleep(ACCEPT_PAUSE).await;
             }
         }
     }

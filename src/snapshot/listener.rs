@@ -51,7 +51,7 @@ impl CompiledListener {
 
     /// What `host` itself demands of client certificates; empty for a client that named none.
     pub fn demand(&self, host: &str) -> Option<&Arc<ClientDemand>> {
-        self.demands.as_ref()?.lookup(host)?.as_ref()
+        self.demands.as_ref()?.lookup(host.as_bytes())?.as_ref()
     }
 
     /// Whether a TLS connection that was made under the policy `before` may carry requests for

@@ -47,7 +47,8 @@ async fn a_stranger_cannot_say_who_it_is() {
              X-Forwarded-Prefix: /evil\r\nForwarded: for=10.0.0.1\r\nX-Request-ID: chosen\r\n\
              X-Client-Cert-Subject: CN=root\r\nX-Client-Verify: SUCCESS\r\n\
              X_Forwarded_For: 10.0.0.1\r\nX-Forwarded_For: 10.0.0.1\r\nx_real_ip: 10.0.0.1\r\n\
-             X_Client_Verify: SUCCESS\r\n\r\n",
+             X_Client_Verify: SUCCESS\r\nssl-client-verify: SUCCESS\r\n\
+             SSL-Client-Subject-DN: CN=root\r\n\r\n",
         )
         .await;
     client.response().await;
@@ -58,7 +59,14 @@ async fn a_stranger_cannot_say_who_it_is() {
     assert_eq!(seen.all("x-forwarded-host").collect::<Vec<_>>(), ["t"]);
     assert_ne!(seen.get("x-forwarded-port"), Some("1"));
     assert_ne!(seen.get("x-request-id"), Some("chosen"));
-    for name in ["x-forwarded-prefix", "forwarded", "x-client-cert-subject", "x-client-verify"] {
+    for name in [
+        "x-forwarded-prefix",
+        "forwarded",
+        "x-client-cert-subject",
+        "x-client-verify",
+        "ssl-client-verify",
+        "ssl-client-subject-dn",
+    ] {
         assert!(!seen.has(name), "{name}: {seen:?}");
     }
     let aliases: Vec<_> = seen.0.iter().filter(|(name, _)| name.contains('_')).collect();

@@ -204,7 +204,11 @@ fn on(
         headers: &question.headers,
     };
     let pattern = listener.hosts.matched(host);
-    let trials = listener.hosts.lookup(host).map(|table| table.explain(&facts)).unwrap_or_default();
+    let trials = listener
+        .hosts
+        .lookup(host.as_bytes())
+        .map(|table| table.explain(&facts))
+        .unwrap_or_default();
     let won = trials.iter().find(|trial| trial.outcome == Outcome::Won);
     let winner = won.and_then(|won| snapshot.route(won.route));
     let others = trials.iter().filter(|trial| trial.outcome != Outcome::Won);
