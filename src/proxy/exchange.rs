@@ -206,14 +206,19 @@ impl ExchangeBody {
             return;
         }
         let now = now.unwrap_or_else(Moment::now);
-        if let Exchange::H1(exchange) = &mut self.exchange
-            && let Some(conn) = exchange.take_reusable(now)
-        {
-            self.context.worker.pools.give_back(conn);
-        }
+        give_back(&mut self.exchange, &self.context, now);
         if let Some(mut watch) = self.watch.take() {
             watch.ended(now);
         }
+    }
+}
+
+/// Puts the connection of an exchange that is over where the next one finds it.
+pub(super) fn give_back(exchange: &mut Exchange, context: &Context, now: Moment) {
+    if let Exchange::H1(exchange) = exchange
+        && let Some(conn) = exchange.take_reusable(now)
+    {
+        context.worker.pools.give_back(conn);
     }
 }
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 
 use super::choose::choose;
 use super::connection::connect;
-use super::exchange::{Exchange, ExchangeBody, HeadDeadline};
+use super::exchange::{Exchange, ExchangeBody, HeadDeadline, give_back};
 use super::selection::Selection;
 use super::tunnel::{Far, Tunnel, TunnelBody};
 use super::watch::Watch;
@@ -361,6 +361,7 @@ impl Attempt<'_> {
     }
 
     /// A response, or one that the route would rather not pass on.
+    #[inline]
     fn judge(
         self,
         exchange: Exchange,
@@ -384,6 +385,7 @@ impl Attempt<'_> {
         whole && !self.relayed && repeat::is_repeatable(&self.route.retry, &request.method)
     }
 
+    #[inline]
     fn respond(
         mut self,
         mut exchange: Exchange,
@@ -412,11 +414,21 @@ impl Attempt<'_> {
             Exchange::H1(exchange) => exchange.take_whole_body(),
             Exchange::H2(_) => None,
         };
-        let context = self.context.clone();
-        let body = ExchangeBody::new(exchange, context, self.watch, length, idle, total);
         let mut response = Response::new(match whole {
-            Some(whole) => Body::full(whole),
-            None => Body::upstream(body),
+            // Nothing is left to read: the connection is free before the client has the answer.
+            Some(whole) => {
+                if exchange.is_over() {
+                    let now = self.context.response_at.get().unwrap_or_else(Moment::now);
+                    give_back(&mut exchange, self.context, now);
+                    self.watch.ended(now);
+                }
+                Body::full(whole)
+            }
+            None => {
+                let context = self.context.clone();
+                let body = ExchangeBody::new(exchange, context, self.watch, length, idle, total);
+                Body::upstream(body)
+            }
         });
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;

@@ -6,6 +6,7 @@
 mod accept;
 mod calls;
 mod connections;
+mod dates;
 pub mod gate;
 mod h1;
 mod h2;

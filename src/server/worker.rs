@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::accept;
 use super::calls::Calls;
+use super::dates::Dates;
 use super::connections::Connections;
 use crate::proxy::{Stack, Verifier, Worker, stack};
 use crate::snapshot::{ListenerId, SnapshotHandle};
@@ -57,6 +58,8 @@ pub struct WorkerCx<S: Stack> {
     pub stack: S,
     /// The requests under way.
     pub calls: Rc<Calls<S::Future>>,
+    /// The date that responses over HTTP/2 owe.
+    pub dates: Rc<Dates>,
     connections: Rc<Connections>,
     peers: Arc<Peers>,
 }
@@ -67,6 +70,7 @@ impl<S: Stack> Clone for WorkerCx<S> {
             proxy: self.proxy.clone(),
             stack: self.stack.clone(),
             calls: self.calls.clone(),
+            dates: self.dates.clone(),
             connections: self.connections.clone(),
             peers: self.peers.clone(),
         }
@@ -92,6 +96,7 @@ pub fn run(
             proxy: Worker::new(id, handle, access_log, peers.verifier.clone()),
             stack: stack(),
             calls: Calls::new(),
+            dates: Rc::new(Dates::new()),
             connections: Connections::new(open),
             peers,
         };

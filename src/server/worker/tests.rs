@@ -42,6 +42,7 @@ fn worker(
         proxy: Worker::new(WorkerId(id), handle.clone(), access_log, Arc::default()),
         stack: stack(),
         calls: Calls::new(),
+        dates: Rc::new(Dates::new()),
         connections: Connections::new(peers.open[id].clone()),
         peers: peers.clone(),
     }
