@@ -50,9 +50,6 @@ use super::{Key, Options};
 use crate::telemetry::Metrics;
 use crate::util::random::Random;
 
-/// The label that names the Service of an EndpointSlice.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
-
 /// How the cluster is followed, beside what its objects mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchOptions {
