@@ -298,7 +298,7 @@ impl Compiler {
                     let limit = route.timeouts.request;
                     let page = Purpose::Page;
                     let route = inner.obtain(page, &spec.upstream, limit, places, &mut targets);
-                    let pages = ErrorPages { spec: spec.clone(), route };
+                    let pages = ErrorPages { spec: (**spec).clone(), route };
                     compiled.error_pages = Some(Box::new(pages));
                 }
                 Err(why) => {

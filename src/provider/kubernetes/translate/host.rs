@@ -258,7 +258,7 @@ fn placed(
     if main.is_some() {
         route.filters.extend(object.policy.rewrite.filters(&path.text));
         route.rules.extend(object.policy.rewrite.rules(&path.text));
-        route.error_pages = pages(object, backend, traits.options, upstreams);
+        route.error_pages = pages(object, backend, traits.options, upstreams).map(Box::new);
     }
     site::bind(&mut route, pattern, object.key, backend);
     // What answers by itself does so over plain http, too.
@@ -283,11 +283,11 @@ pub(super) fn route(
         origin,
         matches: RouteMatch::of(path),
         guard: policy.guard.clone(),
-        cors: policy.cors.clone(),
+        cors: policy.cors.clone().map(Box::new),
         // What fails, fails for everybody.
         auth: match action {
             Action::Fail { .. } => None,
-            _ => policy.auth.clone(),
+            _ => policy.auth.clone().map(Box::new),
         },
         error_pages: None,
         rules: policy.rules_of(&action),
