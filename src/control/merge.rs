@@ -116,6 +116,10 @@ fn hosts<'f>(all: impl Iterator<Item = &'f Arc<VirtualHost>>) -> Vec<Arc<Virtual
     let mut all: Vec<&Arc<VirtualHost>> = all.collect();
     // Stable: there may be a hundred thousand, and those of one pattern are few.
     all.sort_by(|a, b| a.pattern.cmp(&b.pattern));
+    if all.is_sorted_by(|a, b| a.pattern < b.pattern) {
+        // No two of one pattern: there is nothing to bring together.
+        return all.into_iter().cloned().collect();
+    }
     let mut hosts: Vec<Arc<VirtualHost>> = Vec::with_capacity(all.len());
     for host in all {
         let same = |first: &&mut Arc<VirtualHost>| first.listeners == host.listeners;

@@ -21,7 +21,7 @@ use super::reflect::Scope;
 use super::status::Outcome;
 use super::store::{Effects, Store};
 use crate::ir;
-use crate::provider::kubernetes::{Key, Memo, Options, References, Translation};
+use crate::provider::kubernetes::{Key, Memo, Options, References, Report, Translation};
 use crate::telemetry::Metrics;
 
 /// How long changes are gathered after a translation.
@@ -107,7 +107,7 @@ pub struct Translator {
     awaited: (BTreeSet<Key>, Option<Instant>),
     memo: Memo,
     held: Held,
-    ours: BTreeSet<Key>,
+    ours: BTreeMap<Key, Arc<Report>>,
     said: Option<(Arc<Fragment>, Vec<Problem>)>,
     endpoints: Lists,
     /// When what is known changed that is not written down.
@@ -130,7 +130,7 @@ impl Translator {
             awaited: Default::default(),
             memo: Memo::default(),
             held: Held::default(),
-            ours: BTreeSet::new(),
+            ours: BTreeMap::new(),
             said: None,
             endpoints: BTreeMap::new(),
             unwritten: None,
@@ -325,8 +325,7 @@ impl Translator {
             **fragment == translation.fragment && *before == problems
         });
         // What was said before is large: it is let go of after this was told.
-        let ours = translation.reports.into_keys().collect();
-        let mut retired = (std::mem::replace(&mut self.ours, ours), None, None);
+        let mut retired = (std::mem::replace(&mut self.ours, translation.reports), None, None);
         if !same || self.endpoints != lists {
             let fragment = Arc::new(translation.fragment);
             retired.1 = self.said.replace((fragment.clone(), problems.clone()));
@@ -410,9 +409,14 @@ impl Translator {
     }
 
     fn tell_outcome(&self) {
-        let inputs = self.parts.store.inputs();
-        let of = |key: &Key| Some((key.clone(), inputs.ingresses.get(key)?.clone()));
-        let ingresses = self.ours.iter().filter_map(of).collect();
+        // Both are in order: thousands of look-ups would take longer than all of a translation.
+        let mut ours = self.ours.keys().peekable();
+        let mut is_ours = |key: &Key| {
+            while ours.next_if(|ours| *ours < key).is_some() {}
+            ours.next_if(|ours| *ours == key).is_some()
+        };
+        let known = self.parts.store.inputs().ingresses.iter().filter(|(key, _)| is_ours(key));
+        let ingresses = known.map(|(key, ingress)| (key.clone(), ingress.clone())).collect();
         let problems = self.said.as_ref().map(|(_, problems)| problems.clone());
         let problems = problems.unwrap_or_default();
         self.parts.outcome.send_replace(Outcome { ingresses, problems });
