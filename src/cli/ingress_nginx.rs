@@ -68,6 +68,8 @@ fn translate(flags: &Flags) -> Vec<String> {
     value("admin", format!("[::]:{}", flags.healthz_port.unwrap_or(ADMIN)));
     value("http", format!("[::]:{}", flags.http_port.unwrap_or(HTTP)));
     value("https", format!("[::]:{}", flags.https_port.unwrap_or(HTTPS)));
+    // Over TLS ingress-nginx says 443 whatever its port is.
+    flags.http_port.iter().for_each(|port| value("public-http-port", port.to_string()));
     value("ingress-class", or(&flags.ingress_class, CLASS));
     value("controller-class", or(&flags.controller_class, CONTROLLER));
     value("election-id", or(&flags.election_id, ELECTION));
@@ -216,6 +218,7 @@ mod tests {
             "--configmap=edge/controller",
             "--watch-ingress-without-class",
             "--http=[::]:8080",
+            "--public-http-port=8080",
         ] {
             assert!(line.iter().any(|argument| argument == expected), "{expected} in {line:?}");
         }

@@ -36,6 +36,13 @@ pub struct KubernetesArgs {
     /// Where HTTPS is listened for, or `off`
     #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_HTTPS", default_value = "[::]:8443")]
     https: Bind,
+    /// The port that clients of plain HTTP connect to, as the Service has it: what back ends, redirects
+    /// that name a port and variables are told
+    #[arg(long, value_name = "PORT", env = "PORTCULLIS_PUBLIC_HTTP_PORT", default_value = "80", value_parser = clap::value_parser!(u16).range(1..))]
+    public_http_port: u16,
+    /// The same for HTTPS
+    #[arg(long, value_name = "PORT", env = "PORTCULLIS_PUBLIC_HTTPS_PORT", default_value = "443", value_parser = clap::value_parser!(u16).range(1..))]
+    public_https_port: u16,
     /// The class by which the old annotation kubernetes.io/ingress.class asks for this controller
     #[arg(
         long,
@@ -223,6 +230,8 @@ impl KubernetesArgs {
             partial: false,
             http: self.http.0,
             https: self.https.0,
+            http_port: self.public_http_port,
+            https_port: self.public_https_port,
         };
         let meaning = if self.serve_nginx_class { meaning.in_place_of_nginx() } else { meaning };
         Ok((meaning, watching))

@@ -150,6 +150,7 @@ mod tests {
         let listener_spec = Listener {
             origin: origin.clone(),
             bind: bind.parse().expect("an address"),
+            public_port: None,
             tls: None,
             proxy_protocol: Vec::new(),
             trusted_proxies: Vec::new(),

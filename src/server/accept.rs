@@ -101,6 +101,9 @@ async fn steps<S: Stack>(
     // An IPv4 client of a dual-stack socket is the client it would be on an IPv4 one.
     let peer = canonical(peer);
     let mut local = tcp.local_addr().unwrap_or(listener.spec.bind);
+    if let Some(port) = listener.spec.public_port {
+        local.set_port(port);
+    }
     let mut client = peer;
     if !listener.spec.proxy_protocol.is_empty() {
         let reject = |reason| listener.metrics.rejected(worker.proxy.id, reason);

@@ -172,7 +172,7 @@ fn ways_in<'s>(
     let all: Vec<_> = snapshot.listeners().map(AsRef::as_ref).collect();
     let port = question.effective_port();
     let exact: Vec<_> = (all.iter().copied())
-        .filter(|listener| fits(listener) && listener.spec.bind.port() == port)
+        .filter(|listener| fits(listener) && listener.spec.client_port() == port)
         .collect();
     if !exact.is_empty() {
         return (exact, None);

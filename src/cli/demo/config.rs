@@ -94,6 +94,7 @@ fn listener(name: &str, listeners: &DemoListeners, tls: Option<ListenerTls>) -> 
     Listener {
         origin: origin("listener", name),
         bind: SocketAddr::new(listeners.address, port),
+        public_port: None,
         tls,
         proxy_protocol: Vec::new(),
         trusted_proxies: Vec::new(),

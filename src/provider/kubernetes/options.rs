@@ -62,6 +62,10 @@ pub struct Options {
     pub http: Option<SocketAddr>,
     /// The same for HTTPS. Default `[::]:443`.
     pub https: Option<SocketAddr>,
+    /// The port that clients of plain HTTP connect to. Default 80.
+    pub http_port: u16,
+    /// The same for HTTPS. Default 443.
+    pub https_port: u16,
 }
 
 impl Default for Options {
@@ -86,6 +90,8 @@ impl Default for Options {
             partial: false,
             http: any(80),
             https: any(443),
+            http_port: 80,
+            https_port: 443,
         }
     }
 }
