@@ -9,6 +9,7 @@ mod connections;
 pub mod gate;
 mod h1;
 mod h2;
+mod hello;
 mod link;
 pub mod proxy_protocol;
 mod refusal;

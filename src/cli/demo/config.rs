@@ -61,6 +61,7 @@ pub fn fragment(shop: &Shop, listeners: &DemoListeners) -> Fragment {
         pattern: HostPattern::Any,
         listeners: ListenerSelector::All,
         client_auth: None,
+        tls_passthrough: None,
         rules: Vec::new(),
         routes: routes(listeners),
         origin: origin("host", "*"),

@@ -541,7 +541,15 @@ fn finish(pattern: HostPattern, host: Host, objects: &[Object<'_>]) -> VirtualHo
     let asking = |index: &usize| objects.get(*index)?.policy.client_auth.clone();
     let client_auth = owners.iter().find_map(asking);
     let listeners = ir::ListenerSelector::All;
-    VirtualHost { pattern, listeners, client_auth, rules: Vec::new(), routes, origin }
+    VirtualHost {
+        pattern,
+        listeners,
+        client_auth,
+        tls_passthrough: None,
+        rules: Vec::new(),
+        routes,
+        origin,
+    }
 }
 
 fn kind(path: &RulePath) -> &'static str {
