@@ -100,6 +100,10 @@ pub struct KubernetesArgs {
     /// browsers to keep to https for a year, names below included, as ingress-nginx does
     #[arg(long, env = "PORTCULLIS_NO_HSTS", value_parser = clap::builder::FalseyValueParser::new())]
     no_hsts: bool,
+    /// Leave TLS to the Services that `ssl-passthrough` asks it for; without this the annotation does
+    /// nothing, as in ingress-nginx
+    #[arg(long, env = "PORTCULLIS_ENABLE_SSL_PASSTHROUGH", value_parser = clap::builder::FalseyValueParser::new())]
+    enable_ssl_passthrough: bool,
     /// The domain of the cluster's own names
     #[arg(
         long,
@@ -225,6 +229,7 @@ impl KubernetesArgs {
             controller: Arc::default(),
             allowed_response_headers: self.allow_response_header,
             hsts: Options::default().hsts.filter(|_| !self.no_hsts),
+            ssl_passthrough: self.enable_ssl_passthrough,
             cluster_domain: self.cluster_domain.into(),
             rules: self.ingress_nginx_metrics,
             partial: false,

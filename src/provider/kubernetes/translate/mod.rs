@@ -11,6 +11,7 @@ mod memo;
 mod name;
 mod pages;
 mod part;
+mod passthrough;
 mod path;
 mod policy;
 mod rule;
