@@ -36,6 +36,13 @@ pub struct KubernetesArgs {
     /// Where HTTPS is listened for, or `off`
     #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_HTTPS", default_value = "[::]:8443")]
     https: Bind,
+    /// The port that clients of plain HTTP connect to, as the Service has it: what back ends, redirects
+    /// that name a port and variables are told
+    #[arg(long, value_name = "PORT", env = "PORTCULLIS_PUBLIC_HTTP_PORT", default_value = "80", value_parser = clap::value_parser!(u16).range(1..))]
+    public_http_port: u16,
+    /// The same for HTTPS
+    #[arg(long, value_name = "PORT", env = "PORTCULLIS_PUBLIC_HTTPS_PORT", default_value = "443", value_parser = clap::value_parser!(u16).range(1..))]
+    public_https_port: u16,
     /// The class by which the old annotation kubernetes.io/ingress.class asks for this controller
     #[arg(
         long,
@@ -93,6 +100,10 @@ pub struct KubernetesArgs {
     /// browsers to keep to https for a year, names below included, as ingress-nginx does
     #[arg(long, env = "PORTCULLIS_NO_HSTS", value_parser = clap::builder::FalseyValueParser::new())]
     no_hsts: bool,
+    /// Leave TLS to the Services that `ssl-passthrough` asks it for; without this the annotation does
+    /// nothing, as in ingress-nginx
+    #[arg(long, env = "PORTCULLIS_ENABLE_SSL_PASSTHROUGH", value_parser = clap::builder::FalseyValueParser::new())]
+    enable_ssl_passthrough: bool,
     /// The domain of the cluster's own names
     #[arg(
         long,
@@ -218,11 +229,14 @@ impl KubernetesArgs {
             controller: Arc::default(),
             allowed_response_headers: self.allow_response_header,
             hsts: Options::default().hsts.filter(|_| !self.no_hsts),
+            ssl_passthrough: self.enable_ssl_passthrough,
             cluster_domain: self.cluster_domain.into(),
             rules: self.ingress_nginx_metrics,
             partial: false,
             http: self.http.0,
             https: self.https.0,
+            http_port: self.public_http_port,
+            https_port: self.public_https_port,
         };
         let meaning = if self.serve_nginx_class { meaning.in_place_of_nginx() } else { meaning };
         Ok((meaning, watching))

@@ -21,6 +21,7 @@ mod https;
 mod ingress_rule;
 mod listener;
 mod origin;
+mod passthrough;
 mod problem;
 mod resilience;
 mod route;
@@ -59,6 +60,7 @@ pub use listener::{
     ListenerTls, TlsVersion,
 };
 pub use origin::{Location, Name, Origin};
+pub use passthrough::TlsPassthrough;
 pub use problem::{Problem, Severity};
 pub use resilience::{
     AdaptiveConcurrency, FailurePercentage, HealthCheck, Hedge, HedgeAfter, HttpProbe, Outlier,

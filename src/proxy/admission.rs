@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Context, Request};
+use super::{Context, Request, Worker};
 use crate::error::ProxyError;
 use crate::snapshot::Action;
 use crate::telemetry::Reason;
@@ -30,7 +30,7 @@ pub fn enter(request: &mut Request) -> Result<Option<Queued>, ProxyError> {
     }
     context.upstream.replace(Some((upstream.clone(), None)));
     let upstream = upstream.clone();
-    Ok(Some(Queued { wait: wait(context, &upstream, turnstile, now)?, upstream }))
+    Ok(Some(Queued { wait: wait(&context.worker, &upstream, turnstile, now)?, upstream }))
 }
 
 fn draw(context: &Context) -> Option<Arc<Upstream>> {
@@ -40,13 +40,13 @@ fn draw(context: &Context) -> Option<Arc<Upstream>> {
 
 /// The wait for a place at `turnstile`, of the requests or the connections of `upstream`.
 pub fn wait(
-    context: &Context,
+    worker: &Worker,
     upstream: &Upstream,
     turnstile: &Arc<Turnstile>,
     now: Moment,
 ) -> Result<Wait, ProxyError> {
-    context.worker.queues.wait(turnstile, now).map_err(|Full| {
-        upstream.metrics.shed(context.worker.id, Reason::Overloaded);
+    worker.queues.wait(turnstile, now).map_err(|Full| {
+        upstream.metrics.shed(worker.id, Reason::Overloaded);
         ProxyError::proxy(Reason::Overloaded)
     })
 }

@@ -96,7 +96,11 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
         None => Selection::of(&upstream, &request),
     };
     request.selection = Some(selection);
-    let in_flight = match choose(&context, &upstream, selection, &request.tried) {
+    // The first attempt begins with the request, as near as makes no difference.
+    let first = request.tried.all().is_empty() && context.attempts.get() == 0;
+    let now = if first { context.started } else { Moment::now() };
+    let choice = choose(&context.worker, now, &upstream, selection, &request.tried);
+    let in_flight = match choice {
         Ok(in_flight) => in_flight,
         Err(reason) => {
             // Where some were tried the story is theirs: there was an endpoint.

@@ -6,6 +6,7 @@
 
 mod admission;
 mod body;
+mod carry;
 mod choose;
 mod connection;
 mod context;
@@ -16,6 +17,7 @@ mod hop;
 mod kept_body;
 mod layers;
 mod pace;
+mod passthrough;
 mod pieces;
 mod repeat;
 mod request;
@@ -34,6 +36,7 @@ mod worker;
 pub use body::Body;
 pub use context::{ClientConn, ClientLink, Context, HttpVersion, RequestId};
 pub use forwarding::{client_scheme, connection_lines, ip_value};
+pub use passthrough::Passing;
 pub use request::{Host, Inbound, Request, Tried, Upgrade};
 pub use request_body::{H2Body, IncomingBody, RequestBody};
 pub use rescue::ALLOWED_METHODS;

@@ -236,3 +236,41 @@ upstreams: { app: { endpoints: ["@app@"] } }
     assert_eq!(seen.joined("x-forwarded-for"), "203.0.113.7, 127.0.0.1", "trusted as IPv4");
     assert_eq!(seen.joined("x-real-ip"), "203.0.113.7");
 }
+
+#[tokio::test]
+async fn the_port_is_the_one_that_clients_know_and_changes_without_closing_a_connection() {
+    let app = Backend::saying("fine").await;
+    let config = |port: &str| {
+        let listeners = format!(
+            r#"{{ web: {{ bind: "@web@", public_port: {port} }},
+  behind: {{ bind: "@behind@", public_port: {port}, proxy_protocol: {{ trusted: [127.0.0.1] }} }} }}"#
+        );
+        let edit =
+            r#"defaults: { request_headers: { set: { x-asked: { template: "{server_port}" } } } }"#;
+        config(edit).replace(r#"{ web: { bind: "@web@" } }"#, &listeners)
+    };
+    let mut proxy = Proxy::start(&config("81"), &[("app", &app.address())]).await;
+    let mut old = Client::connect(proxy.web()).await;
+    let ports = || {
+        let seen = app.last().headers;
+        [seen.joined("x-forwarded-port"), seen.joined("x-asked")]
+    };
+    old.request("GET", "t", "/").await;
+    assert_eq!(ports(), ["81", "81"]);
+    // Where a header says where the client connected, that is known better.
+    let mut told = Client::connect(proxy.addr("behind")).await;
+    told.send("PROXY TCP4 203.0.113.9 10.0.0.1 4711 82\r\n").await;
+    told.request("GET", "t", "/").await;
+    assert_eq!(ports(), ["82", "82"]);
+    let mut untold = Client::connect(proxy.addr("behind")).await;
+    untold.send("PROXY UNKNOWN\r\n").await;
+    untold.request("GET", "t", "/").await;
+    assert_eq!(ports(), ["81", "81"]);
+    proxy.rewrite(&config("83"));
+    let changed = async || {
+        Client::connect(proxy.web()).await.request("GET", "t", "/").await;
+        ports() == ["83", "83"]
+    };
+    eventually(STEP, "the new port is told", changed).await;
+    assert_eq!(old.request("GET", "t", "/").await.text(), "fine", "on the old connection");
+}

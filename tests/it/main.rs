@@ -44,6 +44,7 @@ mod observability;
 mod orca;
 mod outages;
 mod partial;
+mod passthrough;
 mod prometheus;
 mod proxy_protocol;
 mod reload;

@@ -50,6 +50,8 @@ pub struct Options {
     pub controller: Arc<Controller>,
     /// The headers that `custom-headers` may set; of others nothing of an Ingress is served.
     pub allowed_response_headers: Vec<HeaderName>,
+    /// Whether TLS is left to back ends that `ssl-passthrough` asks it for.
+    pub ssl_passthrough: bool,
     /// The domain of the cluster's own names. Default `cluster.local`.
     pub cluster_domain: Arc<str>,
     /// Whether routes tell the rule that they were made from, for metrics under ingress-nginx's
@@ -62,6 +64,10 @@ pub struct Options {
     pub http: Option<SocketAddr>,
     /// The same for HTTPS. Default `[::]:443`.
     pub https: Option<SocketAddr>,
+    /// The port that clients of plain HTTP connect to. Default 80.
+    pub http_port: u16,
+    /// The same for HTTPS. Default 443.
+    pub https_port: u16,
 }
 
 impl Default for Options {
@@ -81,11 +87,14 @@ impl Default for Options {
             config_map: None,
             controller: Arc::default(),
             allowed_response_headers: Vec::new(),
+            ssl_passthrough: false,
             cluster_domain: "cluster.local".into(),
             rules: false,
             partial: false,
             http: any(80),
             https: any(443),
+            http_port: 80,
+            https_port: 443,
         }
     }
 }

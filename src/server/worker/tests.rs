@@ -15,6 +15,7 @@ fn snapshots(address: SocketAddr) -> (Arc<SnapshotHandle>, Arc<Snapshot>, Arc<Sn
     let listener = Listener {
         origin: Origin::default(),
         bind: address,
+        public_port: None,
         tls: None,
         proxy_protocol: Vec::new(),
         trusted_proxies: Vec::new(),

@@ -70,15 +70,20 @@ fn combined(record: &Record, out: &mut Vec<u8>) {
     out.extend_from_slice(b" [");
     clock::ncsa(record.start, out);
     out.extend_from_slice(b"] \"");
-    escape::plain(record.method.as_str().as_bytes(), out);
-    out.push(b' ');
-    escape::plain(text.path(), out);
-    if let Some(query) = text.query() {
-        out.push(b'?');
-        escape::plain(query, out);
+    match (&record.method, record.version) {
+        (Some(method), Some(version)) => {
+            escape::plain(method.as_str().as_bytes(), out);
+            out.push(b' ');
+            escape::plain(text.path(), out);
+            if let Some(query) = text.query() {
+                out.push(b'?');
+                escape::plain(query, out);
+            }
+            out.push(b' ');
+            out.extend_from_slice(field::version(version).as_bytes());
+        }
+        _ => out.push(b'-'),
     }
-    out.push(b' ');
-    out.extend_from_slice(field::version(record.version).as_bytes());
     out.extend_from_slice(b"\" ");
     Field::Status.write(record, &mut Sink::Plain(out));
     out.push(b' ');

@@ -14,6 +14,7 @@ mod header;
 mod host;
 mod https;
 mod listener;
+mod passthrough;
 mod range;
 mod resilience;
 mod route;
@@ -122,6 +123,11 @@ fn fragment(context: &mut Context<'_>, documents: &[raw::Document]) -> Fragment 
     let defaults = route::Defaults::new(context, defaults.map(|at| &at.value));
     let names = host::Names {
         listeners: listeners.iter().map(|(name, _)| name.value.as_str()).collect(),
+        secure: listeners
+            .iter()
+            .filter(|(_, raw)| raw.is_some_and(|raw| raw.tls.given().is_some()))
+            .map(|(name, _)| name.value.as_str())
+            .collect(),
         upstreams: upstreams.iter().map(|(name, _)| name.value.as_str()).collect(),
     };
     let hosts = host::hosts(context, &hosts, &names, &defaults);

@@ -63,6 +63,13 @@ impl Defaults {
     }
 }
 
+impl Defaults {
+    /// The deadlines.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+}
+
 /// A route that has no name yet.
 pub(super) struct Parts {
     pub matches: RouteMatch,
