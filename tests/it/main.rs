@@ -39,6 +39,7 @@ mod ingress;
 mod interop;
 mod kubernetes;
 mod limits;
+mod live_check;
 mod manifests;
 mod observability;
 mod orca;

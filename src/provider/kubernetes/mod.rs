@@ -24,4 +24,4 @@ pub use manifest::{Manifests, is_manifest};
 pub use options::{CONTROLLER, NGINX_CONTROLLER, Options};
 pub use report::{Finding, Report, Verdict};
 pub use translate::{Memo, References, Translation, translate};
-pub use watch::{Everything, Running, Update, WatchOptions, start};
+pub use watch::{Access, Everything, Look, Running, Update, WatchOptions, look, start};

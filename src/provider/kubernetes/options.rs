@@ -7,8 +7,8 @@ use std::sync::Arc;
 use http::HeaderName;
 use ir::Hsts;
 
-use super::Key;
 use super::controller::Controller;
+use super::{Key, References};
 use crate::ir;
 
 /// This controller's name in `IngressClass.spec.controller`.
@@ -58,6 +58,9 @@ pub struct Options {
     /// Whether the objects are a part of what there is, as with manifests: what is not among them
     /// may be elsewhere.
     pub partial: bool,
+    /// Secrets and ConfigMaps of which nobody knows whether they are there, since they may not be
+    /// read: what depends on one is not called wrong for that.
+    pub unread: References,
     /// Where plain HTTP is listened for; `None` has no such listener. Default `[::]:80`.
     pub http: Option<SocketAddr>,
     /// The same for HTTPS. Default `[::]:443`.
@@ -84,6 +87,7 @@ impl Default for Options {
             cluster_domain: "cluster.local".into(),
             rules: false,
             partial: false,
+            unread: References::default(),
             http: any(80),
             https: any(443),
         }
@@ -102,8 +106,23 @@ impl Options {
     /// For manifests without a cluster around them: classes count by their name, and an Ingress
     /// without one is taken to be meant.
     pub fn offline() -> Self {
-        let options = Self::default().in_place_of_nginx();
-        Self { class_by_name: true, without_class: true, partial: true, ..options }
+        Self::default().in_place_of_nginx().for_manifests()
+    }
+
+    /// The same for manifests without a cluster around them.
+    #[must_use]
+    pub fn for_manifests(self) -> Self {
+        Self { class_by_name: true, without_class: true, partial: true, ..self }
+    }
+
+    /// Whether a Secret that is not among the objects may be there all the same.
+    pub(super) fn may_have_secret(&self, key: &Key) -> bool {
+        self.partial || self.unread.secrets.contains(key)
+    }
+
+    /// The same for a ConfigMap.
+    pub(super) fn may_have_config_map(&self, key: &Key) -> bool {
+        self.partial || self.unread.config_maps.contains(key)
     }
 
     /// Whether objects of `namespace` count.

@@ -1,6 +1,6 @@
 {{/* The flags of `portcullis run`: those with a value, and switches. A test compares them with its help. */}}
 {{- define "portcullis.flags" -}}
-valued: [admin, allow-response-header, annotations-prefix, cluster-domain, config, configmap, controller-class, default-backend-service,
+valued: [admin, allow-response-header, annotations-prefix, cluster-domain, config, configmap, context, controller-class, default-backend-service,
   default-ssl-certificate, election-id, http, https, ingress-class, kubeconfig, log, port,
   publish-service, publish-status-address, state-dir, upstream, watch-namespace, watch-timeout,
   workers, zone]

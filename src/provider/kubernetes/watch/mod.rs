@@ -16,6 +16,7 @@ mod held;
 mod kind;
 mod leader;
 mod list;
+mod look;
 mod references;
 mod reflect;
 mod status;
@@ -23,6 +24,8 @@ mod store;
 mod stream;
 mod translator;
 
+pub use api::Access;
+pub use look::{Look, look};
 pub use translator::{Everything, Update};
 
 use std::collections::{BTreeSet, HashSet};
@@ -56,8 +59,8 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// How the cluster is followed, beside what its objects mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchOptions {
-    /// The kubeconfig file; `None` is the pod's service account, else what `kubectl` would take.
-    pub kubeconfig: Option<PathBuf>,
+    /// Which cluster.
+    pub access: Access,
     /// After how long a watch is asked for anew. A connection from which nothing comes any more is
     /// noticed at most a quarter and three seconds later. Also how long a list must go on saying
     /// that nearly everything is gone. Default 30 s, at least 1.
@@ -133,20 +136,33 @@ impl Context {
 
 /// What is forbidden, and the rule that is missing.
 fn advice(verb: &str, scope: &Scope, fault: &Fault) -> String {
+    let (role, rule) = missing_rule(scope, &["get", "list", "watch"]);
+    let refused = refused(verb, scope);
+    format!("{refused}: {fault}. Give {role} of our service account the rule {rule}")
+}
+
+/// What is forbidden.
+fn refused(verb: &str, scope: &Scope) -> String {
+    let place = match &scope.namespace {
+        Some(namespace) => format!("in namespace {namespace}"),
+        None => "in the cluster".to_owned(),
+    };
+    format!("the API server does not let us {verb} {} {place}", scope.kind.plural())
+}
+
+/// The role that has to be given a rule, and the rule.
+fn missing_rule(scope: &Scope, verbs: &[&str]) -> (String, String) {
     let (plural, group) = (scope.kind.plural(), scope.kind.group());
-    let (place, role) = match &scope.namespace {
-        Some(namespace) => {
-            (format!("in namespace {namespace}"), format!("a Role in namespace {namespace}"))
-        }
-        None => ("in the cluster".to_owned(), "a ClusterRole".to_owned()),
+    let role = match &scope.namespace {
+        Some(namespace) => format!("a Role in namespace {namespace}"),
+        None => "a ClusterRole".to_owned(),
     };
     let named = scope.name.as_ref().map(|name| format!(", resourceNames: [\"{name}\"]"));
     let named = named.unwrap_or_default();
-    format!(
-        "the API server does not let us {verb} {plural} {place}: {fault}. Give {role} of our \
-         service account the rule {{ apiGroups: [\"{group}\"], resources: [\"{plural}\"]{named}, \
-         verbs: [\"get\", \"list\", \"watch\"] }}"
-    )
+    let rule = format!(
+        "{{ apiGroups: [\"{group}\"], resources: [\"{plural}\"]{named}, verbs: {verbs:?} }}"
+    );
+    (role, rule)
 }
 
 /// What became known of the cluster.
@@ -192,7 +208,7 @@ pub fn start(
     metrics.kubernetes().enable();
     let tolerates_no_classes = !meaning.namespaces.is_empty();
     let context = Arc::new(Context {
-        api: Api::new(options.kubeconfig.clone()),
+        api: Api::new(options.access.clone()),
         options,
         metrics: metrics.clone(),
         random: Mutex::new(Random::new(seed)),
@@ -300,6 +316,7 @@ mod tests {
         }
         let said = advice("watch", &Scope::all(Kind::Ingress, None), &fault);
         assert!(said.contains("a ClusterRole") && said.contains("networking.k8s.io"), "{said}");
+        assert!(said.ends_with("verbs: [\"get\", \"list\", \"watch\"] }"), "{said}");
     }
 
     #[test]
