@@ -9,11 +9,11 @@ use super::Failure;
 use super::cluster::{ClusterArgs, key};
 use crate::app::{Live, News, Provider};
 use crate::control::{Feed, Said};
-use crate::ir::{Name, Problem};
+use crate::ir::{AccessLogFormat, AccessLogTarget, Name, Problem};
 use crate::provider::kubernetes::{
-    self, CONTROLLER, Key, NGINX_CONTROLLER, Options, Update, WatchOptions,
+    self, CONTROLLER, Key, LogOptions, NGINX_CONTROLLER, Options, Update, WatchOptions,
 };
-use crate::telemetry::ControllerIdentity;
+use crate::telemetry::{ControllerIdentity, Template};
 
 /// Where a pod finds the namespace it is in.
 const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -33,6 +33,13 @@ pub struct KubernetesArgs {
     /// Where HTTPS is listened for, or `off`
     #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_HTTPS", default_value = "[::]:8443")]
     https: Bind,
+    /// How a line of the access log looks: `ingress-nginx` (its well-known line), `json`, `combined`,
+    /// a template with `{field}` in it, or `off`. Without it the ConfigMap says, else `ingress-nginx`
+    #[arg(long, value_name = "FORMAT", env = "PORTCULLIS_ACCESS_LOG")]
+    access_log: Option<LogFormat>,
+    /// The file that the access log is appended to, or /dev/stdout, which is the default
+    #[arg(long, value_name = "FILE", env = "PORTCULLIS_ACCESS_LOG_PATH")]
+    access_log_path: Option<PathBuf>,
     /// The Service whose addresses stand in the status of Ingresses
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_PUBLISH_SERVICE", value_parser = key)]
     publish_service: Option<Key>,
@@ -83,6 +90,31 @@ impl FromStr for Bind {
         }
         let wrong = || "write an address and port such as 0.0.0.0:80 or [::]:80, or `off`";
         text.parse().map(|address| Self(Some(address))).map_err(|_| wrong().to_owned())
+    }
+}
+
+/// How a line of the access log is to look; `None` is no access log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LogFormat(Option<AccessLogFormat>);
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(Some(match text {
+            "off" => return Ok(Self(None)),
+            "ingress-nginx" => AccessLogFormat::ingress_nginx(),
+            "json" => AccessLogFormat::Json,
+            "combined" => AccessLogFormat::Combined,
+            template if template.contains('{') => {
+                Template::parse(template).map_err(|error| error.to_string())?;
+                AccessLogFormat::Template(template.to_owned())
+            }
+            _ => {
+                let known = "ingress-nginx, json, combined, off";
+                return Err(format!("write one of {known}, or a template with {{field}} in it"));
+            }
+        })))
     }
 }
 
@@ -137,11 +169,24 @@ impl KubernetesArgs {
         };
         let meaning = Options {
             rules: self.ingress_nginx_metrics,
+            access_log: Some(access_log(self.access_log, self.access_log_path)),
             http: self.http.0,
             https: self.https.0,
             ..self.cluster.meaning()
         };
         Ok((meaning, watching))
+    }
+}
+
+fn access_log(format: Option<LogFormat>, path: Option<PathBuf>) -> LogOptions {
+    let target = |path: PathBuf| match path.to_str() {
+        Some("/dev/stdout") => AccessLogTarget::Stdout,
+        _ => AccessLogTarget::File(path),
+    };
+    LogOptions {
+        off: format == Some(LogFormat(None)),
+        format: format.and_then(|LogFormat(format)| format),
+        target: path.map(target),
     }
 }
 
@@ -201,7 +246,9 @@ mod tests {
         assert_eq!(meaning.http, "[::]:8080".parse().ok());
         assert_eq!(meaning.https, "[::]:8443".parse().ok());
         let defaults = Options::default();
-        let ours = Options { http: defaults.http, https: defaults.https, ..meaning };
+        assert_eq!(meaning.access_log, Some(LogOptions::default()));
+        let ours =
+            Options { http: defaults.http, https: defaults.https, access_log: None, ..meaning };
         assert_eq!(ours, defaults);
         assert_eq!(watching.watch_timeout, Duration::from_secs(30));
     }
@@ -230,6 +277,8 @@ mod tests {
             &["--http=off", "--https=off"],
             &["--http=80"],
             &["--watch-timeout=0"],
+            &["--access-log=jsn"],
+            &["--access-log={nothing}"],
         ] {
             assert!(options(args).is_err(), "{args:?}");
         }

@@ -21,7 +21,7 @@ mod watch;
 pub use endpoints::{ServicePort, ServiceUpstreams, endpoints};
 pub use inputs::{Inputs, Key};
 pub use manifest::{Manifests, is_manifest};
-pub use options::{CONTROLLER, NGINX_CONTROLLER, Options};
+pub use options::{CONTROLLER, LogOptions, NGINX_CONTROLLER, Options};
 pub use report::{Finding, Report, Verdict};
 pub use translate::{Memo, References, Translation, translate};
 pub use watch::{Access, Everything, Look, Running, Update, WatchOptions, look, start};
