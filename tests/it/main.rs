@@ -53,6 +53,7 @@ mod retry;
 mod routing;
 mod rules;
 mod stale;
+mod statuses;
 mod streaming;
 mod tidy;
 mod tls;

@@ -15,6 +15,7 @@ mod guard;
 mod held;
 mod kind;
 mod leader;
+mod left;
 mod list;
 mod look;
 mod references;
@@ -98,6 +99,19 @@ struct Context {
 }
 
 impl Context {
+    /// As whom we write: the same for all replicas, and another for every other installation.
+    fn field_manager(&self) -> String {
+        let WatchOptions { namespace, election, .. } = &self.options;
+        // No longer than the API takes.
+        format!("portcullis/{namespace}/{election}").chars().take(128).collect()
+    }
+
+    /// The same as a query.
+    fn manager_query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("fieldManager", &self.field_manager()).finish()
+    }
+
     fn seed(&self) -> u64 {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).draw()
     }

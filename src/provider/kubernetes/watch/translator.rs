@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use ir::{EndpointSpec, Fragment, Name, Problem};
+use k8s_openapi::api::networking::v1::Ingress;
 use tokio::sync::watch;
 
 use super::Change;
@@ -413,14 +414,24 @@ impl Translator {
         let inputs = self.parts.store.inputs();
         let of = |key: &Key| Some((key.clone(), inputs.ingresses.get(key)?.clone()));
         let ingresses = self.ours.iter().filter_map(of).collect();
+        let other = |(key, ingress): &(&Key, &Arc<Ingress>)| {
+            has_address(ingress) && !self.ours.contains(*key)
+        };
+        let others = inputs.ingresses.iter().filter(other);
+        let others = others.map(|(key, ingress)| (key.clone(), ingress.clone())).collect();
         let problems = self.said.as_ref().map(|(_, problems)| problems.clone());
         let problems = problems.unwrap_or_default();
-        self.parts.outcome.send_replace(Outcome { ingresses, problems });
+        self.parts.outcome.send_replace(Outcome { ingresses, others, problems });
     }
 
     fn say(&mut self, update: Update) {
         self.alive = (self.parts.out)(update);
     }
+}
+
+fn has_address(ingress: &Ingress) -> bool {
+    let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    status.and_then(|status| status.ingress.as_ref()).is_some_and(|all| !all.is_empty())
 }
 
 #[cfg(test)]
