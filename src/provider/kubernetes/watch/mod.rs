@@ -18,6 +18,7 @@ mod leader;
 mod left;
 mod list;
 mod look;
+mod patience;
 mod references;
 mod reflect;
 mod status;
@@ -29,7 +30,7 @@ pub use api::Access;
 pub use look::{Look, look};
 pub use translator::{Everything, Update};
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
@@ -47,6 +48,7 @@ use self::address::Publish;
 use self::api::{Api, Fault};
 use self::disk::Disk;
 use self::kind::{Kind, Object};
+use self::patience::{Patience, Say};
 use self::reflect::{Reflector, Scope};
 use self::store::Store;
 use self::translator::Translator;
@@ -92,8 +94,8 @@ struct Context {
     options: WatchOptions,
     metrics: Metrics,
     random: Mutex<Random>,
-    /// What was said to be forbidden.
-    forbidden: Mutex<HashSet<Forbidden>>,
+    /// What is forbidden, and for how long.
+    forbidden: Mutex<HashMap<Forbidden, Patience>>,
     /// Whether IngressClasses need not be known, because only some namespaces are followed.
     tolerates_no_classes: bool,
 }
@@ -122,20 +124,26 @@ impl Context {
         self.options.watch_timeout.mul_f64(1.0 + more / 4.0)
     }
 
-    /// Says what may not be done and how to allow it, once for each kind and namespace.
-    fn forbidden(&self, verb: &'static str, scope: &Scope, fault: &Fault) {
+    /// Says what may not be done and, where that lasts, how to allow it: once for each kind and
+    /// namespace. Whether it is worth to ask again soon.
+    fn forbidden(&self, verb: &'static str, scope: &Scope, fault: &Fault) -> bool {
         let told = (scope.kind, verb, scope.namespace.clone());
         let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
-        if !forbidden.insert(told) {
-            return;
-        }
-        if scope.kind == Kind::IngressClass && self.tolerates_no_classes {
-            tracing::info!(
+        let patience = forbidden.entry(told).or_default();
+        let say = patience.failed(Instant::now());
+        let tolerated = scope.kind == Kind::IngressClass && self.tolerates_no_classes;
+        match say {
+            Say::Calmly if tolerated => tracing::info!(
                 "IngressClasses may not be read: classes count by name, with --ingress-class-by-name"
-            );
-        } else {
-            tracing::error!("{}", advice(verb, scope, fault));
+            ),
+            Say::Calmly => {
+                let refused = refused(verb, scope);
+                tracing::warn!("{refused}: {fault}. It may be starting; it is asked again");
+            }
+            Say::Loudly if !tolerated => tracing::error!("{}", advice(verb, scope, fault)),
+            Say::Loudly | Say::Nothing => {}
         }
+        patience.lasts()
     }
 
     /// Whether something was forbidden that is not any more: should it be again, that is news.
@@ -143,7 +151,7 @@ impl Context {
         let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
         let before = forbidden.len();
         forbidden
-            .retain(|(kind, _, namespace)| (*kind, namespace) != (scope.kind, &scope.namespace));
+            .retain(|(kind, _, namespace), _| (*kind, namespace) != (scope.kind, &scope.namespace));
         forbidden.len() < before
     }
 }
