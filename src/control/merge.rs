@@ -27,6 +27,10 @@ pub fn merge(fragments: &[Arc<Fragment>]) -> (Config, Vec<Problem>) {
     if let Some(settings) = fragments.iter().find_map(|fragment| fragment.settings.clone()) {
         config.settings = settings;
     }
+    let settings = &mut config.settings;
+    if settings.access_log.is_none() && !settings.no_access_log {
+        settings.access_log = fragments.iter().find_map(|fragment| fragment.access_log.clone());
+    }
     (config, problems)
 }
 

@@ -103,6 +103,9 @@ pub struct Fragment {
     pub upstreams: BTreeMap<Name, Arc<Upstream>>,
     /// Process-wide settings; `None` where the provider has no say in them.
     pub settings: Option<Settings>,
+    /// The access log where no settings say anything of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
 }
 
 /// All fragments merged: the input of `snapshot::compile`.

@@ -57,7 +57,7 @@ impl CompiledListener {
         if !self.passes {
             return None;
         }
-        self.hosts.lookup(host)?.passage.as_ref()
+        self.hosts.lookup(host.as_bytes())?.passage.as_ref()
     }
 
     /// Whether what is demanded of client certificates goes by the host.

@@ -76,6 +76,7 @@ pub fn fragment(shop: &Shop, listeners: &DemoListeners) -> Fragment {
         ..Settings::default()
     };
     Fragment {
+        access_log: None,
         provider: PROVIDER.into(),
         listeners: shared(
             [

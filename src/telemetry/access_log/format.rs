@@ -2,6 +2,7 @@
 
 use super::clock;
 use super::field::{self, Field, Sink};
+use super::nginx::NginxFormat;
 use super::record::Record;
 use super::template::{Template, TemplateError};
 use crate::ir::AccessLogFormat;
@@ -12,6 +13,7 @@ use crate::telemetry::escape;
 pub(super) enum Format {
     Combined,
     Json,
+    Nginx(NginxFormat),
     Template(Template),
 }
 
@@ -20,6 +22,9 @@ impl Format {
         Ok(match format {
             AccessLogFormat::Combined => Self::Combined,
             AccessLogFormat::Json => Self::Json,
+            AccessLogFormat::Nginx { format, json } => {
+                Self::Nginx(NginxFormat::parse(format, *json))
+            }
             AccessLogFormat::Template(text) => Self::Template(Template::parse(text)?),
         })
     }
@@ -29,6 +34,7 @@ impl Format {
         match self {
             Self::Combined => combined(record, out),
             Self::Json => json(record, out),
+            Self::Nginx(format) => format.write(record, out),
             Self::Template(template) => template.write(record, out),
         }
         out.push(b'\n');

@@ -98,6 +98,8 @@ pub struct Record {
     pub connect: Option<Duration>,
     /// From the last attempt's begin to the head of its response.
     pub upstream_head: Option<Duration>,
+    /// Milliseconds from that head to the end of the response.
+    pub upstream_rest: u32,
     /// The TLS version, `TLSv1.3`; `None` on a plain connection.
     pub tls_version: Option<&'static str>,
     /// The server name the client asked for in TLS.
@@ -152,6 +154,7 @@ impl Record {
             queued: None,
             connect: None,
             upstream_head: None,
+            upstream_rest: 0,
             tls_version: None,
             server_name: None,
         }

@@ -1,6 +1,6 @@
 {{/* The flags of `portcullis run`: those with a value, and switches. A test compares them with its help. */}}
 {{- define "portcullis.flags" -}}
-valued: [admin, allow-response-header, annotations-prefix, cluster-domain, config, configmap, controller-class, default-backend-service,
+valued: [access-log, access-log-path, admin, allow-response-header, annotations-prefix, cluster-domain, config, configmap, context, controller-class, default-backend-service,
   default-ssl-certificate, election-id, http, https, ingress-class, kubeconfig, log, port,
   public-http-port, public-https-port, publish-service, publish-status-address, state-dir, upstream, watch-namespace, watch-timeout,
   workers, zone]
@@ -21,6 +21,7 @@ switches: [allow-external-name, enable-ssl-passthrough, ingress-class-by-name, i
 {{- if or $controller.ingressClassByName .Values.rbac.scope }}{{ $_ := set $args "ingress-class-by-name" true }}{{ end }}
 {{- if $controller.watchIngressWithoutClass }}{{ $_ := set $args "watch-ingress-without-class" true }}{{ end }}
 {{- if $controller.serveNginxClass }}{{ $_ := set $args "serve-nginx-class" true }}{{ end }}
+{{- if $controller.accessLog }}{{ $_ := set $args "access-log" $controller.accessLog }}{{ end }}
 {{- if $controller.scope.enabled }}{{ $_ := set $args "watch-namespace" (include "portcullis.watched" .) }}{{ end }}
 {{- if include "portcullis.configured" . }}{{ $_ := set $args "configmap" (printf "$(POD_NAMESPACE)/%s" (include "portcullis.controller" .)) }}{{ end }}
 {{- if $controller.metrics.ingressNginxNames }}{{ $_ := set $args "ingress-nginx-metrics" true }}{{ end }}

@@ -132,6 +132,7 @@ fn fragment(context: &mut Context<'_>, documents: &[raw::Document]) -> Fragment 
     };
     let hosts = host::hosts(context, &hosts, &names, &defaults);
     let mut fragment = Fragment {
+        access_log: None,
         provider: Name::from(PROVIDER),
         listeners: ir::shared(listener::listeners(context, &listeners, &settings)),
         hosts: hosts.into_iter().map(Arc::new).collect(),

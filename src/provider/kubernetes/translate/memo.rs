@@ -120,6 +120,7 @@ impl Memo {
         self.whole.listen(inputs, options);
         let whole = &self.whole;
         let fragment = Fragment {
+            access_log: options.access_log(),
             provider: Name::from(PROVIDER),
             listeners: whole.listeners.clone(),
             hosts: whole.hosts.values().cloned().collect(),

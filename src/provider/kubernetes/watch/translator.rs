@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use ir::{EndpointSpec, Fragment, Name, Problem};
+use k8s_openapi::api::networking::v1::Ingress;
 use tokio::sync::watch;
 
 use super::Change;
@@ -415,16 +416,27 @@ impl Translator {
             while ours.next_if(|ours| *ours < key).is_some() {}
             ours.next_if(|ours| *ours == key).is_some()
         };
-        let known = self.parts.store.inputs().ingresses.iter().filter(|(key, _)| is_ours(key));
-        let ingresses = known.map(|(key, ingress)| (key.clone(), ingress.clone())).collect();
+        let (mut ingresses, mut others) = (Vec::new(), Vec::new());
+        for (key, ingress) in &self.parts.store.inputs().ingresses {
+            match is_ours(key) {
+                true => ingresses.push((key.clone(), ingress.clone())),
+                false if has_address(ingress) => others.push((key.clone(), ingress.clone())),
+                false => {}
+            }
+        }
         let problems = self.said.as_ref().map(|(_, problems)| problems.clone());
         let problems = problems.unwrap_or_default();
-        self.parts.outcome.send_replace(Outcome { ingresses, problems });
+        self.parts.outcome.send_replace(Outcome { ingresses, others, problems });
     }
 
     fn say(&mut self, update: Update) {
         self.alive = (self.parts.out)(update);
     }
+}
+
+fn has_address(ingress: &Ingress) -> bool {
+    let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    status.and_then(|status| status.ingress.as_ref()).is_some_and(|all| !all.is_empty())
 }
 
 #[cfg(test)]
