@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use portcullis::control::{merge, share};
 use portcullis::ir::{Config, EndpointAddress, EndpointSpec, Name, Upstream};
-use portcullis::provider::kubernetes::{Inputs, Key, Memo, Options};
+use portcullis::provider::kubernetes::{Inputs, Key, Memo, Options, Slice, Slices};
 use portcullis::snapshot::{Compiler, Snapshot};
 use portcullis::telemetry::Metrics;
 use portcullis::tls::TlsShared;
@@ -171,7 +171,10 @@ fn slice(inputs: &mut Inputs, service: &Key, number: usize) {
         "addressType": "IPv4", "ports": [{ "port": 8080 }],
         "endpoints": endpoints.collect::<Vec<_>>(),
     });
-    inputs.slices.insert(service.clone(), [("a".into(), object(slice))].into());
+    let slice = Slice::of(&serde_json::from_value(slice).expect("an object"));
+    let mut slices = Slices::default();
+    slices.insert("a".into(), Arc::new(slice));
+    inputs.slices.insert(service.clone(), slices);
 }
 
 #[derive(Default)]

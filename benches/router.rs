@@ -68,7 +68,7 @@ fn bench_hosts(hosts: usize) {
             })
             .collect();
         let lookup = |(host, path): &(String, String)| {
-            index.lookup(host).and_then(|table| table.lookup(&get(path)))
+            index.lookup(host.as_bytes()).and_then(|table| table.lookup(&get(path)))
         };
         for request in &requests {
             assert_eq!(lookup(request), oracle::lookup(&ids, &get(&request.1)));
@@ -77,7 +77,8 @@ fn bench_hosts(hosts: usize) {
         assert_eq!(row.allocations, 0.0, "a lookup allocated");
         row.print(&format!("{hosts} hosts x 5 paths{label}"), Some((build, hosts * 5)));
         if label.is_empty() {
-            let only_host = measure(&requests, |(host, _)| index.lookup(host).map(|_| RouteId(0)));
+            let only_host =
+                measure(&requests, |(host, _)| index.lookup(host.as_bytes()).map(|_| RouteId(0)));
             only_host.print("  the host alone", None);
         }
     }

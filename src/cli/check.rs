@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::cluster::ClusterArgs;
 use super::ingresses::{self, IngressView};
 use super::offline::Offline;
 use super::output::counted;
@@ -18,16 +19,26 @@ use crate::provider::file;
 pub struct CheckArgs {
     /// Configuration files or Kubernetes manifests, and directories of *.yaml and *.yml; together
     /// they are one configuration
-    #[arg(value_name = "FILE|DIR", required = true)]
+    #[arg(value_name = "FILE|DIR", required_unless_present = "kubernetes")]
     paths: Vec<PathBuf>,
     /// Write JSON
     #[arg(long)]
     json: bool,
+    /// Check the Ingresses of a cluster, with manifests as if they had been applied to it. Nothing
+    /// is written; those of ingress-nginx count, too, unless another class is named
+    #[arg(long, help_heading = "Kubernetes")]
+    kubernetes: bool,
+    #[command(flatten, next_help_heading = "Kubernetes")]
+    cluster: ClusterArgs,
 }
 
 /// Checks the files; exits 3 when something is wrong with them.
 pub fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let offline = Offline::load(&args.paths)?;
+    let meaning = args.cluster.meaning_in_a_move();
+    let offline = match args.kubernetes {
+        true => Offline::load_with(&args.paths, meaning, Some(args.cluster.access()))?,
+        false => Offline::load_with(&args.paths, meaning.for_manifests(), None)?,
+    };
     let valid = offline.is_valid();
     if args.json {
         let problems: Vec<_> = offline.problems.iter().map(ProblemView::from).collect();
@@ -42,7 +53,8 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     } else {
         output::print(&offline.report_beside_ingresses(output::colored(&io::stdout())))?;
         if let Some((manifests, translation)) = &offline.manifests {
-            output::print(&ingresses::text(&ingresses::views(manifests, translation)))?;
+            let views = ingresses::views(manifests, translation);
+            output::print(&(ingresses::text(&views) + &ingresses::summary(&views)))?;
         }
         output::print(&(verdict(&offline, valid) + "\n"))?;
     }

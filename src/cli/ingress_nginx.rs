@@ -68,6 +68,8 @@ fn translate(flags: &Flags) -> Vec<String> {
     value("admin", format!("[::]:{}", flags.healthz_port.unwrap_or(ADMIN)));
     value("http", format!("[::]:{}", flags.http_port.unwrap_or(HTTP)));
     value("https", format!("[::]:{}", flags.https_port.unwrap_or(HTTPS)));
+    // Over TLS ingress-nginx says 443 whatever its port is.
+    flags.http_port.iter().for_each(|port| value("public-http-port", port.to_string()));
     value("ingress-class", or(&flags.ingress_class, CLASS));
     value("controller-class", or(&flags.controller_class, CONTROLLER));
     value("election-id", or(&flags.election_id, ELECTION));
@@ -99,6 +101,7 @@ fn translate(flags: &Flags) -> Vec<String> {
         ("ingress-class-by-name", flags.class_by_name == Some(true)),
         ("watch-ingress-without-class", flags.without_class == Some(true)),
         ("allow-external-name", flags.no_external_name != Some(true)),
+        ("enable-ssl-passthrough", flags.ssl_passthrough == Some(true)),
         ("ingress-nginx-metrics", true),
     ];
     let on = switches.into_iter().filter(|(_, on)| *on);
@@ -118,11 +121,6 @@ fn unhonoured(flags: &Flags) -> Vec<Finding> {
             "disable-leader-election",
             flags.no_election == Some(true),
             "replicas agree on who writes statuses",
-        ),
-        (
-            "enable-ssl-passthrough",
-            flags.ssl_passthrough == Some(true),
-            "TLS ends at the proxy, also for hosts of Ingresses with `ssl-passthrough`",
         ),
         (
             "enable-topology-aware-routing",
@@ -184,13 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn passing_tls_through_is_told_of_where_it_was_turned_on() {
-        let told = |flag: &str| {
-            let found = unhonoured(&parse_flags(&[flag.to_owned()]).flags);
-            found.into_iter().map(|finding| finding.annotation).collect::<Vec<_>>()
-        };
-        assert_eq!(told("--enable-ssl-passthrough"), ["--enable-ssl-passthrough"]);
-        assert!(told("--enable-ssl-passthrough=false").is_empty());
+    fn tls_passes_through_where_it_did() {
+        let on = |flag| translated(&[flag]).contains(&"--enable-ssl-passthrough".to_owned());
+        assert!(on("--enable-ssl-passthrough") && on("--enable-ssl-passthrough=true"));
+        assert!(!on("--enable-ssl-passthrough=false") && !on("--v=2"));
     }
 
     #[test]
@@ -216,6 +211,7 @@ mod tests {
             "--configmap=edge/controller",
             "--watch-ingress-without-class",
             "--http=[::]:8080",
+            "--public-http-port=8080",
         ] {
             assert!(line.iter().any(|argument| argument == expected), "{expected} in {line:?}");
         }

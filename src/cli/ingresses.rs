@@ -1,10 +1,11 @@
-//! What becomes of each Ingress among manifests.
+//! What becomes of each Ingress among manifests, or of a cluster.
 
 use std::fmt::Write;
 
 use serde::Serialize;
 
 use crate::admin::view::Place;
+use crate::provider::file::printable;
 use crate::provider::kubernetes::{Key, Manifests, Report, Translation, Verdict};
 
 /// An Ingress and what becomes of it.
@@ -84,20 +85,42 @@ pub fn text(views: &[IngressView]) -> String {
             let _ = write!(out, " ({file}:{line})");
         }
         let _ = match (&view.reason, view.verdict) {
-            (Some(why), _) => writeln!(out, ": not served, {why}"),
+            (Some(why), _) => writeln!(out, ": not served, {}", printable(why)),
             (None, "difference") => writeln!(out, ": honoured with a difference"),
             (None, "left out" | "refused") => writeln!(out, ": not honoured in all"),
             (None, verdict) => writeln!(out, ": {verdict}"),
         };
         for finding in &view.findings {
-            let line = finding.location.as_ref().map_or(0, |place| place.line);
+            let line = finding.location.as_ref().map(|place| place.line.to_string());
+            let line = line.unwrap_or_default();
             let said = match (&*finding.message, &finding.hint) {
                 ("", _) => String::new(),
                 (message, Some(hint)) => format!(": {message} ({hint})"),
                 (message, None) => format!(": {message}"),
             };
-            let _ = writeln!(out, "  {:10} {line:>4}  {}{said}", finding.verdict, finding.subject);
+            let told = printable(&format!("{}{said}", finding.subject));
+            let _ = writeln!(out, "  {:10} {line:>4}  {told}", finding.verdict);
         }
     }
     out
+}
+
+/// How many there are of each verdict, in a line; nothing where there is no Ingress.
+pub fn summary(views: &[IngressView]) -> String {
+    let count = |verdict: &[&str], words: &str| {
+        let count = views.iter().filter(|view| verdict.contains(&view.verdict)).count();
+        (count > 0).then(|| format!("{count} {words}"))
+    };
+    let counts = [
+        count(&["honoured"], "honoured"),
+        count(&["difference"], "honoured with a difference"),
+        count(&["left out", "refused"], "not honoured in all"),
+        count(&["ignored"], "not served"),
+    ];
+    let counts: Vec<_> = counts.into_iter().flatten().collect();
+    match views.len() {
+        0 => String::new(),
+        1 => format!("1 Ingress: {}\n", counts.join(", ")),
+        all => format!("{all} Ingresses: {}\n", counts.join(", ")),
+    }
 }

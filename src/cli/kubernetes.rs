@@ -3,19 +3,17 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
-
 use super::Failure;
+use super::cluster::{ClusterArgs, key};
 use crate::app::{Live, News, Provider};
 use crate::control::{Feed, Said};
-use crate::ir::{Name, Problem};
+use crate::ir::{AccessLogFormat, AccessLogTarget, Name, Problem};
 use crate::provider::kubernetes::{
-    self, CONTROLLER, Key, NGINX_CONTROLLER, Options, Update, WatchOptions,
+    self, CONTROLLER, Key, LogOptions, NGINX_CONTROLLER, Options, Update, WatchOptions,
 };
-use crate::telemetry::ControllerIdentity;
+use crate::telemetry::{ControllerIdentity, Template};
 
 /// Where a pod finds the namespace it is in.
 const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -27,80 +25,28 @@ pub struct KubernetesArgs {
     /// Serve the Ingresses of a cluster, beside what --config says
     #[arg(long, env = "PORTCULLIS_KUBERNETES", value_parser = clap::builder::FalseyValueParser::new())]
     kubernetes: bool,
-    /// Kubeconfig file; without it the service account of the pod, else what kubectl would take
-    #[arg(long, value_name = "FILE", env = "PORTCULLIS_KUBECONFIG")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// Where plain HTTP is listened for, or `off`
     #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_HTTP", default_value = "[::]:8080")]
     http: Bind,
     /// Where HTTPS is listened for, or `off`
     #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_HTTPS", default_value = "[::]:8443")]
     https: Bind,
-    /// The class by which the old annotation kubernetes.io/ingress.class asks for this controller
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "PORTCULLIS_INGRESS_CLASS",
-        default_value = "portcullis"
-    )]
-    ingress_class: String,
-    /// The controller whose IngressClasses are served
-    #[arg(long, value_name = "NAME", env = "PORTCULLIS_CONTROLLER_CLASS", default_value = CONTROLLER)]
-    controller_class: String,
-    /// Count --ingress-class where there is no IngressClass of that name, too
-    #[arg(long, env = "PORTCULLIS_INGRESS_CLASS_BY_NAME", value_parser = clap::builder::FalseyValueParser::new())]
-    ingress_class_by_name: bool,
-    /// Serve Ingresses without any class, too
-    #[arg(long, env = "PORTCULLIS_WATCH_INGRESS_WITHOUT_CLASS", value_parser = clap::builder::FalseyValueParser::new())]
-    watch_ingress_without_class: bool,
-    /// Serve class nginx and controller k8s.io/ingress-nginx, too: in place of ingress-nginx
-    #[arg(long, env = "PORTCULLIS_SERVE_NGINX_CLASS", value_parser = clap::builder::FalseyValueParser::new())]
-    serve_nginx_class: bool,
-    /// A namespace to serve, may be given several times; without it all of them
-    #[arg(long, value_name = "NAME", env = "PORTCULLIS_WATCH_NAMESPACE", value_delimiter = ',')]
-    watch_namespace: Vec<String>,
-    /// What annotations begin with
-    #[arg(
-        long,
-        value_name = "PREFIX",
-        env = "PORTCULLIS_ANNOTATIONS_PREFIX",
-        default_value = "nginx.ingress.kubernetes.io"
-    )]
-    annotations_prefix: String,
-    /// The Service that gets what no rule matches
-    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_BACKEND_SERVICE", value_parser = key)]
-    default_backend_service: Option<Key>,
-    /// The Secret with the certificate for names that no other is for
-    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_SSL_CERTIFICATE", value_parser = key)]
-    default_ssl_certificate: Option<Key>,
-    /// The ConfigMap with what holds for all Ingresses that do not say otherwise, in the keys of
-    /// ingress-nginx
-    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_CONFIGMAP", value_parser = key)]
-    configmap: Option<Key>,
-    /// Forward to Services of type ExternalName, too: whoever may create one can then make the
-    /// proxy connect wherever it can
-    #[arg(long, env = "PORTCULLIS_ALLOW_EXTERNAL_NAME", value_parser = clap::builder::FalseyValueParser::new())]
-    allow_external_name: bool,
-    /// Headers that `custom-headers` may set, each a name; Ingresses that set others are answered 503
-    #[arg(
-        long,
-        value_name = "NAME",
-        value_delimiter = ',',
-        env = "PORTCULLIS_ALLOW_RESPONSE_HEADER"
-    )]
-    allow_response_header: Vec<HeaderName>,
-    /// Leave Strict-Transport-Security to the Services: by default every answer over TLS tells
-    /// browsers to keep to https for a year, names below included, as ingress-nginx does
-    #[arg(long, env = "PORTCULLIS_NO_HSTS", value_parser = clap::builder::FalseyValueParser::new())]
-    no_hsts: bool,
-    /// The domain of the cluster's own names
-    #[arg(
-        long,
-        value_name = "DOMAIN",
-        env = "PORTCULLIS_CLUSTER_DOMAIN",
-        default_value = "cluster.local"
-    )]
-    cluster_domain: String,
+    /// The port that clients of plain HTTP connect to, as the Service has it: what back ends, redirects
+    /// that name a port and variables are told
+    #[arg(long, value_name = "PORT", env = "PORTCULLIS_PUBLIC_HTTP_PORT", default_value = "80", value_parser = clap::value_parser!(u16).range(1..))]
+    public_http_port: u16,
+    /// The same for HTTPS
+    #[arg(long, value_name = "PORT", env = "PORTCULLIS_PUBLIC_HTTPS_PORT", default_value = "443", value_parser = clap::value_parser!(u16).range(1..))]
+    public_https_port: u16,
+    /// How a line of the access log looks: `ingress-nginx` (its well-known line), `json`, `combined`,
+    /// a template with `{field}` in it, or `off`. Without it the ConfigMap says, else `ingress-nginx`
+    #[arg(long, value_name = "FORMAT", env = "PORTCULLIS_ACCESS_LOG")]
+    access_log: Option<LogFormat>,
+    /// The file that the access log is appended to, or /dev/stdout, which is the default
+    #[arg(long, value_name = "FILE", env = "PORTCULLIS_ACCESS_LOG_PATH")]
+    access_log_path: Option<PathBuf>,
     /// The Service whose addresses stand in the status of Ingresses
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_PUBLISH_SERVICE", value_parser = key)]
     publish_service: Option<Key>,
@@ -154,6 +100,31 @@ impl FromStr for Bind {
     }
 }
 
+/// How a line of the access log is to look; `None` is no access log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LogFormat(Option<AccessLogFormat>);
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(Some(match text {
+            "off" => return Ok(Self(None)),
+            "ingress-nginx" => AccessLogFormat::ingress_nginx(),
+            "json" => AccessLogFormat::Json,
+            "combined" => AccessLogFormat::Combined,
+            template if template.contains('{') => {
+                Template::parse(template).map_err(|error| error.to_string())?;
+                AccessLogFormat::Template(template.to_owned())
+            }
+            _ => {
+                let known = "ingress-nginx, json, combined, off";
+                return Err(format!("write one of {known}, or a template with {{field}} in it"));
+            }
+        })))
+    }
+}
+
 impl KubernetesArgs {
     /// Whether a cluster is to be served.
     pub fn is_wanted(&self) -> bool {
@@ -193,7 +164,7 @@ impl KubernetesArgs {
             Some(text.trim().to_owned()).filter(|name| !name.is_empty())
         });
         let watching = WatchOptions {
-            kubeconfig: self.kubeconfig,
+            access: self.cluster.access(),
             watch_timeout: Duration::from_secs(self.watch_timeout),
             state_dir: self.state_dir,
             election: self.election_id,
@@ -203,29 +174,28 @@ impl KubernetesArgs {
             namespace: namespace.unwrap_or_else(|| "default".to_owned()),
             pod: variable("POD_NAME"),
         };
-        let namespaces = self.watch_namespace.iter().filter(|name| !name.is_empty());
         let meaning = Options {
-            controllers: [self.controller_class.into()].into(),
-            classes: [self.ingress_class.into()].into(),
-            class_by_name: self.ingress_class_by_name,
-            without_class: self.watch_ingress_without_class,
-            annotation_prefix: self.annotations_prefix.into(),
-            namespaces: namespaces.map(|name| Arc::from(name.as_str())).collect(),
-            default_backend: self.default_backend_service,
-            default_certificate: self.default_ssl_certificate,
-            external_names: self.allow_external_name,
-            config_map: self.configmap,
-            controller: Arc::default(),
-            allowed_response_headers: self.allow_response_header,
-            hsts: Options::default().hsts.filter(|_| !self.no_hsts),
-            cluster_domain: self.cluster_domain.into(),
             rules: self.ingress_nginx_metrics,
-            partial: false,
+            access_log: Some(access_log(self.access_log, self.access_log_path)),
             http: self.http.0,
             https: self.https.0,
+            http_port: self.public_http_port,
+            https_port: self.public_https_port,
+            ..self.cluster.meaning()
         };
-        let meaning = if self.serve_nginx_class { meaning.in_place_of_nginx() } else { meaning };
         Ok((meaning, watching))
+    }
+}
+
+fn access_log(format: Option<LogFormat>, path: Option<PathBuf>) -> LogOptions {
+    let target = |path: PathBuf| match path.to_str() {
+        Some("/dev/stdout") => AccessLogTarget::Stdout,
+        _ => AccessLogTarget::File(path),
+    };
+    LogOptions {
+        off: format == Some(LogFormat(None)),
+        format: format.and_then(|LogFormat(format)| format),
+        target: path.map(target),
     }
 }
 
@@ -261,17 +231,6 @@ fn said(update: Update) -> Said {
     }
 }
 
-fn key(text: &str) -> Result<Key, String> {
-    match text.split_once('/') {
-        Some((namespace, name))
-            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
-        {
-            Ok(Key::new(namespace, name))
-        }
-        _ => Err("write it as NAMESPACE/NAME".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -296,7 +255,9 @@ mod tests {
         assert_eq!(meaning.http, "[::]:8080".parse().ok());
         assert_eq!(meaning.https, "[::]:8443".parse().ok());
         let defaults = Options::default();
-        let ours = Options { http: defaults.http, https: defaults.https, ..meaning };
+        assert_eq!(meaning.access_log, Some(LogOptions::default()));
+        let ours =
+            Options { http: defaults.http, https: defaults.https, access_log: None, ..meaning };
         assert_eq!(ours, defaults);
         assert_eq!(watching.watch_timeout, Duration::from_secs(30));
     }
@@ -325,6 +286,8 @@ mod tests {
             &["--http=off", "--https=off"],
             &["--http=80"],
             &["--watch-timeout=0"],
+            &["--access-log=jsn"],
+            &["--access-log={nothing}"],
         ] {
             assert!(options(args).is_err(), "{args:?}");
         }

@@ -6,6 +6,7 @@
 
 mod ask;
 mod check;
+mod cluster;
 mod completions;
 pub mod demo;
 mod explain;
@@ -45,7 +46,7 @@ off at the drain deadline. `portcullis COMMAND --help` tells more.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Validate configuration files without serving them
+    /// Validate configuration files, or the Ingresses of a cluster, without serving them
     Check(check::CheckArgs),
     /// Write a shell's completions to standard output
     Completions(completions::CompletionsArgs),

@@ -1,5 +1,5 @@
 //! A configuration out of files, compiled as `run` would, without sockets and DNS. Files that are
-//! Kubernetes manifests count as a cluster that has these objects.
+//! Kubernetes manifests count as a cluster that has these objects, or stand over those of a real one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::{Failure, output};
 use crate::control::merge;
 use crate::ir::{EndpointAddress, EndpointSpec, Fragment, Name, Problem, Severity, Upstream};
 use crate::provider::file::{self, Inputs};
-use crate::provider::kubernetes::{self, Manifests, Options, Translation};
+use crate::provider::kubernetes::{self, Access, Manifests, Options, Translation};
 use crate::snapshot::{Compiler, Snapshot};
 use crate::telemetry::Metrics;
 use crate::tls::TlsShared;
@@ -20,7 +20,7 @@ use crate::upstream::{Environment, Registry, Target};
 pub struct Offline {
     /// What was read.
     inputs: Inputs,
-    /// The Kubernetes manifests among the files, and what they mean.
+    /// The objects of Kubernetes, and what they mean.
     pub manifests: Option<(Manifests, Translation)>,
     /// Everything that is wrong or odd.
     pub problems: Vec<Problem>,
@@ -34,9 +34,21 @@ impl Offline {
     /// # Errors
     /// Only if TLS cannot be set up; what is wrong with the files is in the problems.
     pub fn load(paths: &[PathBuf]) -> Result<Self, Failure> {
+        Self::load_with(paths, Options::offline(), None)
+    }
+
+    /// The same with what `options` say of manifests, and beside the objects of a `cluster`.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up, or the cluster cannot be read.
+    pub fn load_with(
+        paths: &[PathBuf],
+        options: Options,
+        cluster: Option<Access>,
+    ) -> Result<Self, Failure> {
         let inputs = file::load(paths, &file::environment());
         let mut configuration = inputs.clone();
-        let manifests = manifests(&mut configuration);
+        let manifests = objects(&mut configuration, options, cluster)?;
         let translation = file::translate(&configuration);
         let mut problems = translation.problems;
         let mut fragments = vec![Arc::new(translation.fragment)];
@@ -121,18 +133,30 @@ impl Offline {
     }
 }
 
-/// Takes the manifests out of `inputs`, if there are any, and translates them.
-fn manifests(inputs: &mut Inputs) -> Option<(Manifests, Translation)> {
+/// Takes the manifests out of `inputs`, if there are any, and translates them, over the objects of
+/// the cluster where there is one.
+fn objects(
+    inputs: &mut Inputs,
+    mut options: Options,
+    cluster: Option<Access>,
+) -> Result<Option<(Manifests, Translation)>, Failure> {
     let files = inputs.take_out(kubernetes::is_manifest);
-    if files.is_empty() {
-        return None;
+    if files.is_empty() && cluster.is_none() {
+        return Ok(None);
     }
     let mut manifests = Manifests::default();
     for (file, text) in &files {
         manifests.add(file, text);
     }
-    let translation = kubernetes::translate(&manifests.inputs, &Options::offline());
-    Some((manifests, translation))
+    if let Some(access) = cluster {
+        let seen = kubernetes::look(access, &manifests.inputs, &options);
+        let seen = seen.map_err(Failure::runtime)?;
+        manifests.inputs = seen.inputs;
+        manifests.problems.extend(seen.problems);
+        options.unread = seen.unread;
+    }
+    let translation = kubernetes::translate(&manifests.inputs, &options);
+    Ok(Some((manifests, translation)))
 }
 
 /// Endpoints by address; names stay unresolved.

@@ -4,7 +4,8 @@
 //! What is known stands in the feeds; here is what was given to the upstreams, so that only those
 //! whose endpoints are others hear of it.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{self, BTreeMap};
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,6 +79,12 @@ impl Burst {
     }
 }
 
+/// The value of `name` in what is left of a map that is walked through in order.
+fn find<'m, T>(left: &mut Peekable<btree_map::Iter<'m, Name, T>>, name: &Name) -> Option<&'m T> {
+    while left.next_if(|(other, _)| *other < name).is_some() {}
+    left.next_if(|(other, _)| *other == name).map(|(_, value)| value)
+}
+
 /// What upstreams were given.
 #[derive(Debug, Default)]
 pub struct Discovered(EndpointLists);
@@ -87,23 +94,25 @@ impl Discovered {
     /// something else than before. What was known of others is dropped.
     pub fn follow(&mut self, config: &Config, feeds: &[Feed]) -> Vec<Name> {
         let before = std::mem::take(&mut self.0);
-        let mut changed = Vec::new();
-        for (name, upstream) in &config.upstreams {
-            if !upstream.discovered {
-                continue;
-            }
+        // All are in order: thousands of look-ups would cost more than the rest.
+        let mut known = before.iter().peekable();
+        let mut said: Vec<_> = feeds
+            .iter()
+            .filter_map(|feed| Some((&feed.fragment.as_ref()?.provider, feed.endpoints.iter())))
+            .map(|(provider, lists)| (provider, lists.peekable()))
+            .collect();
+        let (mut changed, mut lists) = (Vec::new(), Vec::new());
+        for (name, upstream) in config.upstreams.iter().filter(|(_, spec)| spec.discovered) {
             // Of two providers that declare one name, the one whose upstream it is.
-            let said = |feed: &&Feed| {
-                let fragment = feed.fragment.as_ref();
-                fragment.is_some_and(|fragment| fragment.provider == upstream.origin.provider)
-            };
-            let list = feeds.iter().find(said).and_then(|feed| feed.endpoints.get(name));
+            let by = said.iter_mut().find(|(provider, _)| **provider == upstream.origin.provider);
+            let list = by.and_then(|(_, lists)| find(lists, name));
             let list = list.cloned().unwrap_or_default();
-            if before.get(name) != Some(&list) {
+            if find(&mut known, name) != Some(&list) {
                 changed.push(name.clone());
             }
-            self.0.insert(name.clone(), list);
+            lists.push((name.clone(), list));
         }
+        self.0 = lists.into_iter().collect();
         changed
     }
 

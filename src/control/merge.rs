@@ -27,6 +27,10 @@ pub fn merge(fragments: &[Arc<Fragment>]) -> (Config, Vec<Problem>) {
     if let Some(settings) = fragments.iter().find_map(|fragment| fragment.settings.clone()) {
         config.settings = settings;
     }
+    let settings = &mut config.settings;
+    if settings.access_log.is_none() && !settings.no_access_log {
+        settings.access_log = fragments.iter().find_map(|fragment| fragment.access_log.clone());
+    }
     (config, problems)
 }
 
@@ -116,6 +120,10 @@ fn hosts<'f>(all: impl Iterator<Item = &'f Arc<VirtualHost>>) -> Vec<Arc<Virtual
     let mut all: Vec<&Arc<VirtualHost>> = all.collect();
     // Stable: there may be a hundred thousand, and those of one pattern are few.
     all.sort_by(|a, b| a.pattern.cmp(&b.pattern));
+    if all.is_sorted_by(|a, b| a.pattern < b.pattern) {
+        // No two of one pattern: there is nothing to bring together.
+        return all.into_iter().cloned().collect();
+    }
     let mut hosts: Vec<Arc<VirtualHost>> = Vec::with_capacity(all.len());
     for host in all {
         let same = |first: &&mut Arc<VirtualHost>| first.listeners == host.listeners;
@@ -125,6 +133,9 @@ fn hosts<'f>(all: impl Iterator<Item = &'f Arc<VirtualHost>>) -> Vec<Arc<Virtual
                 let first = Arc::make_mut(first);
                 if first.client_auth.is_none() {
                     first.client_auth.clone_from(&host.client_auth);
+                }
+                if first.tls_passthrough.is_none() {
+                    first.tls_passthrough.clone_from(&host.tls_passthrough);
                 }
                 first.rules.extend(host.rules.iter().cloned());
                 first.routes.extend(host.routes.iter().cloned());
@@ -143,13 +154,16 @@ fn order(host: &VirtualHost) -> (&HostPattern, &Origin) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::{Action, ListenerSelector, PathMatch, Route, RouteMatch};
+    use crate::ir::{
+        Action, ListenerSelector, PathMatch, Route, RouteMatch, Timeouts, TlsPassthrough,
+    };
 
     fn fragment(provider: &str, listener: &str, bind: &str, host: &str) -> Arc<Fragment> {
         let origin = Origin { provider: provider.into(), ..Origin::default() };
         let listener_spec = Listener {
             origin: origin.clone(),
             bind: bind.parse().expect("an address"),
+            public_port: None,
             tls: None,
             proxy_protocol: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -163,6 +177,7 @@ mod tests {
                 pattern: HostPattern::parse(host).expect("a host"),
                 listeners: ListenerSelector::All,
                 client_auth: None,
+                tls_passthrough: None,
                 rules: Vec::new(),
                 routes: Vec::new(),
                 origin,
@@ -241,6 +256,25 @@ mod tests {
             .map(|host| host.routes.iter().map(|route| route.name.as_str()).collect())
             .collect();
         assert_eq!(names, [vec!["1", "2", "3"], vec!["4"]]);
+    }
+
+    #[test]
+    fn of_a_host_that_several_declare_the_first_says_where_its_tls_goes() {
+        let with = |provider: &str, bind: &str, upstream: Option<&str>| {
+            let mut said = (*fragment(provider, provider, bind, "x.example")).clone();
+            let to = |name: &str| TlsPassthrough::new(name.into(), &Timeouts::default());
+            Arc::make_mut(&mut said.hosts[0]).tls_passthrough = upstream.map(to);
+            Arc::new(said)
+        };
+        let (config, _) = merge(&[
+            with("c", "127.0.0.1:3", Some("late")),
+            with("b", "127.0.0.1:2", Some("vault")),
+            with("a", "127.0.0.1:1", None),
+        ]);
+        let [host] = config.hosts.as_slice() else { panic!("{:?}", config.hosts) };
+        let upstream =
+            host.tls_passthrough.as_ref().map(|passthrough| passthrough.upstream.as_str());
+        assert_eq!(upstream, Some("vault"));
     }
 
     #[test]

@@ -84,6 +84,8 @@ impl<L: Listeners> Control<L> {
                         said = news.try_recv().ok();
                     }
                     retired.extend(self.take(burst, &feeds).await);
+                    // Changes that follow one another closely would gather a large one each.
+                    retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
                     self.count_snapshots(&retired);
                 }
                 resolved = self.resolver.changed() => self.endpoints_changed(&resolved),

@@ -25,7 +25,7 @@ pub struct Upstream {
     pub balance: BalancePolicy,
     /// Active health checks.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub health: Option<HealthCheck>,
+    pub health: Option<Box<HealthCheck>>,
     /// Passive outlier ejection; `None` is off. On by default.
     #[serde(
         serialize_with = "dump::some_differing",

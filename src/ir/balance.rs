@@ -43,7 +43,7 @@ pub struct BalancePolicy {
     pub algorithm: Balance,
     /// Requests that belong together stay with one endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub affinity: Option<Affinity>,
+    pub affinity: Option<Box<Affinity>>,
     /// Preference for endpoints in this proxy's own zone. On wherever the zone is known.
     pub zone_aware: bool,
     /// Use only so many endpoints, chosen by rendezvous hashing with this process's own seed;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::{HostClientAuth, Name, Origin, Route, Rule};
+use super::{HostClientAuth, Name, Origin, Route, Rule, TlsPassthrough};
 
 /// Which hosts a virtual host answers for. Patterns are lower-case ASCII without a trailing dot.
 /// The host that matches best answers for all its paths: another one is never tried.
@@ -141,6 +141,10 @@ pub struct VirtualHost {
     /// What clients must show in the TLS handshake; `None` is what their listener demands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_auth: Option<HostClientAuth>,
+    /// Where TLS connections for it go; `None` terminates them here. With it, the routes get what comes
+    /// without TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_passthrough: Option<TlsPassthrough>,
     /// What is done with its requests before a route is looked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,

@@ -16,6 +16,11 @@ pub struct Listener {
     pub origin: Origin,
     /// Address and port.
     pub bind: SocketAddr,
+    /// The port that clients connect to, where that is not the one of `bind`: behind a load balancer
+    /// or a Service. What names the port of a connection names this one, unless a PROXY protocol
+    /// header says where the client connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_port: Option<u16>,
     /// TLS termination; `None` is plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
@@ -31,6 +36,13 @@ pub struct Listener {
     pub protocols: ListenerProtocols,
     /// HTTP/2 settings.
     pub http2: Http2Options,
+}
+
+impl Listener {
+    /// The port that clients connect to.
+    pub fn client_port(&self) -> u16 {
+        self.public_port.unwrap_or(self.bind.port())
+    }
 }
 
 /// Which HTTP versions a listener speaks. HTTP/1 is always there.

@@ -22,6 +22,7 @@ mod https;
 mod ingress_rule;
 mod listener;
 mod origin;
+mod passthrough;
 mod problem;
 mod resilience;
 mod route;
@@ -61,6 +62,7 @@ pub use listener::{
     ListenerTls, TlsVersion,
 };
 pub use origin::{Location, Name, Origin};
+pub use passthrough::TlsPassthrough;
 pub use problem::{Problem, Severity};
 pub use resilience::{
     AdaptiveConcurrency, FailurePercentage, HealthCheck, Hedge, HedgeAfter, HttpProbe, Outlier,
@@ -103,6 +105,9 @@ pub struct Fragment {
     pub upstreams: BTreeMap<Name, Arc<Upstream>>,
     /// Process-wide settings; `None` where the provider has no say in them.
     pub settings: Option<Settings>,
+    /// The access log where no settings say anything of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
 }
 
 /// All fragments merged: the input of `snapshot::compile`.

@@ -11,7 +11,8 @@ use super::{
     IngressRule, Name, Origin, RedirectTo, Retry, Rule, SecretBytes, Text, dump,
 };
 
-/// A rule of a virtual host.
+/// A rule of a virtual host. There are tens of thousands of them: large policies that most do not
+/// have stand in boxes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Route {
     /// Unique within the configuration; the `route` label of metrics and logs.
@@ -25,10 +26,10 @@ pub struct Route {
     pub guard: Guard,
     /// Which pages of other origins may use it; `None` leaves that to the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cors: Option<Cors>,
+    pub cors: Option<Box<Cors>>,
     /// Who may use it; `None` is anybody.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub auth: Option<Auth>,
+    pub auth: Option<Box<Auth>>,
     /// What is done with some of its requests, before anything else of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,
@@ -45,7 +46,7 @@ pub struct Route {
     pub hsts: Option<Hsts>,
     /// Whose answers stand in the place of errors.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_pages: Option<ErrorPages>,
+    pub error_pages: Option<Box<ErrorPages>>,
     /// Deadlines of the exchange.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub timeouts: Timeouts,

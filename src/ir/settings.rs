@@ -31,6 +31,9 @@ pub struct Settings {
     /// The access log; `None` writes none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_log: Option<AccessLog>,
+    /// Whether that is said, so that a log which a provider has otherwise is not written.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_access_log: bool,
     /// Limits on client connections and heads.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub limits: Limits,
@@ -97,8 +100,28 @@ pub enum AccessLogFormat {
     /// One JSON object a line.
     #[default]
     Json,
+    /// Text with `$variable` in it, as nginx's `log_format` has it.
+    Nginx {
+        /// The text. A variable that is not known has no value.
+        format: String,
+        /// Whether values are escaped for JSON strings, and empty where there are none.
+        json: bool,
+    },
     /// Text with `{field}` in it, the field names of the JSON form.
     Template(String),
+}
+
+/// The line that ingress-nginx writes unless told otherwise, which its users' tools read.
+const INGRESS_NGINX: &str = "$remote_addr - $remote_user [$time_local] \"$request\" $status \
+    $body_bytes_sent \"$http_referer\" \"$http_user_agent\" $request_length $request_time \
+    [$proxy_upstream_name] [$proxy_alternative_upstream_name] $upstream_addr \
+    $upstream_response_length $upstream_response_time $upstream_status $req_id";
+
+impl AccessLogFormat {
+    /// ingress-nginx's default format.
+    pub fn ingress_nginx() -> Self {
+        Self::Nginx { format: INGRESS_NGINX.to_owned(), json: false }
+    }
 }
 
 /// Limits on client connections and request heads.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{Context, Request, stand_in};
+use super::{Context, Request, Worker, stand_in};
 use crate::error::ProxyError;
 use crate::snapshot::Action;
 use crate::telemetry::Reason;
@@ -36,7 +36,7 @@ pub fn enter(request: &mut Request) -> Result<Option<Queued>, ProxyError> {
     }
     context.upstream.replace(Some((upstream.clone(), None)));
     let upstream = upstream.clone();
-    Ok(Some(Queued { wait: wait(context, &upstream, turnstile, now)?, upstream }))
+    Ok(Some(Queued { wait: wait(&context.worker, &upstream, turnstile, now)?, upstream }))
 }
 
 fn draw(context: &Context, headers: &HeaderMap) -> Option<Arc<Upstream>> {
@@ -48,13 +48,13 @@ fn draw(context: &Context, headers: &HeaderMap) -> Option<Arc<Upstream>> {
 
 /// The wait for a place at `turnstile`, of the requests or the connections of `upstream`.
 pub fn wait(
-    context: &Context,
+    worker: &Worker,
     upstream: &Upstream,
     turnstile: &Arc<Turnstile>,
     now: Moment,
 ) -> Result<Wait, ProxyError> {
-    context.worker.queues.wait(turnstile, now).map_err(|Full| {
-        upstream.metrics.shed(context.worker.id, Reason::Overloaded);
+    worker.queues.wait(turnstile, now).map_err(|Full| {
+        upstream.metrics.shed(worker.id, Reason::Overloaded);
         ProxyError::proxy(Reason::Overloaded)
     })
 }

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::selection::Selection;
-use super::{Context, Tried};
+use super::{Tried, Worker};
 use crate::telemetry::Reason;
 use crate::upstream::balance::Pick;
 use crate::upstream::{EndpointId, InFlight, Upstream};
@@ -16,36 +16,35 @@ const MOST_LOOKED_AT: usize = 64;
 /// An endpoint that the request has not been to; where no other is left, one it has been to that
 /// took the request then. The attempt is counted in.
 pub fn choose(
-    context: &Context,
+    worker: &Worker,
+    now: Moment,
     upstream: &Upstream,
     selection: Selection,
     tried: &Tried,
 ) -> Result<InFlight, Reason> {
-    let choice = among_others(context, upstream, selection, tried.all());
+    let choice = among_others(worker, now, upstream, selection, tried.all());
     match choice {
         Err(Reason::NoEndpoint) if tried.all().len() > tried.hopeless().len() => {
-            among_others(context, upstream, selection, tried.hopeless())
+            among_others(worker, now, upstream, selection, tried.hopeless())
         }
         choice => choice,
     }
 }
 
 fn among_others(
-    context: &Context,
+    worker: &Worker,
+    now: Moment,
     upstream: &Upstream,
     selection: Selection,
     tried: &[EndpointId],
 ) -> Result<InFlight, Reason> {
-    // The first attempt begins with the request, as near as makes no difference.
-    let first = tried.is_empty() && context.attempts.get() == 0;
-    let now = if first { context.started } else { Moment::now() };
     let mut pick = Pick {
-        worker: context.worker.id,
+        worker: worker.id,
         now,
         tried,
         key: selection.key,
         session: selection.session,
-        random: Random::new(context.worker.random()),
+        random: Random::new(worker.random()),
     };
     let endpoint = upstream.pick(&mut pick).ok_or(Reason::NoEndpoint)?;
     let Some(most) = upstream.limits.spec.requests_per_endpoint else {
@@ -62,6 +61,6 @@ fn among_others(
         let Some(other) = upstream.pick(&mut pick) else { break };
         endpoint = other;
     }
-    upstream.metrics.shed(context.worker.id, Reason::Overloaded);
+    upstream.metrics.shed(worker.id, Reason::Overloaded);
     Err(Reason::Overloaded)
 }

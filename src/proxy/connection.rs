@@ -116,7 +116,7 @@ impl Need<'_> {
         let Self { context, upstream, endpoint, wish, .. } = *self;
         let (transport, name) = (&upstream.transport, self.server_name.as_ref());
         let since = Moment::now();
-        let place = admission::wait(context, upstream, turnstile, since)?;
+        let place = admission::wait(&context.worker, upstream, turnstile, since)?;
         let open = context.worker.pools.hope(endpoint, transport, name, wish);
         let first = admission::in_time(context, upstream, select(open, place)).await;
         let waited = context.queued.get().unwrap_or_default() + since.elapsed();

@@ -486,6 +486,9 @@ impl Context {
         });
         record.connect = self.connect_time.get();
         record.upstream_head = self.response_time.get();
+        let end = self.started.after(exchange.duration);
+        let rest = self.response_at.get().map(|at| end.since(at)).unwrap_or_default();
+        record.upstream_rest = u32::try_from(rest.as_millis()).unwrap_or(u32::MAX);
         record.tls_version = self.conn.tls_version;
         record.server_name = self.conn.server_name.as_deref().map(Name::from);
         if let Some((upstream, endpoint)) = &*self.upstream.borrow() {

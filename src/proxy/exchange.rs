@@ -15,7 +15,7 @@ use crate::telemetry::Reason;
 use crate::upstream::h1::{H1Exchange, HeadEvent};
 use crate::upstream::h2::H2Exchange;
 use crate::util::moment::Moment;
-use crate::util::wheel::Timer;
+use crate::util::wheel::{Timer, Wheel};
 
 /// A request being sent and its response being read. Moved once, into a box with its body; the
 /// large variant is the common one.
@@ -189,7 +189,8 @@ impl ExchangeBody {
             return Poll::Ready(ProxyError::client(Reason::ClientClosed));
         }
         let progress = self.exchange.progress();
-        let reason = std::task::ready!(self.deadline.poll(cx, &self.context, progress));
+        let reason =
+            std::task::ready!(self.deadline.poll(cx, &self.context.worker.wheel, progress));
         self.note_failure(reason);
         Poll::Ready(ProxyError::upstream(reason))
     }
@@ -206,14 +207,19 @@ impl ExchangeBody {
             return;
         }
         let now = now.unwrap_or_else(Moment::now);
-        if let Exchange::H1(exchange) = &mut self.exchange
-            && let Some(conn) = exchange.take_reusable(now)
-        {
-            self.context.worker.pools.give_back(conn);
-        }
+        give_back(&mut self.exchange, &self.context, now);
         if let Some(mut watch) = self.watch.take() {
             watch.ended(now);
         }
+    }
+}
+
+/// Puts the connection of an exchange that is over where the next one finds it.
+pub(super) fn give_back(exchange: &mut Exchange, context: &Context, now: Moment) {
+    if let Exchange::H1(exchange) = exchange
+        && let Some(conn) = exchange.take_reusable(now)
+    {
+        context.worker.pools.give_back(conn);
     }
 }
 
@@ -238,7 +244,7 @@ impl HeadDeadline {
         exchange: &Exchange,
     ) -> Poll<Reason> {
         if !exchange.is_sent() {
-            return self.sending.poll(cx, context, exchange.progress());
+            return self.sending.poll(cx, &context.worker.wheel, exchange.progress());
         }
         let Some(response) = self.response else { return Poll::Pending };
         let timer = self.waiting.get_or_insert_with(|| {
@@ -273,7 +279,7 @@ impl Deadline {
     pub fn poll(
         &mut self,
         cx: &mut TaskContext<'_>,
-        context: &Context,
+        wheel: &Rc<Wheel>,
         progress: u64,
     ) -> Poll<Reason> {
         if progress != self.seen {
@@ -283,7 +289,7 @@ impl Deadline {
             let Some(at) = self.idle_at.into_iter().chain(self.total).min() else {
                 return Poll::Pending;
             };
-            let timer = self.timer.get_or_insert_with(|| context.worker.wheel.timer());
+            let timer = self.timer.get_or_insert_with(|| wheel.timer());
             timer.arm_at(at);
         }
         let Some(timer) = &mut self.timer else { return Poll::Pending };

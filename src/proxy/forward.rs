@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 
 use super::choose::choose;
 use super::connection::connect;
-use super::exchange::{Exchange, ExchangeBody, HeadDeadline};
+use super::exchange::{Exchange, ExchangeBody, HeadDeadline, give_back};
 use super::selection::Selection;
 use super::tunnel::{Far, Tunnel, TunnelBody};
 use super::watch::Watch;
@@ -96,7 +96,11 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
         None => Selection::of(&upstream, &request),
     };
     request.selection = Some(selection);
-    let in_flight = match choose(&context, &upstream, selection, &request.tried) {
+    // The first attempt begins with the request, as near as makes no difference.
+    let first = request.tried.all().is_empty() && context.attempts.get() == 0;
+    let now = if first { context.started } else { Moment::now() };
+    let choice = choose(&context.worker, now, &upstream, selection, &request.tried);
+    let in_flight = match choice {
         Ok(in_flight) => in_flight,
         Err(reason) => {
             // Where some were tried the story is theirs: there was an endpoint.
@@ -361,6 +365,7 @@ impl Attempt<'_> {
     }
 
     /// A response, or one that the route would rather not pass on.
+    #[inline]
     fn judge(
         self,
         exchange: Exchange,
@@ -384,6 +389,7 @@ impl Attempt<'_> {
         whole && !self.relayed && repeat::is_repeatable(&self.route.retry, &request.method)
     }
 
+    #[inline]
     fn respond(
         mut self,
         mut exchange: Exchange,
@@ -412,11 +418,21 @@ impl Attempt<'_> {
             Exchange::H1(exchange) => exchange.take_whole_body(),
             Exchange::H2(_) => None,
         };
-        let context = self.context.clone();
-        let body = ExchangeBody::new(exchange, context, self.watch, length, idle, total);
         let mut response = Response::new(match whole {
-            Some(whole) => Body::full(whole),
-            None => Body::upstream(body),
+            // Nothing is left to read: the connection is free before the client has the answer.
+            Some(whole) => {
+                if exchange.is_over() {
+                    let now = self.context.response_at.get().unwrap_or_else(Moment::now);
+                    give_back(&mut exchange, self.context, now);
+                    self.watch.ended(now);
+                }
+                Body::full(whole)
+            }
+            None => {
+                let context = self.context.clone();
+                let body = ExchangeBody::new(exchange, context, self.watch, length, idle, total);
+                Body::upstream(body)
+            }
         });
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;

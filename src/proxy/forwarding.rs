@@ -57,9 +57,23 @@ const OWNED: [&str; 23] = [
     "x-rewrite-url",
 ];
 
-/// Drops what the client must not say and learns from a trusted proxy who the client is. Called
-/// before anything relies on the client's address.
-pub fn receive(context: &Context, headers: &mut HeaderMap) {
+/// Whether a name needs a second look by [`receive`]: most do not.
+pub fn is_suspect(name: &HeaderName) -> bool {
+    // An underscore becomes a dash in CGI-like environments: an alias of an owned name.
+    let text = name.as_str().as_bytes();
+    may_be_owned(text) || text.contains(&b'_')
+}
+
+fn may_be_owned(name: &[u8]) -> bool {
+    matches!(name, [b'x', b'-', ..] | [b'f', b'o', ..] | [b's', b's', ..])
+}
+
+/// Drops what the client must not say, where any of its fields is suspect, and learns from a
+/// trusted proxy who the client is. Called before anything relies on the client's address.
+pub fn receive(context: &Context, headers: &mut HeaderMap, suspect: bool) {
+    if !suspect {
+        return;
+    }
     let trusted = context.is_from_trusted_proxy();
     if trusted {
         if let Some(listener) = context.listener()
@@ -80,11 +94,10 @@ pub fn receive(context: &Context, headers: &mut HeaderMap) {
     let mut dropped: SmallVec<[HeaderName; 8]> = SmallVec::new();
     for name in headers.keys() {
         let text = name.as_str();
-        // An underscore becomes a dash in CGI-like environments: an alias of an owned name.
-        let owned = || matches!(text.as_bytes(), [b'x', b'-', ..] | [b'f', b'o', ..]);
+        // Whose certificate it was is for whoever ends TLS to say, and that is not the proxy before.
+        let by_certificate = || text.starts_with("x-client-") || text.starts_with("ssl-client-");
         if text.as_bytes().contains(&b'_')
-            || (!trusted && owned() && is_owned(text))
-            || (trusted && text.starts_with("x-client-") && is_owned(text))
+            || ((!trusted || by_certificate()) && may_be_owned(text.as_bytes()) && is_owned(text))
         {
             dropped.push(name.clone());
         }
@@ -283,6 +296,18 @@ mod tests {
     #[test]
     fn owned_names_are_sorted_for_the_binary_search() {
         assert!(OWNED.is_sorted());
+    }
+
+    #[test]
+    fn every_owned_name_and_every_alias_is_suspect() {
+        for name in OWNED {
+            for name in [name.to_owned(), name.replace('-', "_")] {
+                assert!(is_suspect(&HeaderName::try_from(&name).unwrap()), "{name}");
+            }
+        }
+        for name in ["host", "user-agent", "sec-fetch-mode", "from"] {
+            assert!(!is_suspect(&HeaderName::from_static(name)), "{name}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use http_body::{Body as HttpBody, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::Finish;
+use super::carry::{Broken, HalfState, Limits, carry, poll_read};
 use super::exchange::{Deadline, Exchange};
 use super::watch::Watch;
 use super::{Context, RequestBody};
@@ -18,6 +19,9 @@ use crate::error::ProxyError;
 use crate::telemetry::Reason;
 use crate::upstream::h1::Tunnelled;
 use crate::upstream::h2::H2Stream;
+
+/// How long a client may take to close after its endpoint did.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The endpoint's half of a connection that switched protocols, waiting for the client's half.
 pub struct Tunnel {
@@ -53,31 +57,17 @@ impl Tunnel {
         C: AsyncRead + AsyncWrite + Unpin,
     {
         let context = self.context.clone();
-        let mut deadline = Deadline::new(self.idle, None);
-        let mut over = false;
-        let mut up = Half::new(BytesMut::from(&received[..]));
-        let mut down = Half::new(std::mem::take(&mut self.early));
-        let ended = std::future::poll_fn(|cx| {
-            let sent = up.poll_copy(cx, client, &mut self.far)?;
-            let received = down.poll_copy(cx, &mut self.far, client)?;
-            context.request_bytes.set(up.moved);
-            context.response_bytes.set(down.moved);
-            if sent.is_ready() && received.is_ready() {
-                return Poll::Ready(Ok::<_, io::Error>(Reason::None));
-            }
-            if received.is_ready() && !over {
-                // The endpoint has said all; a client that has more to say has no listener.
-                over = true;
-                deadline = Deadline::new(Some(LINGER), None);
-            }
-            let progress = up.moved + down.moved;
-            let ended = if over { Reason::None } else { Reason::TunnelIdle };
-            deadline.poll(cx, &context, progress).map(|_| Ok(ended))
-        })
-        .await;
+        let early = std::mem::take(&mut self.early);
+        let ahead = (BytesMut::from(&received[..]), early);
+        let limits = Limits { idle: self.idle, linger: LINGER };
+        let moved = |up, down| {
+            context.request_bytes.set(up);
+            context.response_bytes.set(down);
+        };
+        let ended = carry(&context.worker.wheel, client, &mut self.far, ahead, limits, moved).await;
         match ended {
             Ok(reason) => context.because(reason),
-            Err(error) => tracing::debug!(%error, "tunnel broken"),
+            Err(Broken { error, .. }) => tracing::debug!(%error, "tunnel broken"),
         }
     }
 }
@@ -146,89 +136,6 @@ impl AsyncWrite for Far {
     }
 }
 
-/// One direction of a tunnel.
-struct Half {
-    buffer: BytesMut,
-    moved: u64,
-    state: HalfState,
-}
-
-enum HalfState {
-    Closed,
-    Closing,
-    Open,
-}
-
-const CHUNK: usize = 16 * 1024;
-/// How long a client may take to close after its endpoint did.
-const LINGER: Duration = Duration::from_secs(1);
-
-impl Half {
-    fn new(buffer: BytesMut) -> Self {
-        Self { buffer, moved: 0, state: HalfState::Open }
-    }
-
-    /// Moves what can be moved; ready once this direction is closed.
-    fn poll_copy<R, W>(
-        &mut self,
-        cx: &mut TaskContext<'_>,
-        from: &mut R,
-        to: &mut W,
-    ) -> io::Result<Poll<()>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        loop {
-            while !self.buffer.is_empty() {
-                let Poll::Ready(wrote) = Pin::new(&mut *to).poll_write(cx, &self.buffer)? else {
-                    return Ok(Poll::Pending);
-                };
-                if wrote == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
-                }
-                let _ = self.buffer.split_to(wrote);
-                self.moved += wrote as u64;
-            }
-            match self.state {
-                HalfState::Closed => return Ok(Poll::Ready(())),
-                HalfState::Closing => {
-                    if Pin::new(&mut *to).poll_shutdown(cx)?.is_pending() {
-                        return Ok(Poll::Pending);
-                    }
-                    self.state = HalfState::Closed;
-                }
-                HalfState::Open => {
-                    if Pin::new(&mut *to).poll_flush(cx)?.is_pending() {
-                        return Ok(Poll::Pending);
-                    }
-                    match poll_read(cx, from, &mut self.buffer)? {
-                        Poll::Ready(0) => self.state = HalfState::Closing,
-                        Poll::Ready(_) => {}
-                        Poll::Pending => return Ok(Poll::Pending),
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn poll_read<R: AsyncRead + Unpin>(
-    cx: &mut TaskContext<'_>,
-    from: &mut R,
-    buffer: &mut BytesMut,
-) -> io::Result<Poll<usize>> {
-    let mut chunk = [const { std::mem::MaybeUninit::uninit() }; CHUNK];
-    let mut read = ReadBuf::uninit(&mut chunk);
-    Ok(match Pin::new(from).poll_read(cx, &mut read)? {
-        Poll::Ready(()) => {
-            buffer.extend_from_slice(read.filled());
-            Poll::Ready(read.filled().len())
-        }
-        Poll::Pending => Poll::Pending,
-    })
-}
-
 /// A tunnel whose client half is an HTTP/2 stream (RFC 8441): reading it reads the endpoint,
 /// and polling it also carries the client's bytes up.
 pub struct TunnelBody {
@@ -269,7 +176,7 @@ impl TunnelBody {
             Ok(Poll::Pending) => {
                 let context = self.tunnel.context.clone();
                 self.deadline
-                    .poll(cx, &context, self.moved + sent)
+                    .poll(cx, &context.worker.wheel, self.moved + sent)
                     .map(|_| Some(Err(ProxyError::proxy(Reason::TunnelIdle))))
             }
             Err(error) => {

@@ -127,6 +127,18 @@ impl Watch {
         }
     }
 
+    /// Says that the endpoint took the connection: all that is asked of it where what is said on it
+    /// cannot be seen.
+    pub fn connected(&mut self, now: Moment) {
+        let took = now.since(self.started);
+        self.in_flight.answered(now);
+        let verdict = Verdict::Responded(200);
+        let seen = Observation { in_flight: self.in_flight.before(), latency: took, verdict };
+        self.begin();
+        self.state = State::Begun(Begun { verdict, took, owes_code: false });
+        self.upstream.observe_head(self.in_flight.endpoint(), seen, now);
+    }
+
     /// Takes in the trailer section of the response: a report of load, and the code of a gRPC
     /// call.
     pub fn trailers(&mut self, trailers: &HeaderMap, now: Moment) {

@@ -64,10 +64,11 @@ impl Worker {
         access_log: AccessLogger,
         verifier: Arc<Verifier>,
     ) -> Rc<Self> {
+        let wheel = Wheel::new();
         Rc::new(Self {
             id,
-            wheel: Wheel::new(),
-            pools: Rc::new(Pools::new(id)),
+            pools: Rc::new(Pools::new(id, wheel.clone())),
+            wheel,
             queues: Rc::new(Queues::new(id)),
             kept_bytes: Rc::default(),
             answers: Answers::default(),

@@ -10,15 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt;
+use rustls::server::Acceptor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
-use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsAcceptor};
 
 use super::connections::Place;
+use super::hello::{self, Hello};
 use super::link::ClientTimeouts;
 use super::{Transport, WorkerCx, h1, h2, proxy_protocol};
-use crate::proxy::{ClientConn, HttpVersion, Stack, WorkerSnapshot};
+use crate::proxy::{ClientConn, HttpVersion, Passing, Stack, WorkerSnapshot};
 use crate::snapshot::{CompiledListener, ListenerId};
 use crate::tls::{Admitted, ClientDemand, PolicyId, ServerTls, handshake_kind, handshake_version};
 use crate::util::moment::Moment;
@@ -43,10 +45,17 @@ pub async fn serve<S: Stack>(
     metrics.accepted(worker.proxy.id);
     let _closed = OnDrop(|| metrics.closed(worker.proxy.id));
     let first_head = Moment::now().after(limits.head_timeout);
-    let Some(ready) = prepare(&worker, &listener, tcp, peer, limits.head_timeout).await else {
-        return;
+    let ready = prepare(&worker, &listener, tcp, peer, limits.head_timeout).await;
+    let Ready { transport, conn } = match ready {
+        None => return,
+        Some(Way::Here(ready)) => ready,
+        Some(Way::Through(through)) => {
+            drop(listener);
+            let Through { mut tcp, ahead, passing } = *through;
+            // Boxed: other connections hold no space for this.
+            return Box::pin(passing.run(&worker.proxy, &mut tcp, ahead)).await;
+        }
     };
-    let Ready { transport, conn } = ready;
     let timeouts =
         ClientTimeouts { first_head, head: limits.head_timeout, keep_alive: limits.keep_alive };
     match conn.version {
@@ -66,9 +75,24 @@ pub async fn serve<S: Stack>(
     }
 }
 
+/// Where a connection goes.
+enum Way {
+    /// It is served here.
+    Here(Ready),
+    /// Its TLS is not terminated here.
+    Through(Box<Through>),
+}
+
 struct Ready {
     transport: Transport,
     conn: Rc<ClientConn>,
+}
+
+struct Through {
+    tcp: TcpStream,
+    /// What was read of it.
+    ahead: BytesMut,
+    passing: Passing,
 }
 
 /// Everything before the first head, within `limit`.
@@ -78,7 +102,7 @@ async fn prepare<S: Stack>(
     tcp: TcpStream,
     peer: SocketAddr,
     limit: Duration,
-) -> Option<Ready> {
+) -> Option<Way> {
     let steps = steps(worker, listener, tcp, peer);
     // Boxed: the space of a handshake goes with it.
     match Box::pin(timeout(&worker.proxy.wheel, Some(limit), steps)).await {
@@ -96,11 +120,14 @@ async fn steps<S: Stack>(
     listener: &CompiledListener,
     mut tcp: TcpStream,
     peer: SocketAddr,
-) -> Option<Ready> {
+) -> Option<Way> {
     let _ = tcp.set_nodelay(true);
     // An IPv4 client of a dual-stack socket is the client it would be on an IPv4 one.
     let peer = canonical(peer);
     let mut local = tcp.local_addr().unwrap_or(listener.spec.bind);
+    if let Some(port) = listener.spec.public_port {
+        local.set_port(port);
+    }
     let mut client = peer;
     if !listener.spec.proxy_protocol.is_empty() {
         let reject = |reason| listener.metrics.rejected(worker.proxy.id, reason);
@@ -120,11 +147,34 @@ async fn steps<S: Stack>(
     }
     let (peer, local) = (canonical(client), canonical(local));
     let mut facts = Facts { peer, local, ..Facts::new(listener.id) };
+    let mut ahead = BytesMut::new();
+    if listener.passes_by_name() {
+        match hello::read(&mut tcp, &mut ahead).await {
+            Ok(Hello::Named(name)) => {
+                if let Some(passage) = listener.passage(name.as_deref().unwrap_or_default()) {
+                    let passing = Passing {
+                        listener: listener.name.clone(),
+                        metrics: listener.metrics.clone(),
+                        passage: passage.clone(),
+                        peer,
+                        server_name: name.map(Arc::from),
+                    };
+                    return Some(Way::Through(Box::new(Through { tcp, ahead, passing })));
+                }
+            }
+            Ok(Hello::TooLong) => {
+                listener.metrics.rejected(worker.proxy.id, "client_hello_too_long");
+                return None;
+            }
+            // Our own TLS says, and counts, what is wrong.
+            Ok(Hello::Other | Hello::Unfinished) | Err(_) => {}
+        }
+    }
     let transport = match &listener.tls {
-        Some(tls) => secure(worker, listener, tls, tcp, &mut facts).await?,
+        Some(tls) => secure(worker, listener, tls, (tcp, ahead), &mut facts).await?,
         None => sniff(listener, tcp, &mut facts).await?,
     };
-    Some(Ready { transport, conn: Rc::new(facts.into_conn()) })
+    Some(Way::Here(Ready { transport, conn: Rc::new(facts.into_conn()) }))
 }
 
 /// The address with an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) as what it stands for.
@@ -189,12 +239,12 @@ async fn secure<S: Stack>(
     worker: &WorkerCx<S>,
     listener: &CompiledListener,
     tls: &ServerTls,
-    tcp: TcpStream,
+    stream: (TcpStream, BytesMut),
     facts: &mut Facts,
 ) -> Option<Transport> {
     let id = worker.proxy.id;
     let failed = |result: &'static str| listener.metrics.handshake(id, result, "-", false);
-    let (stream, demand) = match handshake(listener, tls, tcp).await {
+    let (stream, demand) = match handshake(listener, tls, stream).await {
         Ok(done) => done,
         Err(error) => {
             failed(tls.classify(&error).as_str());
@@ -229,16 +279,32 @@ async fn secure<S: Stack>(
 async fn handshake(
     listener: &CompiledListener,
     tls: &ServerTls,
-    tcp: TcpStream,
+    (tcp, ahead): (TcpStream, BytesMut),
 ) -> io::Result<(TlsStream<TcpStream>, Option<Arc<ClientDemand>>)> {
-    if !listener.asks_by_name() {
+    if !listener.asks_by_name() && ahead.is_empty() {
         return Ok((TlsAcceptor::from(tls.config.clone()).accept(tcp).await?, None));
     }
-    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp).await?;
+    let hello = begin(tcp, &ahead).await?;
     let name = hello.client_hello().server_name().unwrap_or_default().to_ascii_lowercase();
     let demand = listener.demand(&name).cloned();
     let config = tls.config_for(demand.as_deref()).clone();
     Ok((hello.into_stream(config).await?, demand))
+}
+
+/// The handshake up to the client's first message, of which `ahead` was read already.
+async fn begin(mut tcp: TcpStream, mut ahead: &[u8]) -> io::Result<StartHandshake<TcpStream>> {
+    let mut acceptor = Acceptor::default();
+    while !ahead.is_empty() && acceptor.read_tls(&mut ahead)? > 0 {}
+    match acceptor.accept() {
+        Ok(Some(hello)) => Ok(StartHandshake::from_parts(hello, tcp)),
+        Ok(None) => LazyConfigAcceptor::new(acceptor, tcp).await,
+        Err((error, mut alert)) => {
+            let mut text = Vec::new();
+            alert.write_all(&mut text)?;
+            let _ = tcp.write_all(&text).await;
+            Err(io::Error::new(io::ErrorKind::InvalidData, error))
+        }
+    }
 }
 
 /// Tells HTTP/2 with prior knowledge from HTTP/1 by its preface.

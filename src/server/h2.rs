@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::Body as _;
 
 use super::connections::Place;
+use super::dates::Dates;
 use super::refusal::Refused;
 use super::{Transport, WorkerCx};
 use crate::http2::{DATA_FRAME_BUDGET, Intake};
@@ -206,7 +207,8 @@ impl ServerStream {
             reset: Cell::new(false),
         });
         let (mut parts, stream) = request.into_parts();
-        let crumbs = parts.headers.get_all(COOKIE).iter().count();
+        let asks = Asks::of(&parts.headers);
+        let crumbs = asks.cookies;
         if parts.headers.len() - crumbs.min(COOKIE_CRUMBS) > header_count || crumbs > COOKIE_CRUMBS
         {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -220,11 +222,12 @@ impl ServerStream {
         if crumbs > 1 {
             join_cookies(&mut parts.headers);
         }
-        let Some(length) = content_length(&parts.headers) else {
+        let length = if asks.length { content_length(&parts.headers) } else { Some(None) };
+        let Some(length) = length else {
             refused(&parts, StatusCode::BAD_REQUEST, "bad_length").tell(&worker.proxy, &conn);
             return link.answer(StatusCode::BAD_REQUEST);
         };
-        let proceed = parts.headers.contains_key(EXPECT).then(|| {
+        let proceed = asks.expects.then(|| {
             let link = link.clone();
             Box::new(move || link.send_interim(StatusCode::CONTINUE, &HeaderMap::new())) as _
         });
@@ -256,6 +259,31 @@ fn refused<'a>(
     let target = parts.uri.path_and_query().map_or("-", PathAndQuery::as_str).as_bytes();
     let method = parts.method.clone();
     Refused { status: status.as_u16(), rule, method, version: parts.version, target }
+}
+
+/// Which of the fields that concern this side a request has, found in one pass.
+#[derive(Default)]
+struct Asks {
+    cookies: usize,
+    length: bool,
+    expects: bool,
+}
+
+impl Asks {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut asks = Self::default();
+        for (name, _) in headers {
+            match name.as_str().len() {
+                6 => {
+                    asks.cookies += usize::from(name == COOKIE);
+                    asks.expects |= name == EXPECT;
+                }
+                14 => asks.length |= name == CONTENT_LENGTH,
+                _ => {}
+            }
+        }
+        asks
+    }
 }
 
 /// The one length of a body; `None` where fields are no numbers or differ.
@@ -303,7 +331,7 @@ impl H2Link {
         context: &Context,
     ) -> Result<(), h2::Error> {
         let (mut parts, mut body) = response.into_parts();
-        make_h2(&mut parts.headers);
+        make_h2(&mut parts.headers, &worker.dates);
         if let Some(length) = body.size_hint().exact()
             && length > 0
             && !parts.headers.contains_key(CONTENT_LENGTH)
@@ -400,19 +428,33 @@ impl<S: Stack> Sender<'_, S> {
     }
 }
 
-/// Takes out what HTTP/2 forbids (RFC 9113 §8.2.2) and adds the date a server owes.
-fn make_h2(headers: &mut HeaderMap) {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
+/// Takes out what HTTP/2 forbids (RFC 9113 §8.2.2) and adds the date a server owes. Most responses have
+/// nothing of it, which one pass finds.
+fn make_h2(headers: &mut HeaderMap, dates: &Dates) {
+    let mut forbidden = false;
+    let mut dated = false;
+    for name in headers.keys() {
+        match name.as_str().len() {
+            4 => dated |= name == DATE,
+            7 | 10 | 16 | 17 => forbidden |= FORBIDDEN.contains(name),
+            _ => {}
+        }
     }
-    if !headers.contains_key(DATE)
-        && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()))
-    {
-        headers.insert(DATE, date);
+    if forbidden {
+        FORBIDDEN.iter().for_each(|name| drop(headers.remove(name)));
+    }
+    if !dated {
+        headers.insert(DATE, dates.now());
     }
 }
+
+const FORBIDDEN: [HeaderName; 5] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 
 impl ClientLink for H2Link {
     fn poll_closed(&self, cx: &mut TaskContext<'_>) -> Poll<()> {

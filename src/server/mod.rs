@@ -6,9 +6,11 @@
 mod accept;
 mod calls;
 mod connections;
+mod dates;
 pub mod gate;
 mod h1;
 mod h2;
+mod hello;
 mod link;
 pub mod proxy_protocol;
 mod refusal;

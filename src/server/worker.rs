@@ -14,9 +14,11 @@ use tokio::task::JoinHandle;
 use super::accept;
 use super::calls::Calls;
 use super::connections::Connections;
+use super::dates::Dates;
 use crate::proxy::{Stack, Verifier, Worker, stack};
 use crate::snapshot::{ListenerId, SnapshotHandle};
 use crate::telemetry::{AccessLogger, WorkerId};
+use crate::util::alarm::Alarm;
 use crate::util::moment::Moment;
 
 /// How long accepting pauses when the process is out of descriptors.
@@ -56,6 +58,8 @@ pub struct WorkerCx<S: Stack> {
     pub stack: S,
     /// The requests under way.
     pub calls: Rc<Calls<S::Future>>,
+    /// The date that responses over HTTP/2 owe.
+    pub dates: Rc<Dates>,
     connections: Rc<Connections>,
     peers: Arc<Peers>,
 }
@@ -66,6 +70,7 @@ impl<S: Stack> Clone for WorkerCx<S> {
             proxy: self.proxy.clone(),
             stack: self.stack.clone(),
             calls: self.calls.clone(),
+            dates: self.dates.clone(),
             connections: self.connections.clone(),
             peers: self.peers.clone(),
         }
@@ -80,31 +85,38 @@ pub fn run(
     peers: Arc<Peers>,
     commands: mpsc::UnboundedReceiver<Command>,
 ) -> std::io::Result<()> {
+    // Without the runtime's timers: see `util::alarm`.
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+        .enable_io()
         .build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(async move {
+        let alarm = Alarm::new()?;
         let open = peers.open.get(id.0).cloned().unwrap_or_default();
         let cx = WorkerCx {
             proxy: Worker::new(id, handle, access_log, peers.verifier.clone()),
             stack: stack(),
             calls: Calls::new(),
+            dates: Rc::new(Dates::new()),
             connections: Connections::new(open),
             peers,
         };
-        tokio::task::spawn_local(cx.proxy.wheel.clone().drive());
+        tokio::task::spawn_local(tick(cx.proxy.clone(), alarm));
         tokio::task::spawn_local(sweep(cx.proxy.clone()));
         tokio::task::spawn_local(cx.proxy.pools.clone().make_room());
         obey(cx, commands).await;
-    });
-    Ok(())
+        Ok(())
+    })
+}
+
+async fn tick(worker: Rc<Worker>, alarm: Alarm) {
+    if let Err(error) = worker.wheel.clone().drive(alarm).await {
+        tracing::error!(%error, "a worker's deadlines have stopped");
+    }
 }
 
 async fn sweep(worker: Rc<Worker>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        worker.wheel.sleep(Duration::from_secs(1)).await;
         worker.pools.sweep(Moment::now());
         // An idle worker lets go of an old snapshot, too.
         worker.tidy();
@@ -177,7 +189,7 @@ async fn listen<S: Stack>(
                 // Out of descriptors or memory: what is being served goes on, and what waits in
                 // the queue is accepted when something was closed.
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                cx.proxy.wheel.sleep(ACCEPT_PAUSE).await;
             }
         }
     }

@@ -16,7 +16,7 @@ use super::inner::{InnerRoutes, Purpose};
 use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
 use super::upstreams::Upstreams;
-use super::{Authentication, CountedRule, HostIndex, HostTable, RouteId, Snapshot};
+use super::{Authentication, CountedRule, HostIndex, HostTable, Passage, RouteId, Snapshot};
 use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Rules, Tallies};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
 use crate::telemetry::{Metrics, RouteMetrics};
@@ -170,6 +170,7 @@ impl Compiler {
         let matches: Vec<_> = routes.iter().map(|route| (route.id, &route.matches)).collect();
         let (mut table, broken) = HostTable::build(&matches);
         table.client_gate = gate;
+        table.passage = passage(spec, upstreams, &mut problems);
         table.rules = host_rules(&[spec]).unwrap_or_else(|why| {
             let message = format!("the rules of the host '{}': {why}", spec.pattern);
             let hint = "its requests are answered 500";
@@ -299,7 +300,7 @@ impl Compiler {
                     let limit = route.timeouts.request;
                     let page = Purpose::Page;
                     let route = inner.obtain(page, &spec.upstream, limit, places, &mut targets);
-                    let pages = ErrorPages { spec: spec.clone(), route };
+                    let pages = ErrorPages { spec: (**spec).clone(), route };
                     compiled.error_pages = Some(Box::new(pages));
                 }
                 Err(why) => {
@@ -388,6 +389,7 @@ impl Compiler {
             problems.append(&mut found);
             tls
         });
+        let passes = tls.is_some() && serving.passes(name);
         let trusted = spec.trusted_proxies.iter().chain(&config.settings.trusted_proxies);
         CompiledListener {
             id,
@@ -395,6 +397,7 @@ impl Compiler {
             spec: spec.clone(),
             hosts: serving.index(name),
             tls,
+            passes,
             demands,
             metrics: self.metrics.listener(name),
             unrouted: self.metrics.route(name, &Name::from("-")),
@@ -435,6 +438,12 @@ impl Serving<'_> {
         let index = Arc::new(index(&hosts));
         self.built.push((places, index.clone()));
         index
+    }
+
+    /// Whether TLS connections for one of the listener's hosts are not terminated here.
+    fn passes(&self, listener: &Name) -> bool {
+        let mut hosts = self.by(listener).filter_map(|place| self.hosts.get(place));
+        hosts.any(|host| host.table.passage.is_some())
     }
 
     /// What hosts demand of client certificates, by all patterns: a host without a demand has none,
@@ -492,6 +501,7 @@ fn index(hosts: &[&Arc<CompiledHost>]) -> Index {
                 let rules: Vec<_> = rules.collect();
                 // What is wrong with them was said where each was compiled.
                 let mut table = HostTable::build(&routes).0;
+                table.passage = same.iter().find_map(|host| host.table.passage.clone());
                 let rules = Rules::new(&rules).unwrap_or_else(|_| Some(Rules::closed()));
                 table.rules = rules.map(Arc::new);
                 Arc::new(table)
@@ -499,6 +509,24 @@ fn index(hosts: &[&Arc<CompiledHost>]) -> Index {
         };
         Some((first.spec.pattern.clone(), table))
     }))
+}
+
+/// Where TLS connections for a host go that are not terminated here. Cannot fail: where there is no
+/// upstream they are closed.
+fn passage(
+    spec: &VirtualHost,
+    upstreams: &Upstreams,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<Passage>> {
+    let declared = spec.tls_passthrough.as_ref()?;
+    let upstream = upstreams.find(&declared.upstream).cloned();
+    if let Err(why) = &upstream {
+        let message = format!("TLS connections for the host '{}': {why}", spec.pattern);
+        let hint = "they are closed until it is mended";
+        problems.push(Problem::error(message).about(&spec.origin).hint(hint));
+    }
+    let (host, spec) = (spec.pattern.clone(), declared.clone());
+    Some(Arc::new(Passage { host, spec, upstream }))
 }
 
 /// The rules of a host, which may have been declared in several places.

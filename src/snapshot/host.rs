@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use crate::ir::HostPattern;
 
@@ -15,14 +16,18 @@ use crate::ir::HostPattern;
 /// wildcards of one label, if there are any, and for each wildcard depth in use; it never allocates.
 #[derive(Clone, Debug)]
 pub struct HostIndex<T> {
-    exact: HashMap<Box<str>, T, RandomState>,
+    exact: HashMap<Text, T, RandomState>,
     /// By suffix; so is the next.
-    one_label: HashMap<Box<str>, T, RandomState>,
-    wildcard: HashMap<Box<str>, T, RandomState>,
+    one_label: HashMap<Text, T, RandomState>,
+    wildcard: HashMap<Text, T, RandomState>,
     /// Labels of the wildcard suffix with the most of them: no longer suffix is worth a hash.
     deepest: usize,
     any: Option<T>,
 }
+
+/// A host or a suffix. Nearly all are short enough to stand in the table itself, where comparing
+/// one costs no look at yet another place in memory.
+type Text = SmallVec<[u8; 40]>;
 
 impl<T> HostIndex<T> {
     /// Builds the index. Of equal patterns the first is kept, so whoever has several virtual
@@ -35,15 +40,15 @@ impl<T> HostIndex<T> {
                     index.any.get_or_insert(value);
                 }
                 HostPattern::Exact(host) => {
-                    index.exact.entry(host).or_insert(value);
+                    index.exact.entry(text(&host)).or_insert(value);
                 }
                 HostPattern::OneLabel(suffix) => {
-                    index.one_label.entry(suffix).or_insert(value);
+                    index.one_label.entry(text(&suffix)).or_insert(value);
                 }
                 HostPattern::Wildcard(suffix) => {
                     let labels = 1 + suffix.bytes().filter(|&b| b == b'.').count();
                     index.deepest = index.deepest.max(labels);
-                    index.wildcard.entry(suffix).or_insert(value);
+                    index.wildcard.entry(text(&suffix)).or_insert(value);
                 }
             }
         }
@@ -55,7 +60,7 @@ impl<T> HostIndex<T> {
 
     /// The value for `host`, which is in lower case, without port and trailing dot, as the
     /// normalised request has it.
-    pub fn lookup(&self, host: &str) -> Option<&T> {
+    pub fn lookup(&self, host: &[u8]) -> Option<&T> {
         if let Some(value) = self.exact.get(host) {
             return Some(value);
         }
@@ -67,14 +72,15 @@ impl<T> HostIndex<T> {
 
     /// The pattern under which [`HostIndex::lookup`] finds its value.
     pub fn matched(&self, host: &str) -> Option<HostPattern> {
-        if self.exact.contains_key(host) {
+        if self.exact.contains_key(host.as_bytes()) {
             return Some(HostPattern::Exact(host.into()));
         }
-        if let Some((suffix, _)) = self.lookup_one_label(host) {
-            return Some(HostPattern::OneLabel(suffix.into()));
+        let suffix = |bytes: &[u8]| host.get(host.len() - bytes.len()..).unwrap_or_default();
+        if let Some((bytes, _)) = self.lookup_one_label(host.as_bytes()) {
+            return Some(HostPattern::OneLabel(suffix(bytes).into()));
         }
-        match self.lookup_wildcard(host) {
-            Some((suffix, _)) => Some(HostPattern::Wildcard(suffix.into())),
+        match self.lookup_wildcard(host.as_bytes()) {
+            Some((bytes, _)) => Some(HostPattern::Wildcard(suffix(bytes).into())),
             None => self.any.as_ref().map(|_| HostPattern::Any),
         }
     }
@@ -96,16 +102,15 @@ impl<T> HostIndex<T> {
         self.len() == 0
     }
 
-    fn lookup_one_label<'h>(&self, host: &'h str) -> Option<(&'h str, &T)> {
+    fn lookup_one_label<'h>(&self, host: &'h [u8]) -> Option<(&'h [u8], &T)> {
         if self.one_label.is_empty() {
             return None;
         }
-        let (label, suffix) = host.split_once('.')?;
-        let value = self.one_label.get(suffix).filter(|_| !label.is_empty())?;
-        Some((suffix, value))
+        let suffix = after_dot(host).filter(|_| !host.starts_with(b"."))?;
+        Some((suffix, self.one_label.get(suffix)?))
     }
 
-    fn lookup_wildcard<'h>(&self, host: &'h str) -> Option<(&'h str, &T)> {
+    fn lookup_wildcard<'h>(&self, host: &'h [u8]) -> Option<(&'h [u8], &T)> {
         if self.wildcard.is_empty() {
             return None;
         }
@@ -117,7 +122,7 @@ impl<T> HostIndex<T> {
             {
                 return Some((candidate, value));
             }
-            (_, candidate) = candidate.split_once('.')?;
+            candidate = after_dot(candidate)?;
         }
     }
 }
@@ -134,9 +139,20 @@ impl<T> Default for HostIndex<T> {
     }
 }
 
+fn text(name: &str) -> Text {
+    Text::from_slice(name.as_bytes())
+}
+
+/// What follows the first dot.
+fn after_dot(host: &[u8]) -> Option<&[u8]> {
+    let dot = host.iter().position(|byte| *byte == b'.')?;
+    host.get(dot + 1..)
+}
+
 /// The last `count` labels of `host`, or all of it where it has fewer.
-fn last_labels(host: &str, count: usize) -> &str {
-    match host.rmatch_indices('.').nth(count.saturating_sub(1)) {
+fn last_labels(host: &[u8], count: usize) -> &[u8] {
+    let mut dots = host.iter().enumerate().rev().filter(|(_, byte)| **byte == b'.');
+    match dots.nth(count.saturating_sub(1)) {
         Some((dot, _)) => host.get(dot + 1..).unwrap_or(host),
         None => host,
     }
@@ -153,7 +169,7 @@ mod tests {
     }
 
     fn pick<'a>(index: &'a HostIndex<String>, host: &str) -> &'a str {
-        index.lookup(host).map_or("-", String::as_str)
+        index.lookup(host.as_bytes()).map_or("-", String::as_str)
     }
 
     #[test]
@@ -161,7 +177,11 @@ mod tests {
         let index = index(&["*", "*.example.com", "*.b.example.com", "shop.example.com"]);
         for host in ["shop.example.com", "a.example.com", "a.b.example.com", "example.org", ""] {
             let pattern = index.matched(host).map(|pattern| pattern.to_string());
-            assert_eq!(pattern.as_deref(), index.lookup(host).map(String::as_str), "{host}");
+            assert_eq!(
+                pattern.as_deref(),
+                index.lookup(host.as_bytes()).map(String::as_str),
+                "{host}"
+            );
         }
     }
 
@@ -201,7 +221,7 @@ mod tests {
             ("example.com", None),
             (".example.com", None),
         ] {
-            assert_eq!(index.lookup(host).copied(), expected, "{host}");
+            assert_eq!(index.lookup(host.as_bytes()).copied(), expected, "{host}");
             assert_eq!(index.matched(host).is_some(), expected.is_some(), "{host}");
         }
         assert_eq!(index.len(), 3);
@@ -210,7 +230,7 @@ mod tests {
         for (host, expected) in
             [("a.example.com", "one"), ("a.c.example.com", "any"), ("x.a.b.example.com", "any")]
         {
-            assert_eq!(index.lookup(host), Some(&expected), "{host}");
+            assert_eq!(index.lookup(host.as_bytes()), Some(&expected), "{host}");
         }
     }
 
@@ -244,6 +264,6 @@ mod tests {
     #[test]
     fn of_equal_patterns_the_first_is_kept() {
         let hosts = ["first", "second"].map(|value| (HostPattern::Any, value));
-        assert_eq!(HostIndex::build(hosts).lookup("any"), Some(&"first"));
+        assert_eq!(HostIndex::build(hosts).lookup(b"any"), Some(&"first"));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::inner::Inner;
-use super::{CompiledRoute, HostTable, RouteId, Snapshot};
+use super::{CompiledRoute, HostTable, Passage, RouteId, Snapshot};
 use crate::ir::{Name, Problem, Route, VirtualHost};
 
 /// A virtual host as requests see it.
@@ -25,6 +25,11 @@ pub struct CompiledHost {
 }
 
 impl CompiledHost {
+    /// Where TLS connections for it go, where they are not terminated here.
+    pub fn passage(&self) -> Option<&Passage> {
+        self.table.passage.as_deref()
+    }
+
     /// Its routes and their declarations.
     pub fn declared(&self) -> impl Iterator<Item = (&CompiledRoute, &Route)> {
         self.routes.iter().map(|route| &**route).zip(&self.spec.routes)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{HostIndex, HostTable, RouteId};
+use super::{HostIndex, HostTable, Passage, RouteId};
 use crate::ir::{self, Name};
 use crate::telemetry::{ListenerMetrics, RouteMetrics};
 use crate::tls::{ClientDemand, PolicyId, ServerTls};
@@ -31,6 +31,8 @@ pub struct CompiledListener {
     pub metrics: Arc<ListenerMetrics>,
     /// The counters of requests that no route matched.
     pub unrouted: Arc<RouteMetrics>,
+    /// Whether TLS connections for some of its hosts are not terminated here.
+    pub(super) passes: bool,
     /// What hosts demand of client certificates, where any of them does.
     pub(super) demands: Option<HostIndex<Option<Arc<ClientDemand>>>>,
     pub(super) trusted: Box<[IpNet]>,
@@ -44,6 +46,20 @@ impl CompiledListener {
         !self.trusted.is_empty() && self.trusted.iter().any(|net| net.contains(&peer))
     }
 
+    /// Whether a client's first words decide if its TLS is terminated here.
+    pub fn passes_by_name(&self) -> bool {
+        self.passes
+    }
+
+    /// Where a TLS connection for `host` goes that is not terminated here; empty for a client that
+    /// named none.
+    pub fn passage(&self, host: &str) -> Option<&Arc<Passage>> {
+        if !self.passes {
+            return None;
+        }
+        self.hosts.lookup(host.as_bytes())?.passage.as_ref()
+    }
+
     /// Whether what is demanded of client certificates goes by the host.
     pub fn asks_by_name(&self) -> bool {
         self.demands.is_some()
@@ -51,14 +67,18 @@ impl CompiledListener {
 
     /// What `host` itself demands of client certificates; empty for a client that named none.
     pub fn demand(&self, host: &str) -> Option<&Arc<ClientDemand>> {
-        self.demands.as_ref()?.lookup(host)?.as_ref()
+        self.demands.as_ref()?.lookup(host.as_bytes())?.as_ref()
     }
 
     /// Whether a TLS connection that was made under the policy `before` may carry requests for
-    /// `host`: not those for a host with a demand that is another one. Always on listeners without
-    /// TLS.
+    /// `host`: not those for a host with a demand that is another one, nor those for one whose TLS is
+    /// not terminated here: a client that has another name's certificate for it would never get
+    /// there. Always on listeners without TLS.
     pub fn still_admits(&self, before: Option<&PolicyId>, host: &str) -> bool {
         let Some(tls) = &self.tls else { return true };
+        if self.passage(host).is_some() {
+            return false;
+        }
         match self.demand(host) {
             Some(demand) => before == Some(&demand.id),
             None => tls.still_admits(before),

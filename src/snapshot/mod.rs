@@ -37,6 +37,7 @@ mod listener;
 mod matcher;
 #[cfg(test)]
 mod oracle;
+mod passage;
 mod path;
 mod pattern;
 mod query;
@@ -55,6 +56,7 @@ pub use explain::{Outcome, Trial};
 pub use host::HostIndex;
 pub use hosts::CompiledHost;
 pub use listener::{CompiledListener, ListenerId};
+pub use passage::Passage;
 pub use path::below;
 pub use route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
 pub use rule::CountedRule;

@@ -21,6 +21,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 /// What remains of `path` below `prefix`, counted in whole segments: empty or with a leading
 /// slash. `None` where the prefix does not hold. Slashes at the end of the prefix do not count,
@@ -59,14 +60,15 @@ pub(super) const NONE: u32 = u32::MAX;
 
 /// The index: one value, any but [`NONE`], for each place.
 ///
-/// Nodes are small and stand breadth first, so that the few nodes of a usual host share two or
-/// three cache lines: with many hosts the memory's latency is nearly all that a lookup costs.
+/// Nodes are small and stand breadth first, and the few nodes of a usual host stand in the index
+/// itself: with many hosts the memory's latency is nearly all that a lookup costs, and lines that
+/// stand side by side are fetched together.
 #[derive(Clone, Debug)]
 pub(super) struct PathIndex {
     /// The root first; after the last node one more that only ends its predecessor's ranges.
-    nodes: Box<[Node]>,
+    nodes: SmallVec<[Node; 7]>,
     /// The segments of all nodes, one after the other.
-    text: Box<str>,
+    text: SmallVec<[u8; 40]>,
     /// What few nodes have.
     more: Box<[More]>,
     longest_segment: u32,
@@ -159,7 +161,7 @@ impl PathIndex {
         let position = self.nodes.get(ends)?.windows(2).position(|pair| match pair {
             [child, next] => {
                 (next.text - child.text) as usize == segment.len()
-                    && self.text.as_bytes().get(child.text as usize..next.text as usize)
+                    && self.text.get(child.text as usize..next.text as usize)
                         == Some(segment.as_bytes())
             }
             _ => false,
@@ -291,8 +293,8 @@ fn draft<'a>(places: impl IntoIterator<Item = (Place<'a>, u32)>) -> Vec<Draft<'a
 
 /// Lays the drafts out breadth first, so that siblings stand side by side.
 fn flatten(drafts: &[Draft<'_>]) -> PathIndex {
-    let mut nodes: Vec<Node> = Vec::with_capacity(drafts.len() + 1);
-    let mut text = String::new();
+    let mut nodes = SmallVec::with_capacity(drafts.len() + 1);
+    let mut text = SmallVec::new();
     let mut more = Vec::new();
     let mut longest_segment = 0;
     // Draft, its segment, and the nearest prefix above it.
@@ -319,7 +321,7 @@ fn flatten(drafts: &[Draft<'_>]) -> PathIndex {
             });
         }
         nodes.push(node);
-        text.push_str(segment);
+        text.extend_from_slice(segment.as_bytes());
         longest_segment = longest_segment.max(segment.len());
         queued += draft.children.len();
         let empty = draft.prefix == NONE && draft.starts.is_empty();
@@ -329,9 +331,10 @@ fn flatten(drafts: &[Draft<'_>]) -> PathIndex {
     let (text_end, children) = (narrow(text.len()), narrow(queued));
     let end = Node { text: text_end, children, more: NONE, exact: NONE, prefix: NONE, above: NONE };
     nodes.push(end);
+    text.shrink_to_fit();
     PathIndex {
-        nodes: nodes.into(),
-        text: text.into(),
+        nodes,
+        text,
         more: more.into(),
         longest_segment: narrow(longest_segment),
         top: narrow(drafts.first().map_or(0, |root| root.children.len())),

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use super::ClientGate;
 use super::explain::{Outcome, PathCondition, Trial};
 use super::matcher::{self, Conditions};
 use super::path::{self, PathIndex, Place};
 use super::pattern::{Pattern, Patterns};
 use super::rank::{Rank, Ranks};
+use super::{ClientGate, Passage};
 use crate::filter::Rules;
 use crate::ir::{PathMatch, RouteMatch};
 
@@ -61,6 +61,8 @@ pub struct HostTable {
     pub rules: Option<Arc<Rules>>,
     /// What it demands of client certificates.
     pub client_gate: Option<Arc<ClientGate>>,
+    /// Where TLS connections that name it go, where they are not terminated here.
+    pub passage: Option<Arc<Passage>>,
 }
 
 impl HostTable {
@@ -249,5 +251,6 @@ fn arrange(compiled: Vec<Compiled>, broken: Vec<(RouteId, String)>) -> HostTable
         account: Box::new(Account { ranked, broken: broken.into() }),
         rules: None,
         client_gate: None,
+        passage: None,
     }
 }

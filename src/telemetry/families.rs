@@ -76,6 +76,9 @@ pub enum Family {
     KubernetesSynced,
     KubernetesWatchRestarts,
     ListenerUp,
+    PassthroughBytes,
+    PassthroughConnections,
+    PassthroughConnectionsTotal,
     RejectedRequests,
     RequestBytes,
     RequestDuration,
@@ -110,7 +113,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in order of its discriminant.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 59] = [
         Self::AccessLogDropped,
         Self::AccessLogLines,
         Self::AuthCacheLookups,
@@ -137,6 +140,9 @@ impl Family {
         Self::KubernetesSynced,
         Self::KubernetesWatchRestarts,
         Self::ListenerUp,
+        Self::PassthroughBytes,
+        Self::PassthroughConnections,
+        Self::PassthroughConnectionsTotal,
         Self::RejectedRequests,
         Self::RequestBytes,
         Self::RequestDuration,
@@ -295,6 +301,21 @@ impl Family {
                 "portcullis_listener_up",
                 "1 if the listener accepts at its address, 0 if it cannot be bound.",
                 &["listener"],
+            ),
+            Self::PassthroughBytes => counter(
+                "portcullis_passthrough_bytes_total",
+                "Bytes of TLS connections that passed through, by direction (received from clients, sent to them); counted at their end.",
+                &["listener", "direction"],
+            ),
+            Self::PassthroughConnections => gauge(
+                "portcullis_passthrough_connections",
+                "Open TLS connections that pass through.",
+                &["listener"],
+            ),
+            Self::PassthroughConnectionsTotal => counter(
+                "portcullis_passthrough_connections_total",
+                "TLS connections that passed through or were to, by the reason of their end (- where both sides were done).",
+                &["listener", "reason"],
             ),
             Self::RejectedRequests => counter(
                 "portcullis_rejected_requests_total",

@@ -15,7 +15,7 @@ pub mod metrics;
 mod reason;
 pub mod tracing;
 
-pub use access_log::{AccessLogger, HedgeOutcome, Record, RecordText, Template};
+pub use access_log::{AccessLogger, HedgeOutcome, NginxFormat, Record, RecordText, Template};
 pub use grpc::GrpcCode;
 pub use health::{CheckResult, EjectionCause};
 pub use load::ReportResult;

@@ -5,6 +5,7 @@
 //! rather than leaked. Requests are counted by each worker for itself, so that a request costs no
 //! shared cache line; the rare withdrawal adds the workers up.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ir::Permille;
@@ -25,8 +26,9 @@ pub struct Budget {
     ratio: u64,
     /// What is there without any request, in thousandths of an attempt.
     reserve: u64,
-    requests: Box<[Window]>,
-    withdrawn: Window,
+    /// Of each worker that ever sent a request: most upstreams of a large cluster are idle.
+    requests: Box<[OnceLock<Box<Window>>]>,
+    withdrawn: OnceLock<Box<Window>>,
 }
 
 /// Counts of the last slots: each packs the number of its slot and a count. Two cache lines,
@@ -39,16 +41,16 @@ impl Budget {
     /// A budget of `ratio` of the requests of ten seconds, and of `min_per_second`
     /// attempts a second beside, taken over the same ten seconds.
     pub fn new(ratio: Permille, min_per_second: u32, workers: usize) -> Self {
-        let requests = (0..workers).map(|_| Window::default()).collect();
+        let requests = (0..workers).map(|_| OnceLock::new()).collect();
         let reserve = u64::from(min_per_second) * SLOTS * ATTEMPT;
-        Self { ratio: u64::from(ratio.0), reserve, requests, withdrawn: Window::default() }
+        Self { ratio: u64::from(ratio.0), reserve, requests, withdrawn: OnceLock::new() }
     }
 
     /// Counts a request.
     #[inline]
     pub fn deposit(&self, worker: WorkerId, now: Moment) {
         if let Some(window) = self.requests.get(worker.0) {
-            window.add(slot_of(now));
+            window.get_or_init(Box::default).add(slot_of(now));
         }
     }
 
@@ -56,13 +58,14 @@ impl Budget {
     /// status pages.
     pub fn spent_and_left(&self, now: Moment) -> (u64, u64) {
         let slot = slot_of(now);
-        let spent = self.withdrawn.sum(slot);
+        let spent = self.withdrawn.get().map_or(0, |withdrawn| withdrawn.sum(slot));
         (spent, self.most(slot).saturating_sub(spent.saturating_mul(ATTEMPT)) / ATTEMPT)
     }
 
     /// What the window up to `slot` allows in all, in thousandths of an attempt.
     fn most(&self, slot: u32) -> u64 {
-        let requests: u64 = self.requests.iter().map(|window| window.sum(slot)).sum();
+        let windows = self.requests.iter().filter_map(OnceLock::get);
+        let requests: u64 = windows.map(|window| window.sum(slot)).sum();
         self.reserve.saturating_add(self.ratio.saturating_mul(requests))
     }
 
@@ -70,10 +73,11 @@ impl Budget {
     pub fn withdraw(&self, now: Moment) -> bool {
         let slot = slot_of(now);
         let most = self.most(slot);
-        let Some(cell) = self.withdrawn.cell(slot) else { return false };
+        let withdrawn = self.withdrawn.get_or_init(Box::default);
+        let Some(cell) = withdrawn.cell(slot) else { return false };
         let mut before = cell.load(Ordering::Acquire);
         loop {
-            let spent = self.withdrawn.sum(slot).saturating_add(1).saturating_mul(ATTEMPT);
+            let spent = withdrawn.sum(slot).saturating_add(1).saturating_mul(ATTEMPT);
             if spent > most {
                 return false;
             }

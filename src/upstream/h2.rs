@@ -30,6 +30,7 @@ use crate::upstream::h1::{HeadEvent, MAX_INTERIM, ResponseHead};
 use crate::upstream::limits::Place;
 use crate::upstream::pool::{UpstreamIo, Waitlist};
 use crate::util::moment::Moment;
+use crate::util::wheel::Wheel;
 
 /// Response bytes an endpoint may send ahead of a client that does not take them: enough for
 /// 200 Mbit/s a stream at 10 ms of distance.
@@ -65,6 +66,7 @@ struct Shared {
     berth: Berth,
     /// Who waits for a stream to its endpoint.
     waitlist: Rc<Waitlist>,
+    wheel: Rc<Wheel>,
     /// Until somebody wants to know whether the peer's settings have arrived.
     unsettled: RefCell<Option<PingPong>>,
     /// Closed once they have.
@@ -77,7 +79,7 @@ type Berth = Rc<RefCell<Option<Place>>>;
 
 impl H2Conn {
     /// Performs the HTTP/2 handshake on a fresh stream, which has `place`; the connection's task
-    /// stays on this worker. `waitlist` is told when streams end.
+    /// stays on this worker, whose timers `wheel` has. `waitlist` is told when streams end.
     pub async fn handshake(
         io: UpstreamIo,
         endpoint: Arc<Endpoint>,
@@ -85,6 +87,7 @@ impl H2Conn {
         worker: WorkerId,
         place: Option<Place>,
         waitlist: Rc<Waitlist>,
+        wheel: Rc<Wheel>,
     ) -> Result<Self, ProxyError> {
         let intake = Intake::new();
         let (send, mut connection) = h2::client::Builder::new()
@@ -112,6 +115,7 @@ impl H2Conn {
             task: RefCell::new(None),
             berth,
             waitlist,
+            wheel,
             unsettled: RefCell::new(connection.ping_pong()),
             settled: Rc::new(Semaphore::new(0)),
             intake: intake.clone(),

@@ -89,7 +89,7 @@ impl Upstream {
         let set = Arc::new(EndpointSet::build(&spec.balance, members, around));
         let latency = latency_rule(&spec.balance.algorithm);
         let (set, building, stale) = (ArcSwap::new(set), Mutex::default(), AtomicBool::new(false));
-        let affinity = spec.balance.affinity.as_ref();
+        let affinity = spec.balance.affinity.as_deref();
         let affinity = affinity.map(|affinity| Affinity::new(affinity, &name));
         let outliers = Detector::new(spec.outlier.as_ref(), now);
         Self {

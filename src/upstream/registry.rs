@@ -104,7 +104,8 @@ struct EndpointKey {
     address: SocketAddr,
     host: Option<Arc<str>>,
     protocol: ir::UpstreamProtocol,
-    tls: Option<TransportKey>,
+    /// Few have one: the key of the many is shorter without it.
+    tls: Option<Box<TransportKey>>,
 }
 
 impl Registry {
@@ -223,7 +224,7 @@ impl Registry {
                 address: target.address,
                 host: target.host.clone(),
                 protocol: transport.protocol,
-                tls: transport.tls.as_ref().map(|tls| tls.key),
+                tls: transport.tls.as_ref().map(|tls| Box::new(tls.key)),
             };
             let live = known.endpoints.get(&key).and_then(Weak::upgrade);
             let endpoint = live.filter(|endpoint| !endpoint.is_retired()).unwrap_or_else(|| {

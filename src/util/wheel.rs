@@ -9,14 +9,17 @@
 //! with lazy re-insertion.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
+use crate::util::alarm::Alarm;
 use crate::util::moment::Moment;
 
 /// The length of a tick.
@@ -28,15 +31,17 @@ const NEVER: u64 = u64::MAX;
 
 /// All timers of one worker.
 pub struct Wheel {
-    /// Its first tick, in two clocks.
+    /// Its first tick.
     start: Moment,
-    began: Instant,
     inner: RefCell<Inner>,
     /// Timers that are not in use but keep their entry, so that the next request finds one that
     /// already stands in a slot.
     spare: RefCell<Vec<usize>>,
+    /// Those that do not wait for a tick, in their order.
+    prompt: RefCell<BTreeMap<(Moment, u64), Waker>>,
+    prompts: Cell<u64>,
     driver: RefCell<Option<Waker>>,
-    /// The tick the driver sleeps until; a nearer deadline has to wake it.
+    /// The moment the driver sleeps until; a nearer deadline has to wake it.
     sleeping_until: Cell<u64>,
 }
 
@@ -60,10 +65,8 @@ struct Entry {
 impl Wheel {
     /// An empty wheel that starts now.
     pub fn new() -> Rc<Self> {
-        let began = Instant::now();
         Rc::new(Self {
-            start: Moment::of(began),
-            began,
+            start: Moment::now(),
             inner: RefCell::new(Inner {
                 slots: (0..SLOTS).map(|_| Vec::new()).collect(),
                 occupied: [0; SLOTS / 64],
@@ -72,6 +75,8 @@ impl Wheel {
                 now: 0,
             }),
             spare: RefCell::new(Vec::new()),
+            prompt: RefCell::default(),
+            prompts: Cell::new(0),
             driver: RefCell::new(None),
             sleeping_until: Cell::new(NEVER),
         })
@@ -83,22 +88,63 @@ impl Wheel {
         Timer { wheel: self.clone(), key }
     }
 
-    /// Fires due timers as time goes by; runs as long as the worker does.
-    pub async fn drive(self: Rc<Self>) {
+    /// Fires due timers as time goes by, woken by `alarm`; runs as long as the worker does.
+    ///
+    /// # Errors
+    /// Those of the alarm.
+    pub async fn drive(self: Rc<Self>, alarm: Alarm) -> io::Result<()> {
         loop {
-            self.advance(Moment::now());
-            match self.next_tick() {
-                Some(tick) => {
-                    self.sleeping_until.set(tick);
-                    let sleep = tokio::time::sleep_until((self.began + since_start(tick)).into());
-                    Interruptible { sleep, wheel: &self, until: tick }.await;
-                }
-                None => {
-                    self.sleeping_until.set(NEVER);
-                    std::future::poll_fn(|cx| self.poll_occupied(cx)).await;
-                }
+            let now = Moment::now();
+            self.advance(now);
+            let next = self.next_due();
+            self.sleeping_until.set(next);
+            if next != NEVER {
+                alarm.set(Moment(next).since(now))?;
             }
+            std::future::poll_fn(|cx| self.poll_awake(&alarm, next, cx)).await?;
         }
+    }
+
+    /// Ready when `next` has come, or something is due before.
+    fn poll_awake(&self, alarm: &Alarm, next: u64, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.sleeping_until.get() < next {
+            return Poll::Ready(Ok(()));
+        }
+        let mut driver = self.driver.borrow_mut();
+        if !driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *driver = Some(cx.waker().clone());
+        }
+        alarm.poll_rung(cx)
+    }
+
+    /// Waits for so long, to the tick.
+    pub async fn sleep(self: &Rc<Self>, pause: Duration) {
+        let mut timer = self.timer();
+        timer.arm(pause);
+        std::future::poll_fn(|cx| timer.poll_due(cx)).await;
+    }
+
+    /// `future`, given up after `limit`, which is kept to the millisecond and not to the tick. It
+    /// costs more than [`timeout`].
+    pub async fn promptly<F: Future>(
+        &self,
+        limit: Duration,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        let mut future = std::pin::pin!(future);
+        let mut prompt = Prompt { wheel: self, key: None };
+        let due = Moment::now().after(limit);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if Moment::now() >= due {
+                return Poll::Ready(Err(Elapsed));
+            }
+            prompt.wait(due, cx);
+            Poll::Pending
+        })
+        .await
     }
 
     /// Fires everything due at `now`.
@@ -106,34 +152,66 @@ impl Wheel {
         let tick = self.floor(now);
         let mut woken = Vec::new();
         self.inner.borrow_mut().advance(tick, &mut woken);
+        let mut prompt = self.prompt.borrow_mut();
+        while let Some(first) = prompt.first_entry()
+            && first.key().0 <= now
+        {
+            woken.push(first.remove());
+        }
+        drop(prompt);
         // Wakers run foreign code: never under the borrow.
         for waker in woken {
             waker.wake();
         }
     }
 
-    fn next_tick(&self) -> Option<u64> {
-        self.inner.borrow().next_occupied()
+    /// When something is due next, in nanoseconds of a [`Moment`]; `NEVER` where nothing is.
+    fn next_due(&self) -> u64 {
+        let tick = self.inner.borrow().next_occupied().map(|tick| self.moment_of(tick));
+        let prompt = self.prompt.borrow().keys().next().map(|(at, _)| *at);
+        tick.into_iter().chain(prompt).min().map_or(NEVER, |at| at.0)
     }
 
-    fn poll_occupied(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.next_tick().is_some() {
-            return Poll::Ready(());
-        }
-        *self.driver.borrow_mut() = Some(cx.waker().clone());
-        Poll::Pending
+    fn moment_of(&self, tick: u64) -> Moment {
+        self.start.after(since_start(tick))
     }
 
     fn floor(&self, at: Moment) -> u64 {
         at.0.saturating_sub(self.start.0) / TICK_NANOS
     }
 
-    fn wake_driver_for(&self, tick: u64) {
-        if tick < self.sleeping_until.get() {
-            self.sleeping_until.set(tick);
+    fn wake_driver_for(&self, due: Moment) {
+        if due.0 < self.sleeping_until.get() {
+            self.sleeping_until.set(due.0);
             if let Some(waker) = self.driver.borrow_mut().take() {
                 waker.wake();
             }
+        }
+    }
+}
+
+/// A wait of [`Wheel::promptly`].
+struct Prompt<'a> {
+    wheel: &'a Wheel,
+    key: Option<(Moment, u64)>,
+}
+
+impl Prompt<'_> {
+    fn wait(&mut self, due: Moment, cx: &Context<'_>) {
+        let number = &self.wheel.prompts;
+        let key = *self.key.get_or_insert_with(|| {
+            number.set(number.get() + 1);
+            (due, number.get())
+        });
+        self.wheel.prompt.borrow_mut().insert(key, cx.waker().clone());
+        self.wheel.wake_driver_for(due);
+    }
+}
+
+impl Drop for Prompt<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.wheel.prompt.borrow_mut().remove(&key);
         }
     }
 }
@@ -277,7 +355,7 @@ impl Timer {
         if entry.scheduled > due {
             inner.schedule(self.key, due);
             drop(inner);
-            self.wheel.wake_driver_for(due);
+            self.wheel.wake_driver_for(self.wheel.moment_of(due));
         }
     }
 
@@ -366,28 +444,6 @@ impl<F: Future> Future for Timeout<F> {
     }
 }
 
-pin_project! {
-    struct Interruptible<'a> {
-        #[pin]
-        sleep: tokio::time::Sleep,
-        wheel: &'a Wheel,
-        until: u64,
-    }
-}
-
-impl Future for Interruptible<'_> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        if this.wheel.sleeping_until.get() < *this.until {
-            return Poll::Ready(());
-        }
-        *this.wheel.driver.borrow_mut() = Some(cx.waker().clone());
-        this.sleep.poll(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -435,11 +491,18 @@ mod tests {
         local
             .run_until(async {
                 let wheel = Wheel::new();
-                let driver = tokio::task::spawn_local(wheel.clone().drive());
+                let driver = tokio::task::spawn_local(wheel.clone().drive(Alarm::new().unwrap()));
                 let limit = Some(Duration::from_millis(100));
                 let given_up = timeout(&wheel, limit, std::future::pending::<()>());
                 assert_eq!(given_up.await, Err(Elapsed));
                 assert_eq!(timeout(&wheel, limit, async { 7 }).await, Ok(7));
+                // Before the next tick, beside one that sleeps for long.
+                let (began, limit) = (Moment::now(), Duration::from_millis(3));
+                let prompt = wheel.promptly(limit, wheel.sleep(Duration::from_secs(3600)));
+                assert_eq!(prompt.await, Err(Elapsed));
+                assert!(began.elapsed() >= limit);
+                assert_eq!(wheel.promptly(limit, async { 7 }).await, Ok(7));
+                assert!(wheel.prompt.borrow().is_empty(), "what is over is forgotten");
                 driver.abort();
             })
             .await;

@@ -11,6 +11,7 @@ mod cors;
 mod headers;
 mod limits;
 mod objects;
+mod passthrough;
 mod paths;
 mod redirects;
 
@@ -32,7 +33,7 @@ struct Family {
     checked: &'static [&'static str],
 }
 
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 12] = [
     paths::FAMILY,
     redirects::FAMILY,
     access::FAMILY,
@@ -44,6 +45,7 @@ const FAMILIES: [Family; 11] = [
     backend::FAMILY,
     headers::FAMILY,
     client_auth::FAMILY,
+    passthrough::FAMILY,
 ];
 
 /// Annotations that need another back end, and the test that shows what they become by a request;
@@ -254,6 +256,7 @@ async fn every_annotation_shows_in_a_request_through_the_cluster() {
     backend::check(&world).await;
     headers::check(&world).await;
     client_auth::check(&world).await;
+    passthrough::check(&world).await;
     println!("checks: {:?}", started.elapsed());
 }
 

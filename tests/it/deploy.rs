@@ -162,7 +162,7 @@ fn the_chart_says_what_is_wrong_with_values() {
         ("controller.replicaCount=two", "'/controller/replicaCount': got string, want integer"),
         ("controller.kind=Both", "one of 'Deployment', 'DaemonSet'"),
         ("controller.service.ports.http=80000", "maximum"),
-        ("controller.extraArgs.v=3", "`portcullis run` has no flag --v. It has: admin,"),
+        ("controller.extraArgs.v=3", "`portcullis run` has no flag --v. It has: access-log,"),
         ("controller.extraArgs.no-hsts=maybe", "no-hsts is a switch"),
         ("controller.image.image=ingress-nginx/controller", "which is ingress-nginx itself"),
         ("rbac.scope=true", "set controller.scope.enabled"),

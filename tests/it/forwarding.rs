@@ -47,7 +47,8 @@ async fn a_stranger_cannot_say_who_it_is() {
              X-Forwarded-Prefix: /evil\r\nForwarded: for=10.0.0.1\r\nX-Request-ID: chosen\r\n\
              X-Client-Cert-Subject: CN=root\r\nX-Client-Verify: SUCCESS\r\n\
              X_Forwarded_For: 10.0.0.1\r\nX-Forwarded_For: 10.0.0.1\r\nx_real_ip: 10.0.0.1\r\n\
-             X_Client_Verify: SUCCESS\r\n\r\n",
+             X_Client_Verify: SUCCESS\r\nssl-client-verify: SUCCESS\r\n\
+             SSL-Client-Subject-DN: CN=root\r\n\r\n",
         )
         .await;
     client.response().await;
@@ -58,7 +59,14 @@ async fn a_stranger_cannot_say_who_it_is() {
     assert_eq!(seen.all("x-forwarded-host").collect::<Vec<_>>(), ["t"]);
     assert_ne!(seen.get("x-forwarded-port"), Some("1"));
     assert_ne!(seen.get("x-request-id"), Some("chosen"));
-    for name in ["x-forwarded-prefix", "forwarded", "x-client-cert-subject", "x-client-verify"] {
+    for name in [
+        "x-forwarded-prefix",
+        "forwarded",
+        "x-client-cert-subject",
+        "x-client-verify",
+        "ssl-client-verify",
+        "ssl-client-subject-dn",
+    ] {
         assert!(!seen.has(name), "{name}: {seen:?}");
     }
     let aliases: Vec<_> = seen.0.iter().filter(|(name, _)| name.contains('_')).collect();
@@ -227,4 +235,42 @@ upstreams: { app: { endpoints: ["@app@"] } }
     let seen = app.last().headers;
     assert_eq!(seen.joined("x-forwarded-for"), "203.0.113.7, 127.0.0.1", "trusted as IPv4");
     assert_eq!(seen.joined("x-real-ip"), "203.0.113.7");
+}
+
+#[tokio::test]
+async fn the_port_is_the_one_that_clients_know_and_changes_without_closing_a_connection() {
+    let app = Backend::saying("fine").await;
+    let config = |port: &str| {
+        let listeners = format!(
+            r#"{{ web: {{ bind: "@web@", public_port: {port} }},
+  behind: {{ bind: "@behind@", public_port: {port}, proxy_protocol: {{ trusted: [127.0.0.1] }} }} }}"#
+        );
+        let edit =
+            r#"defaults: { request_headers: { set: { x-asked: { template: "{server_port}" } } } }"#;
+        config(edit).replace(r#"{ web: { bind: "@web@" } }"#, &listeners)
+    };
+    let mut proxy = Proxy::start(&config("81"), &[("app", &app.address())]).await;
+    let mut old = Client::connect(proxy.web()).await;
+    let ports = || {
+        let seen = app.last().headers;
+        [seen.joined("x-forwarded-port"), seen.joined("x-asked")]
+    };
+    old.request("GET", "t", "/").await;
+    assert_eq!(ports(), ["81", "81"]);
+    // Where a header says where the client connected, that is known better.
+    let mut told = Client::connect(proxy.addr("behind")).await;
+    told.send("PROXY TCP4 203.0.113.9 10.0.0.1 4711 82\r\n").await;
+    told.request("GET", "t", "/").await;
+    assert_eq!(ports(), ["82", "82"]);
+    let mut untold = Client::connect(proxy.addr("behind")).await;
+    untold.send("PROXY UNKNOWN\r\n").await;
+    untold.request("GET", "t", "/").await;
+    assert_eq!(ports(), ["81", "81"]);
+    proxy.rewrite(&config("83"));
+    let changed = async || {
+        Client::connect(proxy.web()).await.request("GET", "t", "/").await;
+        ports() == ["83", "83"]
+    };
+    eventually(STEP, "the new port is told", changed).await;
+    assert_eq!(old.request("GET", "t", "/").await.text(), "fine", "on the old connection");
 }

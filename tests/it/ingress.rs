@@ -152,7 +152,10 @@ async fn the_shipped_manifest_serves_ingresses_and_loses_nothing() {
     staff.send(request).await;
     assert_eq!(staff.response().await.status, 200);
 
-    nothing_was_forbidden(cluster).await;
+    let log = nothing_was_forbidden(cluster).await;
+    // As whoever reads the logs of ingress-nginx looks for it.
+    let line = format!("[{}-echo-80] [] 10.", space.name);
+    assert!(log.contains(&line) && log.contains("\"GET /exact HTTP/1.1\" 200 "), "{log}");
 
     back_ends_are_replaced(&space, address).await;
     back_ends_go_and_come_back(&space, address).await;
@@ -260,14 +263,17 @@ async fn back_ends_go_and_come_back(space: &Namespace<'_>, address: SocketAddr) 
     println!("{} POSTs after that, 0 lost", load.end().await.all_served());
 }
 
-/// Reads the logs of all replicas. A rule that is missing is named with the Role it belongs to.
-async fn nothing_was_forbidden(cluster: &Cluster) {
+/// The logs of all replicas. A rule that is missing is named with the Role it belongs to.
+async fn nothing_was_forbidden(cluster: &Cluster) -> String {
     let pods: Api<Pod> = Api::namespaced(cluster.client().await, "portcullis");
+    let mut logs = String::new();
     for pod in pods.list(&ListParams::default()).await.expect("a list") {
         if pod.metadata.deletion_timestamp.is_some() {
             continue;
         }
         let log = pods.logs(&pod.name_any(), &LogParams::default()).await.expect("a log");
         assert!(log.contains("listening") && !log.contains("Role"), "{log}");
+        logs.push_str(&log);
     }
+    logs
 }

@@ -2,6 +2,7 @@
 //! and goes on being served whatever becomes of the API server.
 
 mod annotations;
+mod log;
 mod tls;
 mod writes;
 
@@ -315,6 +316,27 @@ async fn without_anything_known_it_waits_and_can_be_asked_and_ended() {
     assert_eq!(world.proxy.admin("/healthz").await.status, 200);
     world.proxy.signal(Signal::TERM);
     assert!(world.proxy.exited(STEP).await.success());
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_while_it_starts_is_told_of_calmly() {
+    let app = Backend::saying("web").await;
+    let cluster = shop(app.address()).await;
+    for resource in ["ingresses", "ingressclasses", "services", "endpointslices", "leases"] {
+        cluster.refuse(resource, 403, None);
+    }
+    let world = World::spawn(&cluster, &["--publish-status-address=192.0.2.1"], &[]);
+    world.proxy.logs("does not let us list services in the cluster").await;
+    world.proxy.logs("cannot be had").await;
+    world.proxy.logs("It may be starting; it is asked again").await;
+    for resource in ["ingresses", "ingressclasses", "services", "endpointslices", "leases"] {
+        cluster.allow(resource);
+    }
+    world.ready().await;
+    world.serves("shop.example", 200, "web").await;
+    cluster.until("the Lease is taken", "leases", |all| !all.is_empty()).await;
+    let log = world.proxy.stderr();
+    assert!(!log.contains("ERROR") && !log.contains("Give a"), "{log}");
 }
 
 #[tokio::test]

@@ -226,6 +226,8 @@ spec:
         let mut seen = Vec::new();
         for pod in self.space.pods("app=portcullis").await {
             let log = self.space.pod_log(&pod.name_any(), "anything", |_| true).await;
+            // A server that starts, too, refuses for a moment.
+            assert!(!log.contains("Give a"), "{log}");
             seen.push((pod.name_any(), log.len()));
         }
         patch(&less).await;

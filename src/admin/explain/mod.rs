@@ -18,6 +18,8 @@ pub use forecast::Forecast;
 pub use policies::Policies;
 pub use question::{Question, QuestionError};
 
+use std::sync::Arc;
+
 use http::Method;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,7 @@ use crate::proxy::{Sight, client_scheme};
 use crate::snapshot::{
     Action, CompiledListener, CompiledRoute, Outcome, RequestFacts, Snapshot, Trial,
 };
+use crate::upstream::Upstream;
 use crate::util::moment::Moment;
 
 /// What becomes of a request.
@@ -80,10 +83,25 @@ pub struct OnListener {
     pub host: Option<String>,
     /// How it matched: `exact`, `wildcard`, `wildcard of one label` or `default`.
     pub host_match: Option<String>,
+    /// Where its TLS connection goes, where that is not terminated here; the request itself is then for
+    /// the upstream to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes_to: Option<PassesTo>,
     /// The route that serves it; `None` is answered 404.
     pub won: Option<Winner>,
     /// The other routes of the host, by rank.
     pub others: Vec<Loser>,
+}
+
+/// Where a TLS connection goes that is not terminated here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PassesTo {
+    /// The upstream's name.
+    pub name: String,
+    /// Why connections are closed instead.
+    pub error: Option<String>,
+    /// The upstream.
+    pub upstream: Option<Target>,
 }
 
 /// The route that serves a request.
@@ -172,7 +190,7 @@ fn ways_in<'s>(
     let all: Vec<_> = snapshot.listeners().map(AsRef::as_ref).collect();
     let port = question.effective_port();
     let exact: Vec<_> = (all.iter().copied())
-        .filter(|listener| fits(listener) && listener.spec.bind.port() == port)
+        .filter(|listener| fits(listener) && listener.spec.client_port() == port)
         .collect();
     if !exact.is_empty() {
         return (exact, None);
@@ -204,7 +222,29 @@ fn on(
         headers: &question.headers,
     };
     let pattern = listener.hosts.matched(host);
-    let trials = listener.hosts.lookup(host).map(|table| table.explain(&facts)).unwrap_or_default();
+    let passes_to = listener.passage(host).map(|passage| {
+        let sight = Sight { client: question.client, host, target, headers: &Default::default() };
+        let upstream = passage.upstream.as_ref();
+        PassesTo {
+            name: passage.spec.upstream.to_string(),
+            error: upstream.err().cloned(),
+            upstream: upstream.ok().map(|live| self::target(snapshot, live, 1, &sight)),
+        }
+    });
+    if let Some(passes_to) = passes_to {
+        return OnListener {
+            listener: listener.name.to_string(),
+            address: listener.spec.bind.to_string(),
+            tls: true,
+            host: pattern.as_ref().map(ToString::to_string),
+            host_match: pattern.as_ref().map(|pattern| how(pattern).to_owned()),
+            passes_to: Some(passes_to),
+            won: None,
+            others: Vec::new(),
+        };
+    }
+    let table = listener.hosts.lookup(host.as_bytes());
+    let trials = table.map(|table| table.explain(&facts)).unwrap_or_default();
     let won = trials.iter().find(|trial| trial.outcome == Outcome::Won);
     let winner = won.and_then(|won| snapshot.route(won.route));
     let others = trials.iter().filter(|trial| trial.outcome != Outcome::Won);
@@ -214,6 +254,7 @@ fn on(
         tls: listener.tls.is_some(),
         host: pattern.as_ref().map(ToString::to_string),
         host_match: pattern.as_ref().map(|pattern| how(pattern).to_owned()),
+        passes_to: None,
         won: winner.and_then(|route| account(snapshot, route, question, target)),
         others: others.filter_map(|trial| loser(snapshot, trial, winner)).collect(),
     }
@@ -262,7 +303,6 @@ fn account(
         }),
         _ => None,
     };
-    let now = Moment::now();
     let sight = Sight {
         client: question.client,
         host: question.host.name(),
@@ -272,11 +312,7 @@ fn account(
     let upstreams: Vec<_> = match &route.action {
         Action::Forward(targets) => targets
             .iter()
-            .map(|(live, weight)| Target {
-                weight,
-                pick: forecast::forecast(live, &sight, now),
-                upstream: view::upstream(snapshot, live, now),
-            })
+            .map(|(live, weight)| self::target(snapshot, live, weight, &sight))
             .collect(),
         _ => Vec::new(),
     };
@@ -289,6 +325,15 @@ fn account(
         location: location.and_then(|location| location.to_str().ok().map(str::to_owned)),
         upstreams,
     })
+}
+
+fn target(snapshot: &Snapshot, live: &Arc<Upstream>, weight: u32, sight: &Sight<'_>) -> Target {
+    let now = Moment::now();
+    Target {
+        weight,
+        pick: forecast::forecast(live, sight, now),
+        upstream: view::upstream(snapshot, live, now),
+    }
 }
 
 fn loser(snapshot: &Snapshot, trial: &Trial, winner: Option<&CompiledRoute>) -> Option<Loser> {

@@ -78,7 +78,7 @@ impl Policies {
             filters: route.filters.iter().flat_map(filter).collect(),
             rules: host.iter().chain(&route.rules).map(rule).collect(),
             guard: view::policy::guard(&route.guard),
-            cors: route.cors.as_ref().map(view::policy::cors),
+            cors: route.cors.as_deref().map(view::policy::cors),
             https_redirect: route.https_redirect.as_ref().map(view::policy::https_redirect),
             hsts: route.hsts.as_ref().map(view::policy::hsts),
             error_pages: view::policy::error_pages(route),

@@ -36,6 +36,17 @@ impl Display for OnListener {
             (Some(host), Some(how)) => writeln!(f, "  host     {host} ({how})")?,
             _ => return writeln!(f, "  host     none matches: answered 404"),
         }
+        if let Some(to) = &self.passes_to {
+            writeln!(
+                f,
+                "  tls      passes through to the upstream {}, which reads the request",
+                to.name
+            )?;
+            if let Some(error) = &to.error {
+                writeln!(f, "             error: {error}; connections are closed")?;
+            }
+            return to.upstream.iter().try_for_each(|target| write!(f, "{target}"));
+        }
         match &self.won {
             Some(won) => write!(f, "{won}")?,
             None => writeln!(f, "  route    none matches: answered 404")?,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ir::{
     self, Origin, PathMatch, PathRewrite, Redirect, Route, RouteMatch, Severity, ValueMatch,
 };
-use crate::snapshot::{Action, CompiledListener, CompiledRoute, Snapshot};
+use crate::snapshot::{Action, CompiledHost, CompiledListener, CompiledRoute, Snapshot};
 
 /// A route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +72,11 @@ pub enum ActionView {
         /// The upstreams.
         upstreams: Vec<ShareView>,
     },
+    /// Not a request: a TLS connection, which an upstream terminates.
+    PassThrough {
+        /// The upstream.
+        upstream: String,
+    },
     /// Redirected.
     Redirect {
         /// The status.
@@ -105,13 +110,39 @@ pub fn routes(snapshot: &Snapshot) -> Vec<RouteView> {
             errors.entry(origin).or_default().push(problem.message.clone());
         }
     }
-    snapshot
-        .declared()
-        .map(|(route, spec)| {
+    let of_host = |host: &Arc<CompiledHost>| -> Vec<RouteView> {
+        let routes = host.declared().map(|(route, spec)| {
             let errors = errors.get(&route.origin).cloned().unwrap_or_default();
             RouteView { errors, ..plain(snapshot, route, spec) }
-        })
-        .collect()
+        });
+        passage(snapshot, host).into_iter().chain(routes).collect()
+    };
+    snapshot.hosts.iter().flat_map(of_host).collect()
+}
+
+/// The way of the TLS connections that are not terminated here, in the form of routes: one for each
+/// host, before its other ones.
+fn passage(snapshot: &Snapshot, host: &CompiledHost) -> Option<RouteView> {
+    let passage = host.passage()?;
+    let serving = snapshot.listeners().filter(|listener| {
+        listener.passes_by_name() && host.spec.listeners.selects(listener.name.as_str())
+    });
+    let origin = &host.spec.origin;
+    Some(RouteView {
+        name: format!("{}#tls", passage.host),
+        listeners: serving.map(|listener| listener.name.to_string()).collect(),
+        host: passage.host.to_string(),
+        path: "-".to_owned(),
+        path_match: "tls".to_owned(),
+        methods: Vec::new(),
+        headers: Vec::new(),
+        cookies: Vec::new(),
+        query: Vec::new(),
+        action: ActionView::PassThrough { upstream: passage.spec.upstream.to_string() },
+        origin: Origin { location: None, ..origin.clone() }.to_string(),
+        location: origin.location.as_ref().map(ToString::to_string),
+        errors: passage.upstream.as_ref().err().cloned().into_iter().collect(),
+    })
 }
 
 /// One route and its declaration.
@@ -242,6 +273,7 @@ impl fmt::Display for ActionView {
                     f.write_str(&shares.collect::<Vec<_>>().join(", "))
                 }
             },
+            Self::PassThrough { upstream } => write!(f, "{upstream} (TLS passes through)"),
             Self::Redirect { status, to } => write!(f, "redirect {status} {to}"),
             Self::Respond { status, .. } => write!(f, "respond {status}"),
         }

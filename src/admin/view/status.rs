@@ -45,6 +45,9 @@ pub struct ListenerView {
     pub name: String,
     /// Where clients connect, with the port the system chose for port 0.
     pub address: String,
+    /// The port that clients connect to, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_port: Option<u16>,
     /// Whether it accepts there; if not, the problems of the reload say why.
     pub open: bool,
     /// Whether it terminates TLS.
@@ -111,6 +114,7 @@ impl ListenerView {
         Self {
             name: listener.name.to_string(),
             address: open.unwrap_or(listener.spec.bind).to_string(),
+            public_port: listener.spec.public_port,
             open: open.is_some(),
             tls: listener.tls.is_some(),
             http2: listener.spec.protocols.http2,

@@ -67,7 +67,7 @@ pub fn upstream(snapshot: &Snapshot, live: &Upstream, now: Moment) -> UpstreamVi
         tls: live.transport.tls.is_some(),
         algorithm: policy::algorithm(&spec.balance.algorithm).to_owned(),
         balance: policy::balance(&spec.balance),
-        health: spec.health.as_ref().map(policy::health),
+        health: spec.health.as_deref().map(policy::health),
         outlier: spec.outlier.as_ref().map(policy::outlier),
         limits: LimitsView::new(&live.limits, now),
         available: endpoints.iter().filter(|endpoint| endpoint.state.is_available()).count(),

@@ -61,6 +61,7 @@ pub fn fragment(shop: &Shop, listeners: &DemoListeners) -> Fragment {
         pattern: HostPattern::Any,
         listeners: ListenerSelector::All,
         client_auth: None,
+        tls_passthrough: None,
         rules: Vec::new(),
         routes: routes(listeners),
         origin: origin("host", "*"),
@@ -75,6 +76,7 @@ pub fn fragment(shop: &Shop, listeners: &DemoListeners) -> Fragment {
         ..Settings::default()
     };
     Fragment {
+        access_log: None,
         provider: PROVIDER.into(),
         listeners: shared(
             [
@@ -94,6 +96,7 @@ fn listener(name: &str, listeners: &DemoListeners, tls: Option<ListenerTls>) -> 
     Listener {
         origin: origin("listener", name),
         bind: SocketAddr::new(listeners.address, port),
+        public_port: None,
         tls,
         proxy_protocol: Vec::new(),
         trusted_proxies: Vec::new(),

@@ -101,7 +101,9 @@ fn listener(listener: &ListenerView) -> String {
     let refuses = if listener.refuses_all { ", REFUSES every handshake" } else { "" };
     let connections = counted(*connections, "connection");
     let closed = if listener.open { "" } else { ", NOT OPEN" };
-    format!("{name} at {address} ({}), {connections}{closed}{refuses}", protocols.join(", "))
+    let public = listener.public_port.map(|port| format!(" for port {port}")).unwrap_or_default();
+    let protocols = protocols.join(", ");
+    format!("{name} at {address}{public} ({protocols}), {connections}{closed}{refuses}")
 }
 
 /// A time in its two largest units.

@@ -20,7 +20,7 @@ mod translate;
 mod watch;
 
 pub use inputs::{Inputs, environment, load};
-pub use report::{render, summary};
+pub use report::{printable, render, summary};
 pub use schema::schema;
 pub use translate::{Translation, translate};
 pub use watch::{Options, Update, run};

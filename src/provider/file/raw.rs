@@ -8,6 +8,7 @@ mod cors;
 mod error_pages;
 mod guard;
 mod https;
+mod passthrough;
 mod resilience;
 mod route;
 mod rule;
@@ -26,6 +27,7 @@ pub(super) use cors::*;
 pub(super) use error_pages::*;
 pub(super) use guard::*;
 pub(super) use https::*;
+pub(super) use passthrough::*;
 pub(super) use resilience::*;
 pub(super) use route::*;
 pub(super) use rule::*;
@@ -80,6 +82,9 @@ pub(super) struct Listener {
     pub http2: Field<OneOf<bool, Http2>>,
     /// Makes the PROXY protocol (v1 or v2) a condition of every connection.
     pub proxy_protocol: Field<ProxyProtocol>,
+    /// The port that clients connect to, where a load balancer or the like leads to this one: what
+    /// upstreams and templates are told. Default: the one of `bind`.
+    pub public_port: Field<u16>,
     /// TLS termination. Without it the listener speaks plain HTTP.
     pub tls: Field<ListenerTls>,
     /// Networks whose forwarding headers are believed here, beside the global ones.

@@ -59,6 +59,12 @@ fn one(out: &mut String, problem: &Problem, inputs: &Inputs, paint: Paint) {
             excerpt(out, line, location.line, location.column, margin, code, paint);
         }
     }
+    if let (None, Some(origin)) = (&problem.location, &problem.origin)
+        && !origin.namespace.as_str().is_empty()
+    {
+        let object = format!("{} {}/{}", origin.kind, origin.namespace, origin.name);
+        let _ = writeln!(out, " {} {}", paint.with("34", "-->"), printable(&object));
+    }
     if let Some(hint) = &problem.hint {
         let equals = paint.with("34", "=");
         let _ = writeln!(out, "{:margin$} {equals} hint: {}", "", printable(hint));
@@ -119,7 +125,7 @@ fn token(rest: &[char]) -> usize {
 }
 
 /// Text without what could move a terminal's cursor.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -20,6 +20,7 @@ use super::annotation::{
 use super::report::origin;
 use super::{Inputs, Key, Options, References};
 use crate::ir;
+use crate::telemetry::NginxFormat;
 
 /// What the ConfigMap says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -157,6 +158,12 @@ pub(super) fn complete<'o>(
     if settings.use_forwarded_headers == Some(true) && settings.trusted.is_none() {
         let message = "use-forwarded-headers: everybody's forwarding headers are believed";
         let hint = "say in proxy-real-ip-cidr whose";
+        problems.push(Problem::warning(message).hint(hint));
+    }
+    let format = settings.log_format.as_deref().map(|text| NginxFormat::parse(text, false));
+    for name in format.iter().flat_map(NginxFormat::unknown) {
+        let message = format!("log-format-upstream: `${name}` has no value here");
+        let hint = "take it out, or see `run --access-log json`, which has all that is known";
         problems.push(Problem::warning(message).hint(hint));
     }
     let mut fields = |name: &str, to: &Option<ObjectRef>| {

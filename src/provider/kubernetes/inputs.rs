@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+
+use super::Slices;
 
 /// The namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,8 +42,8 @@ pub struct Inputs {
     pub classes: BTreeMap<Arc<str>, Arc<IngressClass>>,
     /// Services.
     pub services: BTreeMap<Key, Arc<Service>>,
-    /// Endpoint slices under the key of their Service, then by their own name.
-    pub slices: BTreeMap<Key, BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
+    /// Endpoint slices under the key of their Service.
+    pub slices: BTreeMap<Key, Slices>,
     /// The Secrets that something refers to. One that is referred to and not here does not exist
     /// or may not be read.
     pub secrets: BTreeMap<Key, Arc<Secret>>,

@@ -12,13 +12,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::{Inputs, Key};
+use super::{Inputs, Key, Slice};
 use crate::ir;
 use crate::provider::file::node::{Node, Place, Scalar, Value};
 use crate::provider::file::parse::parse;
-
-/// Which Service a slice belongs to.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Objects out of manifests.
 #[derive(Default)]
@@ -134,13 +131,11 @@ impl Manifests {
             }),
             ("discovery.k8s.io/v1", "EndpointSlice") => {
                 self.store(kind, document, |inputs, key, object: EndpointSlice| {
-                    let labels = object.metadata.labels.as_ref();
-                    let Some(service) = labels.and_then(|labels| labels.get(SERVICE_NAME)) else {
-                        return;
-                    };
-                    let service = Key::new(key.namespace.clone(), service.as_str());
+                    let slice = Slice::of(&object);
+                    let Some(service) = slice.service.clone() else { return };
+                    let service = Key::new(key.namespace.clone(), service);
                     let slices = inputs.slices.entry(service).or_default();
-                    slices.insert(key.name, Arc::new(object));
+                    slices.insert(key.name, Arc::new(slice));
                 });
             }
             (old, "Ingress") => {

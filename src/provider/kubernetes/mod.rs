@@ -13,6 +13,7 @@ mod inputs;
 mod manifest;
 mod options;
 mod report;
+mod slice;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -21,7 +22,8 @@ mod watch;
 pub use endpoints::{ServicePort, ServiceUpstreams, endpoints};
 pub use inputs::{Inputs, Key};
 pub use manifest::{Manifests, is_manifest};
-pub use options::{CONTROLLER, NGINX_CONTROLLER, Options};
+pub use options::{CONTROLLER, LogOptions, NGINX_CONTROLLER, Options};
 pub use report::{Finding, Report, Verdict};
+pub use slice::{Slice, SliceEndpoint, SliceState, Slices};
 pub use translate::{Memo, References, Translation, translate};
-pub use watch::{Everything, Running, Update, WatchOptions, start};
+pub use watch::{Access, Everything, Look, Running, Update, WatchOptions, look, start};

@@ -5,10 +5,10 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderName;
-use ir::Hsts;
+use ir::{AccessLog, AccessLogFormat, AccessLogTarget, Hsts};
 
-use super::Key;
 use super::controller::Controller;
+use super::{Key, References};
 use crate::ir;
 
 /// This controller's name in `IngressClass.spec.controller`.
@@ -50,6 +50,8 @@ pub struct Options {
     pub controller: Arc<Controller>,
     /// The headers that `custom-headers` may set; of others nothing of an Ingress is served.
     pub allowed_response_headers: Vec<HeaderName>,
+    /// Whether TLS is left to back ends that `ssl-passthrough` asks it for.
+    pub ssl_passthrough: bool,
     /// The domain of the cluster's own names. Default `cluster.local`.
     pub cluster_domain: Arc<str>,
     /// Whether routes tell the rule that they were made from, for metrics under ingress-nginx's
@@ -58,10 +60,30 @@ pub struct Options {
     /// Whether the objects are a part of what there is, as with manifests: what is not among them
     /// may be elsewhere.
     pub partial: bool,
+    /// Secrets and ConfigMaps of which nobody knows whether they are there, since they may not be
+    /// read: what depends on one is not called wrong for that.
+    pub unread: References,
+    /// What is said of the access log; `None` leaves it to others.
+    pub access_log: Option<LogOptions>,
     /// Where plain HTTP is listened for; `None` has no such listener. Default `[::]:80`.
     pub http: Option<SocketAddr>,
     /// The same for HTTPS. Default `[::]:443`.
     pub https: Option<SocketAddr>,
+    /// The port that clients of plain HTTP connect to. Default 80.
+    pub http_port: u16,
+    /// The same for HTTPS. Default 443.
+    pub https_port: u16,
+}
+
+/// What an operator says of the access log, over what the ConfigMap says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Whether there is none.
+    pub off: bool,
+    /// How a line looks; `None` is what the ConfigMap says, else the line of ingress-nginx.
+    pub format: Option<AccessLogFormat>,
+    /// Where lines go; `None` is what the ConfigMap says, else standard output.
+    pub target: Option<AccessLogTarget>,
 }
 
 impl Default for Options {
@@ -81,11 +103,16 @@ impl Default for Options {
             config_map: None,
             controller: Arc::default(),
             allowed_response_headers: Vec::new(),
+            ssl_passthrough: false,
             cluster_domain: "cluster.local".into(),
             rules: false,
             partial: false,
+            unread: References::default(),
+            access_log: None,
             http: any(80),
             https: any(443),
+            http_port: 80,
+            https_port: 443,
         }
     }
 }
@@ -102,8 +129,42 @@ impl Options {
     /// For manifests without a cluster around them: classes count by their name, and an Ingress
     /// without one is taken to be meant.
     pub fn offline() -> Self {
-        let options = Self::default().in_place_of_nginx();
-        Self { class_by_name: true, without_class: true, partial: true, ..options }
+        Self::default().in_place_of_nginx().for_manifests()
+    }
+
+    /// The same for manifests without a cluster around them.
+    #[must_use]
+    pub fn for_manifests(self) -> Self {
+        Self { class_by_name: true, without_class: true, partial: true, ..self }
+    }
+
+    /// The access log, by the ConfigMap and what stands above it.
+    pub(super) fn access_log(&self) -> Option<AccessLog> {
+        let said = self.access_log.as_ref()?;
+        let settings = &self.controller.settings;
+        if said.off || settings.no_access_log == Some(true) {
+            return None;
+        }
+        let of_config_map = || {
+            let format = settings.log_format.clone()?;
+            Some(AccessLogFormat::Nginx { format, json: settings.log_json == Some(true) })
+        };
+        let format = said.format.clone().or_else(of_config_map);
+        let target = said.target.clone().or_else(|| settings.log_target.clone());
+        Some(AccessLog {
+            format: format.unwrap_or_else(AccessLogFormat::ingress_nginx),
+            target: target.unwrap_or_default(),
+        })
+    }
+
+    /// Whether a Secret that is not among the objects may be there all the same.
+    pub(super) fn may_have_secret(&self, key: &Key) -> bool {
+        self.partial || self.unread.secrets.contains(key)
+    }
+
+    /// The same for a ConfigMap.
+    pub(super) fn may_have_config_map(&self, key: &Key) -> bool {
+        self.partial || self.unread.config_maps.contains(key)
     }
 
     /// Whether objects of `namespace` count.

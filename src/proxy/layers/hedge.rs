@@ -41,7 +41,7 @@ where
     let mut first = pin!(inner.call(request));
     let early = match delay {
         // To the millisecond: the wheel's ticks are longer than some delays.
-        Some(delay) => tokio::time::timeout(delay, first.as_mut()).await.ok(),
+        Some(delay) => context.worker.wheel.promptly(delay, first.as_mut()).await.ok(),
         None => Some(first.as_mut().await),
     };
     let outcome = match early {

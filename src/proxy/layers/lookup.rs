@@ -52,7 +52,7 @@ fn find(request: &mut Request) -> Result<Found, ProxyError> {
     let listener = context.listener().ok_or_else(|| ProxyError::proxy(Reason::NoRoute))?;
     admitted(&listener, request, &context)?;
     let none = || ProxyError::proxy(Reason::NoRoute);
-    let table = listener.hosts.lookup(request.host.name()).ok_or_else(none)?;
+    let table = listener.hosts.lookup(request.host.key()).ok_or_else(none)?;
     if let Some(rules) = &table.rules
         && let Some(outcome) = before_routes(rules, request)
     {
@@ -87,6 +87,7 @@ fn admitted(
     request: &Request,
     context: &Rc<Context>,
 ) -> Result<(), ProxyError> {
+    let Some(tls) = &listener.tls else { return Ok(()) };
     let host = request.host.name();
     let (policy, server_name) = (context.conn.policy.as_ref(), context.conn.server_name.as_deref());
     if !listener.still_admits(policy, host) {
@@ -98,9 +99,7 @@ fn admitted(
         let error = ProxyError::client(Reason::Misdirected);
         return Err(error.because("the connection was made under another policy"));
     }
-    if let Some(tls) = &listener.tls
-        && !tls.covers(server_name, host)
-    {
+    if !tls.covers(server_name, host) {
         return Err(ProxyError::proxy(Reason::Misdirected));
     }
     Ok(())

@@ -11,6 +11,7 @@ use tower::{Service, service_fn};
 
 use crate::error::ProxyError;
 use crate::filter::RequestTarget;
+use crate::proxy::hop::Present;
 use crate::proxy::{
     Body, Context, Host, HttpVersion, Inbound, Request, RequestBody, Tried, Upgrade, forwarding,
     hop, websocket,
@@ -39,15 +40,22 @@ where
 fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
     let Inbound { parts, body, context } = inbound;
     let mut headers = parts.headers;
-    context.prefers_json.set(prefers_json(headers.get(ACCEPT)));
-    let grpc = headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    context.is_grpc.set(grpc);
-    forwarding::receive(&context, &mut headers);
+    let mut present = Present::default();
+    let mut suspect = false;
+    for (name, _) in &headers {
+        present.note(name);
+        suspect |= forwarding::is_suspect(name);
+    }
+    context.prefers_json.set(present.accept && prefers_json(headers.get(ACCEPT)));
+    context.is_grpc.set(present.content_type && is_grpc(headers.get(CONTENT_TYPE)));
+    forwarding::receive(&context, &mut headers, suspect);
 
     let uri = parts.uri.into_parts();
-    let host = host(uri.authority.as_ref(), &headers, &context);
+    let field = if present.hosts > 0 { headers.remove(HOST) } else { None };
+    let host = match present.hosts {
+        0 | 1 => host(uri.authority.as_ref(), field.as_ref(), &context),
+        _ => Err(bad_request("several Host fields")),
+    };
     let path = uri.path_and_query.unwrap_or(PathAndQuery::from_static("/"));
     // What is refused for its host is logged, too.
     begin_record(&context, &parts.method, parts.version, host.as_ref().ok(), &path, &headers);
@@ -66,7 +74,7 @@ fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
     if target.path() == "*" && parts.method != Method::OPTIONS {
         return Err(bad_request("'*' is only for OPTIONS"));
     }
-    let found = hop::strip_request(&mut headers);
+    let found = hop::strip_request(&mut headers, &present);
     let body = RequestBody::new(body, context.clone());
     // Upgrading is the server's choice (RFC 9110 §7.8): not in HTTP/1.0, which has none, and not
     // around a request body, whose end would have to be waited for first.
@@ -123,14 +131,9 @@ fn bad_request(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Pr
 /// and where both are there they must agree.
 fn host(
     authority: Option<&http::uri::Authority>,
-    headers: &http::HeaderMap,
+    field: Option<&HeaderValue>,
     context: &Context,
 ) -> Result<Host, ProxyError> {
-    let mut fields = headers.get_all(HOST).iter();
-    let field = fields.next();
-    if fields.next().is_some() {
-        return Err(bad_request("several Host fields"));
-    }
     let from_field = match field {
         Some(value) => Some(Host::parse(value).ok_or_else(|| bad_request("bad Host"))?),
         None => None,
@@ -163,6 +166,10 @@ fn host(
 fn prefers_json(accept: Option<&HeaderValue>) -> bool {
     let Some(accept) = accept.and_then(|accept| accept.to_str().ok()) else { return false };
     accept.contains("json") && !accept.contains("text/")
+}
+
+fn is_grpc(kind: Option<&HeaderValue>) -> bool {
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn begin_record(

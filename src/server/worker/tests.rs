@@ -8,12 +8,14 @@ use crate::snapshot::{Compiler, Snapshot};
 use crate::telemetry::Metrics;
 use crate::tls::TlsShared;
 use crate::upstream::Registry;
+use crate::util::alarm::Alarm;
 
 /// A handle, and the snapshots of a configuration with one listener and of one with none.
 fn snapshots(address: SocketAddr) -> (Arc<SnapshotHandle>, Arc<Snapshot>, Arc<Snapshot>) {
     let listener = Listener {
         origin: Origin::default(),
         bind: address,
+        public_port: None,
         tls: None,
         proxy_protocol: Vec::new(),
         trusted_proxies: Vec::new(),
@@ -41,6 +43,7 @@ fn worker(
         proxy: Worker::new(WorkerId(id), handle.clone(), access_log, Arc::default()),
         stack: stack(),
         calls: Calls::new(),
+        dates: Rc::new(Dates::new()),
         connections: Connections::new(peers.open[id].clone()),
         peers: peers.clone(),
     }
@@ -89,7 +92,8 @@ fn a_client_in_the_queue_of_a_listener_that_is_taken_out_is_answered() {
         let cx = worker(0, &handle, &peers);
         cx.proxy.snapshot();
         handle.publish(none);
-        let wheel = tokio::task::spawn_local(cx.proxy.wheel.clone().drive());
+        let wheel =
+            tokio::task::spawn_local(cx.proxy.wheel.clone().drive(Alarm::new().expect("a timer")));
         peers.commands[0].send(Command::Listen(id, listener)).expect("it runs");
         peers.commands[0].send(Command::Unlisten(id)).expect("it runs");
         tokio::task::spawn_local(obey(cx, receivers.remove(0)));
@@ -108,7 +112,9 @@ fn a_connection_handed_to_a_worker_that_ends_stays_with_the_one_that_took_it() {
     handle.publish(with);
     runtime().block_on(async {
         let (busy, ending) = (worker(0, &handle, &peers), worker(1, &handle, &peers));
-        let wheel = tokio::task::spawn_local(busy.proxy.wheel.clone().drive());
+        let wheel = tokio::task::spawn_local(
+            busy.proxy.wheel.clone().drive(Alarm::new().expect("a timer")),
+        );
         // The other one was told to close while it still had one connection.
         let last = ending.connections.enter();
         peers.commands[1].send(Command::Close).expect("it runs");

@@ -55,6 +55,13 @@ pub(super) fn rfc3339(time: SystemTime, out: &mut Vec<u8>) {
     );
 }
 
+/// Appends `time` as nginx's `$time_iso8601`: `2026-11-22T17:27:32+00:00`.
+pub(super) fn iso8601(time: SystemTime, out: &mut Vec<u8>) {
+    let Civil { year, month, day, hour, minute, second, .. } = Civil::of(time);
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}+00:00");
+}
+
 /// Appends `time` as the NCSA formats have it: `22/Nov/2026:17:27:32 +0000`.
 pub(super) fn ncsa(time: SystemTime, out: &mut Vec<u8>) {
     let Civil { year, month, day, hour, minute, second, .. } = Civil::of(time);

@@ -136,7 +136,7 @@ impl Field {
             Self::Listener => ("listener", "name of the listener"),
             Self::RequestId => ("request_id", "X-Request-ID, received from a trusted peer or made"),
             Self::Method => ("method", "request method"),
-            Self::Scheme => ("scheme", "http or https"),
+            Self::Scheme => ("scheme", "http or https; tls for a connection that passed through"),
             Self::Host => ("host", "host the request is for"),
             Self::Path => ("path", "path of the request target"),
             Self::Query => ("query", "query of the request target, without the question mark"),
@@ -188,12 +188,14 @@ impl Field {
             Self::Peer => sink.word(record.peer),
             Self::Listener => sink.text(record.listener.as_str().as_bytes()),
             Self::RequestId => sink.optional(text.request_id()),
-            Self::Method => sink.text(record.method.as_str().as_bytes()),
+            Self::Method => {
+                sink.optional(record.method.as_ref().map(|method| method.as_str().as_bytes()))
+            }
             Self::Scheme => sink.text(record.scheme.as_bytes()),
             Self::Host => sink.optional(text.host()),
-            Self::Path => sink.text(text.path()),
+            Self::Path => sink.optional(record.method.as_ref().map(|_| text.path())),
             Self::Query => sink.optional(text.query()),
-            Self::Version => sink.text(version(record.version).as_bytes()),
+            Self::Version => sink.optional(record.version.map(|number| version(number).as_bytes())),
             Self::Status => sink.number(record.status),
             Self::GrpcStatus => {
                 sink.optional(record.grpc_status.map(|code| code.as_str().as_bytes()))

@@ -2,6 +2,7 @@
 
 use super::clock;
 use super::field::{self, Field, Sink};
+use super::nginx::NginxFormat;
 use super::record::Record;
 use super::template::{Template, TemplateError};
 use crate::ir::AccessLogFormat;
@@ -12,6 +13,7 @@ use crate::telemetry::escape;
 pub(super) enum Format {
     Combined,
     Json,
+    Nginx(NginxFormat),
     Template(Template),
 }
 
@@ -20,6 +22,9 @@ impl Format {
         Ok(match format {
             AccessLogFormat::Combined => Self::Combined,
             AccessLogFormat::Json => Self::Json,
+            AccessLogFormat::Nginx { format, json } => {
+                Self::Nginx(NginxFormat::parse(format, *json))
+            }
             AccessLogFormat::Template(text) => Self::Template(Template::parse(text)?),
         })
     }
@@ -29,6 +34,7 @@ impl Format {
         match self {
             Self::Combined => combined(record, out),
             Self::Json => json(record, out),
+            Self::Nginx(format) => format.write(record, out),
             Self::Template(template) => template.write(record, out),
         }
         out.push(b'\n');
@@ -70,15 +76,20 @@ fn combined(record: &Record, out: &mut Vec<u8>) {
     out.extend_from_slice(b" [");
     clock::ncsa(record.start, out);
     out.extend_from_slice(b"] \"");
-    escape::plain(record.method.as_str().as_bytes(), out);
-    out.push(b' ');
-    escape::plain(text.path(), out);
-    if let Some(query) = text.query() {
-        out.push(b'?');
-        escape::plain(query, out);
+    match (&record.method, record.version) {
+        (Some(method), Some(version)) => {
+            escape::plain(method.as_str().as_bytes(), out);
+            out.push(b' ');
+            escape::plain(text.path(), out);
+            if let Some(query) = text.query() {
+                out.push(b'?');
+                escape::plain(query, out);
+            }
+            out.push(b' ');
+            out.extend_from_slice(field::version(version).as_bytes());
+        }
+        _ => out.push(b'-'),
     }
-    out.push(b' ');
-    out.extend_from_slice(field::version(record.version).as_bytes());
     out.extend_from_slice(b"\" ");
     Field::Status.write(record, &mut Sink::Plain(out));
     out.push(b' ');

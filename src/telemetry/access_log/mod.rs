@@ -8,6 +8,7 @@
 mod clock;
 mod field;
 mod format;
+mod nginx;
 mod queue;
 mod record;
 mod template;
@@ -16,6 +17,7 @@ mod tests;
 mod writer;
 
 pub use field::Field;
+pub use nginx::NginxFormat;
 pub use record::{HedgeOutcome, Record, RecordText};
 pub use template::{Template, TemplateError};
 

@@ -60,12 +60,12 @@ pub struct Record {
     pub peer: SocketAddr,
     /// The listener the request came to.
     pub listener: Name,
-    /// The method.
-    pub method: Method,
-    /// `http` or `https`.
+    /// The method; `None` of a connection that passed through.
+    pub method: Option<Method>,
+    /// `http` or `https`; `tls` of a connection that passed through.
     pub scheme: &'static str,
-    /// The protocol's version.
-    pub version: Version,
+    /// The protocol's version; `None` of a connection that passed through.
+    pub version: Option<Version>,
     /// The status sent to the client; 0 if none was.
     pub status: u16,
     /// The code that a gRPC call ended with, as its client got it.
@@ -98,6 +98,8 @@ pub struct Record {
     pub connect: Option<Duration>,
     /// From the last attempt's begin to the head of its response.
     pub upstream_head: Option<Duration>,
+    /// Milliseconds from that head to the end of the response.
+    pub upstream_rest: u32,
     /// The TLS version, `TLSv1.3`; `None` on a plain connection.
     pub tls_version: Option<&'static str>,
     /// The server name the client asked for in TLS.
@@ -115,15 +117,27 @@ impl Record {
         version: Version,
         text: &RecordText<'_>,
     ) -> Self {
+        let (method, version) = (Some(method), Some(version));
+        Self { method, version, ..Self::passing(start, peer, listener, text) }
+    }
+
+    /// A record of a TLS connection from `peer` that passes through: there is no request that could be
+    /// seen.
+    pub fn passing(
+        start: SystemTime,
+        peer: SocketAddr,
+        listener: Name,
+        text: &RecordText<'_>,
+    ) -> Self {
         Self {
             text: Texts::copy(text),
             start,
             client: peer.ip(),
             peer,
             listener,
-            method,
+            method: None,
             scheme: "http",
-            version,
+            version: None,
             status: 0,
             grpc_status: None,
             reason: Reason::None,
@@ -140,6 +154,7 @@ impl Record {
             queued: None,
             connect: None,
             upstream_head: None,
+            upstream_rest: 0,
             tls_version: None,
             server_name: None,
         }

@@ -121,6 +121,22 @@ fn a_json_line_leaves_out_what_a_record_does_not_have() {
 }
 
 #[test]
+fn a_connection_that_passed_through_has_no_request() {
+    let text = RecordText { host: b"vault.example.com", ..RecordText::default() };
+    let begun = bare();
+    let mut record = Record::passing(begun.start, begun.peer, "web".into(), &text);
+    record.scheme = "tls";
+    record.response_bytes = 345;
+    let wanted = r#"192.0.2.7 - - [22/Nov/2026:17:27:32 +0000] "-" 0 345 "-" "-""#;
+    assert_eq!(line(&AccessLogFormat::Combined, &record), wanted);
+    let wanted = "tls vault.example.com - - -";
+    let fields = template("{scheme} {host} {method} {path} {version}");
+    assert_eq!(line(&fields, &record), wanted);
+    let json = line(&AccessLogFormat::Json, &record);
+    assert!(!json.contains("\"method\"") && json.contains(r#""scheme":"tls""#), "{json}");
+}
+
+#[test]
 fn a_combined_line_is_what_ncsa_readers_know() {
     let wanted = r#"192.0.2.7 - - [22/Nov/2026:17:27:32 +0000] "GET /cart?item=7 HTTP/1.1" 502 345 "https://shop.example.com/" "curl/8""#;
     assert_eq!(line(&AccessLogFormat::Combined, &full()), wanted);

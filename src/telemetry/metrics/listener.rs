@@ -8,6 +8,7 @@ use super::page::Page;
 use super::past::Past;
 use super::shard::{Count, Sharded, Sparse, WorkerId};
 use crate::ir::Name;
+use crate::telemetry::Reason;
 use crate::telemetry::families::Family;
 
 /// The counters of one listener. Label values given to it are literals of the program: it keeps
@@ -35,6 +36,10 @@ pub(super) struct ListenerShard {
     handshakes: Sparse<Handshake>,
     protocols: Sparse<&'static str>,
     auth_cache: Sparse<&'static str>,
+    passing: Count,
+    passed: Sparse<Reason>,
+    passed_up: Count,
+    passed_down: Count,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +95,22 @@ impl ListenerMetrics {
         self.with(worker, |shard| shard.protocols.add(protocol));
     }
 
+    /// Counts a TLS connection as passing through. Exactly one [`ListenerMetrics::passed`] must
+    /// follow.
+    pub fn passing(&self, worker: WorkerId) {
+        self.with(worker, |shard| shard.passing.add(1));
+    }
+
+    /// Counts the end of a TLS connection that passed through, why it came, and the bytes that its
+    /// client and its endpoint sent.
+    pub fn passed(&self, worker: WorkerId, reason: Reason, up: u64, down: u64) {
+        self.with(worker, |shard| {
+            shard.passed.add(reason);
+            shard.passed_up.add(up);
+            shard.passed_down.add(down);
+        });
+    }
+
     /// Tells whether it accepts where it should.
     pub fn set_up(&self, up: bool) {
         self.up.store(up, Ordering::Relaxed);
@@ -132,6 +153,29 @@ impl ListenerMetrics {
             let resumed = if handshake.resumed { "true" } else { "false" };
             let labels = [listener, handshake.result, handshake.version, resumed];
             page.counter(Family::TlsHandshakes, &labels, count as f64);
+        }
+        self.collect_passed(page);
+    }
+
+    /// Only where something ever passed.
+    fn collect_passed(&self, page: &mut Page) {
+        let listener = self.listener.as_str();
+        // What ended is read first, so that one that ends meanwhile never makes it negative.
+        let passed = self.total(|shard| &shard.passed);
+        let begun = self.shards.sum(|shard| shard.passing.get());
+        if begun == 0 {
+            return;
+        }
+        let open = begun.saturating_sub(passed.values().sum());
+        page.gauge(Family::PassthroughConnections, &[listener], open as f64);
+        for (reason, count) in passed {
+            let labels = [listener, reason.as_str()];
+            page.counter(Family::PassthroughConnectionsTotal, &labels, count as f64);
+        }
+        let up = self.shards.sum(|shard| shard.passed_up.get());
+        let down = self.shards.sum(|shard| shard.passed_down.get());
+        for (direction, bytes) in [("received", up), ("sent", down)] {
+            page.counter(Family::PassthroughBytes, &[listener, direction], bytes as f64);
         }
     }
 

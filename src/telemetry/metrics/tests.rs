@@ -170,6 +170,9 @@ fn every_family_appears_once_it_has_something_to_say() {
     listener.auth_cache(W0, "hit");
     listener.handshake(W0, "ok", "TLSv1.3", true);
     listener.protocol(W0, "h2");
+    listener.passing(W0);
+    listener.passing(W0);
+    listener.passed(W0, Reason::NoEndpoint, 11, 7);
     let not_after = 1_800_000_000;
     let certificate = |name: &str, not_after| CertificateExpiry {
         listener: web.clone(),
@@ -243,6 +246,9 @@ fn every_family_appears_once_it_has_something_to_say() {
             1.0,
         ),
         (r#"portcullis_http_connections_total{listener="web",protocol="h2"}"#, 1.0),
+        (r#"portcullis_passthrough_connections{listener="web"}"#, 1.0),
+        (r#"portcullis_passthrough_connections_total{listener="web",reason="no_endpoint"}"#, 1.0),
+        (r#"portcullis_passthrough_bytes_total{listener="web",direction="received"}"#, 11.0),
         (r#"portcullis_upstream_connections{upstream="shop",endpoint="127.0.0.1:80"}"#, 1.0),
         (
             r#"portcullis_upstream_responses_total{upstream="shop",endpoint="127.0.0.1:80",code="2xx"}"#,

@@ -1,6 +1,6 @@
 //! What the last health check of an endpoint found, for status pages. Workers never come here.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::Endpoint;
@@ -22,18 +22,22 @@ pub struct LastCheck {
     pub row: u32,
 }
 
-/// The health checks of one endpoint.
+/// The health checks of one endpoint; nothing for the many that are never checked.
 #[derive(Debug, Default)]
-pub struct Checks(Mutex<Option<LastCheck>>);
+pub struct Checks(OnceLock<Box<Mutex<Option<LastCheck>>>>);
 
 impl Endpoint {
     /// The last health check; `None` before the first. Not for workers.
     pub fn last_check(&self) -> Option<LastCheck> {
-        self.checks.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let last = self.checks.0.get()?;
+        last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts down the last health check; `None` where it is not checked any more.
     pub fn set_last_check(&self, check: Option<LastCheck>) {
-        *self.checks.0.lock().unwrap_or_else(PoisonError::into_inner) = check;
+        if check.is_some() || self.checks.0.get().is_some() {
+            let last = self.checks.0.get_or_init(Box::default);
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = check;
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Written by the control side, read by status pages; workers never come here.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::Endpoint;
@@ -94,9 +94,9 @@ impl fmt::Display for EjectionReason {
     }
 }
 
-/// The ejections of one endpoint.
+/// The ejections of one endpoint; nothing for the many that are never ejected.
 #[derive(Debug, Default)]
-pub struct Ejections(Mutex<Record>);
+pub struct Ejections(OnceLock<Box<Mutex<Record>>>);
 
 #[derive(Debug, Default)]
 struct Record {
@@ -107,21 +107,27 @@ struct Record {
 }
 
 impl Ejections {
-    fn lock(&self) -> MutexGuard<'_, Record> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The record, which is begun where there is none.
+    fn begun(&self) -> MutexGuard<'_, Record> {
+        self.0.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The record, where it was ever ejected.
+    fn known(&self) -> Option<MutexGuard<'_, Record>> {
+        Some(self.0.get()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Endpoint {
     /// Why and until when it is ejected, where it is. Not for workers.
     pub fn ejection(&self) -> Option<Ejection> {
-        self.ejections.lock().current
+        self.ejections.known()?.current
     }
 
     /// Ejects it as `policy` wants it: `ejection` times the ejections in a row, at most
     /// `max_ejection` (Envoy's rule). Control side only.
     pub fn eject(&self, reason: EjectionReason, policy: &Outlier, now: Moment) -> Ejection {
-        let mut record = self.ejections.lock();
+        let mut record = self.ejections.begun();
         // Beyond that a longer row would only take longer to be forgotten.
         let most = policy.max_ejection.as_nanos().div_ceil(policy.ejection.as_nanos().max(1));
         let most = u32::try_from(most).unwrap_or(u32::MAX).max(1);
@@ -137,16 +143,17 @@ impl Endpoint {
 
     /// Ends its ejection. Control side only.
     pub fn readmit(&self, now: Moment) {
-        let mut record = self.ejections.lock();
-        record.current = None;
-        record.ended = now;
+        if let Some(mut record) = self.ejections.known() {
+            record.current = None;
+            record.ended = now;
+        }
         self.outcomes.clear();
         self.availability.readmit(now);
     }
 
     /// Forgets one ejection if it has been in for a whole `interval`. Control side only.
     pub fn forgive(&self, interval: Duration, now: Moment) {
-        let mut record = self.ejections.lock();
+        let Some(mut record) = self.ejections.known() else { return };
         if record.current.is_none() && record.times > 0 && now.since(record.ended) >= interval {
             record.times -= 1;
         }

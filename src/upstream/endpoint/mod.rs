@@ -46,8 +46,9 @@ impl EndpointId {
     }
 }
 
-/// A server that requests can be sent to.
-#[repr(align(128))]
+/// A server that requests can be sent to. There are tens of thousands of them: what only few have
+/// stands elsewhere.
+#[repr(align(64))]
 pub struct Endpoint {
     in_flight: AtomicU32,
     /// How long it takes to answer.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use bytes::BytesMut;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use smallvec::SmallVec;
 
 use super::body::Decoder;
 
@@ -58,7 +59,6 @@ pub(super) fn parse(
     headers: &mut HeaderMap,
 ) -> Result<Option<Parsed>, HeadError> {
     let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS];
-    let mut ranges = [const { (0u32..0u32, 0u32..0u32) }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut response, inbox, &mut fields)
@@ -72,26 +72,49 @@ pub(super) fn parse(
     let minor = response.version.unwrap_or(1);
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(HeadError::Malformed(httparse::Error::Status))?;
-    let count = response.headers.len();
-    for (range, field) in ranges.iter_mut().zip(response.headers.iter()) {
-        *range = (within(inbox, field.name.as_bytes()), within(inbox, field.value));
-    }
+    let places = response.headers.iter();
+    let places =
+        places.map(|field| (within(inbox, field.name.as_bytes()), within(inbox, field.value)));
+    let places: SmallVec<[_; 24]> = places.collect();
     let bytes = inbox.split_to(length).freeze();
     headers.clear();
-    headers.reserve(count);
-    for (name, value) in ranges.iter().take(count) {
+    headers.reserve(places.len());
+    let mut seen = Seen::default();
+    for (name, value) in &places {
         let name = bytes.get(range(name)).and_then(|name| HeaderName::from_bytes(name).ok());
         // Slices within bounds by construction: httparse took them out of these bytes.
         let value = HeaderValue::from_maybe_shared(bytes.slice(range(value)));
         match (name, value) {
-            (Some(name), Ok(value)) => headers.append(name, value),
+            (Some(name), Ok(value)) => {
+                seen.note(&name);
+                headers.append(name, value);
+            }
             _ => return Err(HeadError::Field),
-        };
+        }
     }
-    let (body, framed) = framing(headers, status, method, minor)?;
-    let keep_alive = framed && persists(headers, minor);
+    let (body, framed) = framing(headers, &seen, status, method, minor)?;
+    let keep_alive = framed && if seen.connection { persists(headers, minor) } else { minor >= 1 };
     let head = ResponseHead { status, headers: std::mem::take(headers) };
     Ok(Some(Parsed { head, body, keep_alive }))
+}
+
+/// Which of the fields that frame a message it has.
+#[derive(Default)]
+struct Seen {
+    connection: bool,
+    length: bool,
+    coding: bool,
+}
+
+impl Seen {
+    fn note(&mut self, name: &HeaderName) {
+        match name.as_str().len() {
+            10 => self.connection |= name == CONNECTION,
+            14 => self.length |= name == CONTENT_LENGTH,
+            17 => self.coding |= name == TRANSFER_ENCODING,
+            _ => {}
+        }
+    }
 }
 
 fn within(whole: &[u8], part: &[u8]) -> Range<u32> {
@@ -106,11 +129,13 @@ fn range(range: &Range<u32>) -> Range<usize> {
 /// The body's delimiter (RFC 9112 §6.3), and whether the connection survives it.
 fn framing(
     headers: &mut HeaderMap,
+    seen: &Seen,
     status: StatusCode,
     method: &Method,
     minor: u8,
 ) -> Result<(Decoder, bool), HeadError> {
-    let chunked = match headers.get(TRANSFER_ENCODING) {
+    let coding = if seen.coding { headers.get(TRANSFER_ENCODING) } else { None };
+    let chunked = match coding {
         Some(coding) => {
             let single = headers.get_all(TRANSFER_ENCODING).iter().count() == 1;
             if !single || minor == 0 || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
@@ -120,7 +145,7 @@ fn framing(
         }
         None => false,
     };
-    let length = content_length(headers)?;
+    let length = if seen.length { content_length(headers)? } else { None };
     // Both: the coding wins, and the connection is not trusted with another exchange.
     let both = chunked && length.is_some();
     if chunked {

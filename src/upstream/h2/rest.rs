@@ -8,6 +8,7 @@ use http::HeaderMap;
 
 use super::Lease;
 use crate::http2::Received;
+use crate::util::wheel::timeout;
 
 /// How long the end of a stream may come after the rest of its response.
 const END_WAIT: Duration = Duration::from_secs(5);
@@ -16,17 +17,18 @@ const END_WAIT: Duration = Duration::from_secs(5);
 /// count resets against their peers.
 pub struct H2Rest {
     received: Received,
-    _lease: Rc<Lease>,
+    lease: Rc<Lease>,
 }
 
 impl H2Rest {
     pub(super) fn new(received: Received, lease: Rc<Lease>) -> Self {
-        Self { received, _lease: lease }
+        Self { received, lease }
     }
 
     /// Waits for the end and returns the trailer section, empty where there is none; `None` where
     /// the stream did not end as it should.
     pub async fn end(mut self) -> Option<HeaderMap> {
+        let wheel = self.lease.0.wheel.clone();
         let end = async {
             // The end may stand in an empty frame of its own.
             while let Some(data) = poll_fn(|cx| self.received.poll_data(cx)).await {
@@ -37,6 +39,6 @@ impl H2Rest {
             let trailers = poll_fn(|cx| self.received.poll_trailers(cx)).await;
             trailers.ok().map(Option::unwrap_or_default)
         };
-        tokio::time::timeout(END_WAIT, end).await.ok().flatten()
+        timeout(&wheel, Some(END_WAIT), end).await.ok().flatten()
     }
 }

@@ -36,7 +36,8 @@ async fn connect(address: SocketAddr) -> H2Conn {
     let endpoint = Arc::new(Endpoint::new(address, None, metrics, Arc::default(), Moment::now()));
     let io = UpstreamIo::Tcp(TcpStream::connect(address).await.expect("it listens"));
     let waitlist = Rc::new(Waitlist::new(WorkerId(0), Arc::default()));
-    let conn = H2Conn::handshake(io, endpoint, None, WorkerId(0), None, waitlist).await;
+    let wheel = crate::util::wheel::Wheel::new();
+    let conn = H2Conn::handshake(io, endpoint, None, WorkerId(0), None, waitlist, wheel).await;
     conn.expect("HTTP/2 is spoken")
 }
 

@@ -106,7 +106,9 @@ impl Pools {
         }
         let waitlist = self.with_pool(endpoint, transport, |pool| pool.waitlist.clone());
         let (name, list) = (server_name.clone(), waitlist.clone());
-        let conn = H2Conn::handshake(io, endpoint.clone(), name, self.worker, place, list).await?;
+        let wheel = self.wheel.clone();
+        let conn = H2Conn::handshake(io, endpoint.clone(), name, self.worker, place, list, wheel);
+        let conn = conn.await?;
         self.with_pool(endpoint, transport, |pool| pool.h2.push(conn.clone()));
         waitlist.call_all(server_name.as_ref());
         Ok(Connection::H2(conn))

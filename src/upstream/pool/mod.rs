@@ -26,6 +26,7 @@ use super::{Endpoint, EndpointId, Transport};
 use crate::ir::{PoolOptions, UpstreamProtocol};
 use crate::telemetry::WorkerId;
 use crate::util::moment::Moment;
+use crate::util::wheel::Wheel;
 
 /// A connection ready for an exchange.
 pub enum Connection {
@@ -50,6 +51,7 @@ pub struct Wish {
 /// One worker's connections.
 pub struct Pools {
     worker: WorkerId,
+    wheel: Rc<Wheel>,
     /// Told when others wait for the places of idle connections.
     keeper: Arc<Notify>,
     endpoints: RefCell<HashMap<EndpointId, EndpointPool, FixedState>>,
@@ -88,8 +90,8 @@ impl EndpointPool {
 
 impl Pools {
     /// No connections yet.
-    pub fn new(worker: WorkerId) -> Self {
-        Self { worker, keeper: Arc::default(), endpoints: RefCell::default() }
+    pub fn new(worker: WorkerId, wheel: Rc<Wheel>) -> Self {
+        Self { worker, wheel, keeper: Arc::default(), endpoints: RefCell::default() }
     }
 
     /// The worker these connections belong to.

@@ -14,7 +14,7 @@ impl Pools {
     /// A place for one more connection: a free one, or that of the connection of this worker that
     /// has been idle for longest, which is closed. `None` where there is neither, or others wait
     /// already.
-    pub(super) async fn place(&self, turnstile: &Arc<Turnstile>) -> Option<Place> {
+    pub async fn place(&self, turnstile: &Arc<Turnstile>) -> Option<Place> {
         if let Some(place) = Place::take(turnstile) {
             return Some(place);
         }

@@ -101,7 +101,7 @@ impl Pki {
     /// All Secrets.
     pub fn secrets(&self) -> String {
         let hosts = self.ca.server(&["*.example", "*.tls.example"]);
-        let secure = self.ca.server(&["secure.example"]);
+        let secure = self.ca.server(&["secure.example", "passed.example"]);
         // Anna's password is `secret`.
         let anna = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=";
         let all: [(&str, Vec<(&str, &str)>); 6] = [

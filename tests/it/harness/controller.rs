@@ -23,13 +23,15 @@ impl<'a> Controller<'a> {
         Self::started(space, renamed(&text, &space.name)).await
     }
 
-    /// The same with a single replica, which counts all requests, with a ConfigMap, and with the
-    /// files of a second one as configuration.
+    /// The same with a single replica, which counts all requests, with a ConfigMap, with the files of
+    /// a second one as configuration, and with TLS that may pass through.
     pub async fn start_one(space: &'a Namespace<'a>, config_map: &str, files: &str) -> Self {
         let text = std::fs::read_to_string(MANIFEST).expect("the manifest");
         let mut text = renamed(&text, &space.name);
         let name = &space.name;
-        let arguments = format!("--configmap={name}/{config_map}, --config=/etc/portcullis");
+        let arguments = format!(
+            "--configmap={name}/{config_map}, --config=/etc/portcullis, --enable-ssl-passthrough"
+        );
         for (from, to) in [
             ("replicas: 2", "replicas: 1".to_owned()),
             ("--kubernetes,", format!("--kubernetes, {arguments},")),

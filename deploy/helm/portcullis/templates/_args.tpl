@@ -1,10 +1,10 @@
 {{/* The flags of `portcullis run`: those with a value, and switches. A test compares them with its help. */}}
 {{- define "portcullis.flags" -}}
-valued: [admin, allow-response-header, annotations-prefix, cluster-domain, config, configmap, controller-class, default-backend-service,
+valued: [access-log, access-log-path, admin, allow-response-header, annotations-prefix, cluster-domain, config, configmap, context, controller-class, default-backend-service,
   default-ssl-certificate, election-id, http, https, ingress-class, kubeconfig, log, port,
-  publish-service, publish-status-address, state-dir, upstream, watch-namespace, watch-timeout,
+  public-http-port, public-https-port, publish-service, publish-status-address, state-dir, upstream, watch-namespace, watch-timeout,
   workers, zone]
-switches: [allow-external-name, ingress-class-by-name, ingress-nginx-metrics, kubernetes, no-hsts, publish-node-addresses,
+switches: [allow-external-name, enable-ssl-passthrough, ingress-class-by-name, ingress-nginx-metrics, kubernetes, no-hsts, publish-node-addresses,
   serve-nginx-class, watch-ingress-without-class]
 {{- end }}
 
@@ -21,9 +21,16 @@ switches: [allow-external-name, ingress-class-by-name, ingress-nginx-metrics, ku
 {{- if or $controller.ingressClassByName .Values.rbac.scope }}{{ $_ := set $args "ingress-class-by-name" true }}{{ end }}
 {{- if $controller.watchIngressWithoutClass }}{{ $_ := set $args "watch-ingress-without-class" true }}{{ end }}
 {{- if $controller.serveNginxClass }}{{ $_ := set $args "serve-nginx-class" true }}{{ end }}
+{{- if $controller.accessLog }}{{ $_ := set $args "access-log" $controller.accessLog }}{{ end }}
 {{- if $controller.scope.enabled }}{{ $_ := set $args "watch-namespace" (include "portcullis.watched" .) }}{{ end }}
 {{- if include "portcullis.configured" . }}{{ $_ := set $args "configmap" (printf "$(POD_NAMESPACE)/%s" (include "portcullis.controller" .)) }}{{ end }}
 {{- if $controller.metrics.ingressNginxNames }}{{ $_ := set $args "ingress-nginx-metrics" true }}{{ end }}
+{{- if $controller.service.enabled }}
+{{- range $name, $usual := dict "http" 80 "https" 443 }}
+{{- $port := get $controller.service.ports $name | int }}
+{{- if ne $port $usual }}{{ $_ := set $args (printf "public-%s-port" $name) $port }}{{ end }}
+{{- end }}
+{{- end }}
 {{- $publish := include "portcullis.publish" . | fromYaml }}
 {{- $args = merge (deepCopy $controller.extraArgs) $publish $args }}
 {{- range $name := keys $args | sortAlpha }}

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{
     Access, Auth, ConnectionLimit, CookieEdit, Cors, ErrorPages, Hedge, HostClientAuth, Hsts,
-    HttpsRedirect, RateLimit, Replace, Retry, Rule,
+    HttpsRedirect, RateLimit, Replace, Retry, Rule, TlsPassthrough,
 };
 use crate::provider::file::field::{Any, Field, List, Named, OneOf, OneOrMany, Text};
 use crate::provider::file::scalar::{
@@ -26,6 +26,9 @@ pub(in crate::provider::file) struct Host {
     /// What is done with requests before a route is looked for: what a rule rewrites, routes are
     /// looked for by. Default: nothing.
     pub rules: Field<List<Rule>>,
+    /// The upstream that TLS connections for this host are carried to byte by byte, instead of being
+    /// terminated here; the routes get what comes without TLS. Default: they end here.
+    pub tls_passthrough: Field<OneOf<String, TlsPassthrough>>,
     /// What the star of `*.example.com` stands for. Default: `any_depth`, one label or more.
     pub wildcard: Field<WildcardDepth>,
 }

@@ -18,7 +18,7 @@ pub(in crate::provider::file) struct Admin {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::provider::file) struct AccessLog {
-    /// `json`, `combined`, or a template with `{field}` in it. Default: `json`.
+    /// `json`, `combined`, `ingress-nginx` (its default line), or a template with `{field}` in it. Default: `json`.
     pub format: Field<String>,
     /// A file lines are appended to. Default: standard output.
     pub path: Field<String>,

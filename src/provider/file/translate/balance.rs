@@ -28,13 +28,14 @@ pub(super) fn policy(context: &mut Context<'_>, raw: &raw::Upstream) -> BalanceP
             OneOf::Map(map) => parameters(context, at, map),
         };
     }
-    policy.affinity = affinity::affinity(context, &raw.affinity);
+    let sticky = affinity::affinity(context, &raw.affinity);
     if let (Some(ir::Affinity { by: ir::AffinityKey::Header(_), .. }), Balance::Hash(_), Some(at)) =
-        (&policy.affinity, &policy.algorithm, raw.affinity.given())
+        (&sticky, &policy.algorithm, raw.affinity.given())
     {
         let hint = "keep one: both send equal requests to the same endpoint";
         context.error(at.place, "affinity by header beside a hash", Some(hint));
     }
+    policy.affinity = sticky.map(Box::new);
     policy.zone_aware = or(&raw.zone_aware, policy.zone_aware);
     limit(context, "subset", &raw.subset, &mut policy.subset);
     slow_start(context, &raw.slow_start, &mut policy.slow_start);

@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ir::{HostPattern, ListenerSelector, Name, Route, RouteMatch, VirtualHost};
 
-use super::client_auth;
 use super::context::{Context, shown};
 use super::route::{self, Defaults};
 use super::rule;
+use super::{client_auth, passthrough};
 use crate::ir;
 use crate::provider::file::decode::{closest, suggestion};
 use crate::provider::file::field::{At, Field, List};
@@ -19,6 +19,8 @@ type Entry<'d> = (&'d At<String>, Option<&'d raw::Host>);
 /// What hosts and routes may refer to.
 pub(super) struct Names<'d> {
     pub listeners: Vec<&'d str>,
+    /// Those of them that have TLS.
+    pub secure: Vec<&'d str>,
     pub upstreams: Vec<&'d str>,
 }
 
@@ -73,7 +75,17 @@ pub(super) fn hosts(
         let routes = routes(context, key, &pattern, raw, names, defaults, &mut labels);
         let origin = context.origin("host", &pattern.to_string(), key.place);
         let client_auth = client_auth::client_auth(context, &raw.client_auth);
-        hosts.push(VirtualHost { pattern, listeners, client_auth, rules, routes, origin });
+        let timeouts = defaults.timeouts();
+        let tls_passthrough = passthrough::passthrough(context, raw, &listeners, names, timeouts);
+        hosts.push(VirtualHost {
+            pattern,
+            listeners,
+            client_auth,
+            tls_passthrough,
+            rules,
+            routes,
+            origin,
+        });
     }
     hosts
 }
@@ -126,7 +138,8 @@ fn routes(
 ) -> Vec<Route> {
     let entries = raw.routes.get().map(|list| list.0.as_slice()).unwrap_or_default();
     let left_out = raw.routes.get().is_some_and(|list| list.1);
-    if entries.is_empty() && !left_out && !matches!(raw.routes, Field::Bad) {
+    let passes = !raw.tls_passthrough.is_absent();
+    if entries.is_empty() && !left_out && !passes && !matches!(raw.routes, Field::Bad) {
         let hint = "its requests are answered 404; add `routes: [{ upstream: … }]`";
         context.warning(key.place, format!("the host `{pattern}` has no route"), Some(hint));
     }

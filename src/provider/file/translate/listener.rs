@@ -61,6 +61,7 @@ fn listener(
     Listener {
         origin: context.origin("listener", &name.value, name.place),
         bind,
+        public_port: public_port(context, &raw.public_port),
         tls: raw.tls.given().map(|tls| listener_tls(context, name, tls)),
         proxy_protocol: raw
             .proxy_protocol
@@ -71,6 +72,15 @@ fn listener(
         protocols: ListenerProtocols { http2 },
         http2: options,
     }
+}
+
+fn public_port(context: &mut Context<'_>, field: &Field<u16>) -> Option<u16> {
+    let port = field.given()?;
+    if port.value == 0 {
+        context.error(port.place, "`public_port` must lie between 1 and 65535", None);
+        return None;
+    }
+    Some(port.value)
 }
 
 /// The networks of a list; none where there is no list.

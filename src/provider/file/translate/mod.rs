@@ -15,6 +15,7 @@ mod header;
 mod host;
 mod https;
 mod listener;
+mod passthrough;
 mod range;
 mod resilience;
 mod route;
@@ -123,10 +124,16 @@ fn fragment(context: &mut Context<'_>, documents: &[raw::Document]) -> Fragment 
     let defaults = route::Defaults::new(context, defaults.map(|at| &at.value));
     let names = host::Names {
         listeners: listeners.iter().map(|(name, _)| name.value.as_str()).collect(),
+        secure: listeners
+            .iter()
+            .filter(|(_, raw)| raw.is_some_and(|raw| raw.tls.given().is_some()))
+            .map(|(name, _)| name.value.as_str())
+            .collect(),
         upstreams: upstreams.iter().map(|(name, _)| name.value.as_str()).collect(),
     };
     let hosts = host::hosts(context, &hosts, &names, &defaults);
     let mut fragment = Fragment {
+        access_log: None,
         provider: Name::from(PROVIDER),
         listeners: ir::shared(listener::listeners(context, &listeners, &settings)),
         hosts: hosts.into_iter().map(Arc::new).collect(),

@@ -63,6 +63,13 @@ impl Defaults {
     }
 }
 
+impl Defaults {
+    /// The deadlines.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+}
+
 /// A route that has no name yet.
 pub(super) struct Parts {
     pub matches: RouteMatch,
@@ -91,9 +98,9 @@ impl Parts {
             origin,
             matches: self.matches,
             guard: self.guard,
-            cors: self.cors,
-            auth: self.auth,
-            error_pages: self.error_pages,
+            cors: self.cors.map(Box::new),
+            auth: self.auth.map(Box::new),
+            error_pages: self.error_pages.map(Box::new),
             rules: self.rules,
             filters: self.filters,
             action: self.action,

@@ -44,6 +44,7 @@ pub(super) fn settings(context: &mut Context<'_>, documents: &[Document]) -> Set
                 via: or(&at.value.via, false),
             })
             .unwrap_or_default(),
+        no_access_log: matches!(log.map(|at| &at.value), Some(OneOf::Scalar(false))),
         access_log: log.and_then(|at| access_log(context, &at.value)),
         limits: limits.map(|at| self::limits(context, &at.value)).unwrap_or_default(),
         drain: drain.map(|at| self::drain(&at.value)).unwrap_or_default(),
@@ -97,6 +98,7 @@ fn access_log(context: &mut Context<'_>, raw: &OneOf<bool, raw::AccessLog>) -> O
         Some(at) => match at.value.as_str() {
             "json" => AccessLogFormat::Json,
             "combined" => AccessLogFormat::Combined,
+            "ingress-nginx" => AccessLogFormat::ingress_nginx(),
             template => {
                 if let Some((message, hint)) = template_fault(at) {
                     context.error(at.place, message, Some(&hint));
@@ -115,9 +117,11 @@ fn access_log(context: &mut Context<'_>, raw: &OneOf<bool, raw::AccessLog>) -> O
 /// What is wrong with a format that is to be a template, and how to mend it.
 fn template_fault(at: &At<String>) -> Option<(String, String)> {
     if !at.value.contains('{') {
-        let hint = match closest(&at.value, ["json", "combined"]) {
+        let hint = match closest(&at.value, ["json", "combined", "ingress-nginx"]) {
             Some(format) => format!("did you mean `{format}`?"),
-            None => "use json, combined, or a template with `{field}` in it".to_owned(),
+            None => {
+                "use json, combined, ingress-nginx, or a template with `{field}` in it".to_owned()
+            }
         };
         return Some((format!("{} is no access log format", shown(at)), hint));
     }

@@ -42,7 +42,7 @@ fn upstream(context: &mut Context<'_>, name: &At<String>, raw: &raw::Upstream) -
         endpoints: endpoints.into_iter().map(|endpoint| endpoint.spec).collect(),
         discovered: false,
         balance: balance::policy(context, raw),
-        health: resilience::health(context, &raw.health),
+        health: resilience::health(context, &raw.health).map(Box::new),
         outlier: resilience::outlier(context, &raw.outlier),
         limits: resilience::limits(context, raw),
         protocol,

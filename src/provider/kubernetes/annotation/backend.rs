@@ -24,6 +24,8 @@ pub struct Backend {
     /// Statuses in whose place the default back end answers.
     #[serde(serialize_with = "dump::some_texts")]
     pub custom_http_errors: Option<Vec<StatusCode>>,
+    /// Whether TLS is the back end's to terminate. Default false.
+    pub passthrough: Option<bool>,
     /// Whether the ConfigMap's custom-http-errors do not hold here. Default false.
     pub no_error_interception: Option<bool>,
 }
@@ -74,6 +76,7 @@ impl Backend {
             custom_http_errors: reader.value("custom-http-errors", |text| {
                 value::list(text, |item| value::status(item, 300, 599))
             }),
+            passthrough: reader.value("ssl-passthrough", value::boolean),
             no_error_interception: reader.value("disable-proxy-intercept-errors", value::boolean),
         }
     }

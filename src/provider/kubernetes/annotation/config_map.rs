@@ -12,6 +12,7 @@ use super::keys::{Keys, Unhonoured};
 use super::reader::Reader;
 use super::value::{self, ObjectRef};
 use super::{Annotations, Class, Finding, dump};
+use crate::ir::AccessLogTarget;
 
 /// What a ConfigMap says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -104,6 +105,12 @@ pub struct ConfigMapSettings {
     pub hide_headers: Option<Vec<HeaderName>>,
     /// Whether there is no access log. Default false.
     pub no_access_log: Option<bool>,
+    /// A line of the access log, in nginx's language.
+    pub log_format: Option<String>,
+    /// Whether its values are escaped for JSON strings.
+    pub log_json: Option<bool>,
+    /// Where its lines go.
+    pub log_target: Option<AccessLogTarget>,
     /// For how long connections may go on when the controller ends. Default 240 s.
     #[serde(serialize_with = "dump::span")]
     pub shutdown_timeout: Option<Duration>,
@@ -164,8 +171,7 @@ const SNIPPET: &str = "there is no nginx whose configuration it could be put int
 const TAKE_OUT: &str = "take it out";
 
 const UNHONOURED: [Unhonoured; 44] = [
-    ("access-log-params", "the access log has settings of its own", "see `access_log`"),
-    ("access-log-path", "the access log has settings of its own", "see `access_log`"),
+    ("access-log-params", "lines are written off the workers, together with others", TAKE_OUT),
     (
         "allow-cross-namespace-resources",
         "objects of other namespaces are not read",
@@ -227,7 +233,12 @@ const UNHONOURED: [Unhonoured; 44] = [
     ("keep-alive-requests", "a connection may have any number of requests", TAKE_OUT),
     ("large-client-header-buffers", "heads are bounded by settings of its own", "see `limits`"),
     ("location-snippet", SNIPPET, "write a configuration-snippet at the Ingress"),
-    ("log-format-*", "the access log has a format of its own", "see `access_log`"),
+    (
+        "log-format-escape-none",
+        "what came off the network is escaped always: one request is one line",
+        "use log-format-escape-json",
+    ),
+    ("log-format-stream", "it is about connections that are no HTTP", TAKE_OUT),
     ("main-snippet", SNIPPET, "see which setting does the same"),
     ("max-worker-*", "connections are bounded by settings of its own", "see `limits`"),
     ("opentelemetry-*", "spans are not sent", "trace in the application"),
@@ -302,6 +313,9 @@ impl ConfigMapSettings {
         let names = |text: &str| value::list(text, value::header_name);
         let paths = |text: &str| value::list(text, value::path);
         let status = |text: &str| value::status(text, 400, 599);
+        let no_http_log = keys.take("disable-http-access-log", value::boolean);
+        let log_target = keys.take("access-log-path", log_target);
+        let http_log_target = keys.take("http-access-log-path", self::log_target);
         Self {
             allow_snippets: keys.take("allow-snippet-annotations", value::boolean),
             allowed_response_headers: keys.take("global-allowed-response-headers", names),
@@ -332,9 +346,28 @@ impl ConfigMapSettings {
             add_headers: keys.take("add-headers", value::full_object),
             proxy_set_headers: keys.take("proxy-set-headers", value::full_object),
             hide_headers: keys.take("hide-headers", names),
-            no_access_log: keys.take("disable-access-log", value::boolean),
+            no_access_log: keys.take("disable-access-log", value::boolean).or(no_http_log),
+            log_format: keys.take("log-format-upstream", log_format),
+            log_json: keys.take("log-format-escape-json", value::boolean),
+            log_target: http_log_target.or(log_target),
             shutdown_timeout: keys.take("worker-shutdown-timeout", value::duration),
         }
+    }
+}
+
+fn log_format(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() {
+        true => Err("is empty".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// The file that ingress-nginx's image has for it is standard output.
+fn log_target(text: &str) -> Result<AccessLogTarget, String> {
+    match text {
+        "/dev/stdout" | "/var/log/nginx/access.log" => Ok(AccessLogTarget::Stdout),
+        path if path.starts_with('/') => Ok(AccessLogTarget::File(path.into())),
+        _ => Err("is no absolute path".to_owned()),
     }
 }
 

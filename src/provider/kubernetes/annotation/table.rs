@@ -232,11 +232,7 @@ const TABLE: [Row; 139] = [
     yes("session-cookie-samesite"),
     yes("session-cookie-secure"),
     no("ssl-ciphers", TLS_SETTINGS, TAKE_OUT),
-    no(
-        "ssl-passthrough",
-        "connections are always terminated here",
-        "give the Service a load balancer of its own",
-    ),
+    yes("ssl-passthrough"),
     no("ssl-prefer-server-ciphers", TLS_SETTINGS, TAKE_OUT),
     yes("ssl-redirect"),
     no(

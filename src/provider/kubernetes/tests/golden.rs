@@ -109,6 +109,7 @@ fn options(text: &str) -> Options {
             }
             "rules" => options.rules = true,
             "partial" => options.partial = true,
+            "ssl-passthrough" => options.ssl_passthrough = true,
             "watch-shop" => options.namespaces = ["shop".into()].into(),
             other => panic!("{other}: no such option"),
         }

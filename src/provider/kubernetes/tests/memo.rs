@@ -133,7 +133,9 @@ fn take(step: &Step, inputs: &mut Inputs) {
                 "addressType": "IPv4", "endpoints": endpoints.collect::<Vec<_>>(),
                 "ports": [{ "port": 8080 }],
             });
-            let slices = [("s".into(), object(slice))].into();
+            let slice = Slice::of(&serde_json::from_value(slice).unwrap());
+            let mut slices = Slices::default();
+            slices.insert("s".into(), Arc::new(slice));
             inputs.slices.insert(service(*name), slices);
         }
         Step::Secret { name, good } => {

@@ -12,6 +12,7 @@ use k8s_openapi::api::networking::v1::IngressBackend;
 
 use super::name::{aliases, www};
 use super::pages::pages;
+use super::passthrough::passages;
 use super::path::{Kind, RulePath};
 use super::policy::{Policy, ToHttps};
 use super::rule::{rule, rule_of_default};
@@ -67,12 +68,14 @@ pub(super) fn hosts(
     for (pattern, host) in &mut hosts {
         complete(pattern, host, objects, &traits, upstreams);
     }
+    let mut passages = passages(&hosts, objects, options);
     aliases(&mut hosts, objects, options);
     let mut rules = server::rules(&hosts, objects, options);
     www(&mut hosts, objects, &traits);
     let finished = hosts.into_iter().map(|(pattern, host)| {
         let rules = rules.remove(&pattern).unwrap_or_default();
-        VirtualHost { rules, ..finish(pattern, host, objects) }
+        let tls_passthrough = passages.remove(&pattern);
+        VirtualHost { rules, tls_passthrough, ..finish(pattern, host, objects) }
     });
     finished.collect()
 }
@@ -261,7 +264,7 @@ fn placed(
     if main.is_some() {
         route.filters.extend(object.policy.rewrite.filters(&path.text));
         route.rules.extend(object.policy.rewrite.rules(&path.text));
-        route.error_pages = pages(object, backend, traits.options, upstreams);
+        route.error_pages = pages(object, backend, traits.options, upstreams).map(Box::new);
     }
     site::bind(&mut route, pattern, object.key, backend);
     // What answers by itself does so over plain http, too.
@@ -286,11 +289,11 @@ pub(super) fn route(
         origin,
         matches: RouteMatch::of(path),
         guard: policy.guard.clone(),
-        cors: policy.cors.clone(),
+        cors: policy.cors.clone().map(Box::new),
         // What fails, fails for everybody.
         auth: match action {
             Action::Fail { .. } => None,
-            _ => policy.auth.clone(),
+            _ => policy.auth.clone().map(Box::new),
         },
         error_pages: None,
         rules: policy.rules_of(&action),
@@ -551,7 +554,15 @@ fn finish(pattern: HostPattern, host: Host, objects: &[Object<'_>]) -> VirtualHo
     let asking = |index: &usize| objects.get(*index)?.policy.client_auth.clone();
     let client_auth = owners.iter().find_map(asking);
     let listeners = ir::ListenerSelector::All;
-    VirtualHost { pattern, listeners, client_auth, rules: Vec::new(), routes, origin }
+    VirtualHost {
+        pattern,
+        listeners,
+        client_auth,
+        tls_passthrough: None,
+        rules: Vec::new(),
+        routes,
+        origin,
+    }
 }
 
 fn kind(path: &RulePath) -> &'static str {

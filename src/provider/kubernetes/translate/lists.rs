@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ir::{EndpointSpec, Name};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::ir;
-use crate::provider::kubernetes::endpoints::{ServicePort, ServiceUpstreams, endpoints};
-use crate::provider::kubernetes::{Inputs, Key};
+use crate::provider::kubernetes::endpoints::{ServicePort, endpoints};
+use crate::provider::kubernetes::{Inputs, Key, Slice, Slices};
 
 /// Lists of endpoints by upstream, and what they were made from.
 #[derive(Default)]
@@ -20,19 +19,33 @@ pub(super) struct Lists {
 /// What the lists of one Service are made from.
 #[derive(Default)]
 struct Made {
-    upstreams: ServiceUpstreams,
+    /// A list, because nearly every Service has one.
+    upstreams: Vec<(Name, ServicePort)>,
     /// `None` where they have yet to be made.
-    slices: Option<Vec<Arc<EndpointSlice>>>,
+    slices: Option<Box<[Arc<Slice>]>>,
 }
 
 impl Made {
-    fn is_of(&self, now: Option<&BTreeMap<Arc<str>, Arc<EndpointSlice>>>) -> bool {
-        let now = now.into_iter().flatten().map(|(_, slice)| slice);
-        let same = |slices: &Vec<_>| {
+    fn is_of(&self, now: Option<&Slices>) -> bool {
+        let now = now.into_iter().flat_map(|slices| slices.iter().map(|(_, slice)| slice));
+        let same = |slices: &[Arc<Slice>]| {
             slices.len() == now.clone().count()
                 && slices.iter().zip(now.clone()).all(|(a, b)| Arc::ptr_eq(a, b))
         };
-        self.slices.as_ref().is_some_and(same)
+        self.slices.as_deref().is_some_and(same)
+    }
+
+    /// Puts an upstream in; whether that makes a difference.
+    fn add(&mut self, name: &Name, port: &ServicePort) -> bool {
+        match self.upstreams.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) if known == port => return false,
+            Some((_, known)) => known.clone_from(port),
+            None => {
+                self.upstreams.reserve_exact(1);
+                self.upstreams.push((name.clone(), port.clone()));
+            }
+        }
+        true
     }
 }
 
@@ -40,7 +53,7 @@ impl Lists {
     /// The upstream `name` stands for `port` of `service`.
     pub fn add(&mut self, service: &Key, name: &Name, port: &ServicePort) {
         let made = self.services.entry(service.clone()).or_default();
-        if made.upstreams.insert(name.clone(), port.clone()).as_ref() != Some(port) {
+        if made.add(name, port) {
             made.slices = None;
         }
     }
@@ -49,7 +62,7 @@ impl Lists {
     pub fn remove(&mut self, service: &Key, name: &Name) {
         self.lists.remove(name);
         if let Some(made) = self.services.get_mut(service) {
-            made.upstreams.remove(name);
+            made.upstreams.retain(|(known, _)| known != name);
             if made.upstreams.is_empty() {
                 self.services.remove(service);
             }
@@ -62,9 +75,12 @@ impl Lists {
         let mut stale = Vec::new();
         for (service, made) in &self.services {
             // Both are in order: thousands of look-ups would cost more than the rest.
-            while slices.next_if(|(other, _)| *other < service).is_some() {}
-            let now = slices.next_if(|(other, _)| *other == service).map(|(_, slices)| slices);
-            if !made.is_of(now) {
+            let mut now = slices.next_if(|(other, _)| *other == service);
+            if now.is_none() {
+                while slices.next_if(|(other, _)| *other < service).is_some() {}
+                now = slices.next_if(|(other, _)| *other == service);
+            }
+            if !made.is_of(now.map(|(_, slices)| slices)) {
                 stale.push(service.clone());
             }
         }
@@ -78,14 +94,15 @@ impl Lists {
     pub fn refresh(&mut self, inputs: &Inputs, service: &Key) -> Vec<(Name, Arc<[EndpointSpec]>)> {
         let Some(made) = self.services.get_mut(service) else { return Vec::new() };
         let mut changed = Vec::new();
-        for (name, list) in endpoints(inputs, service, &made.upstreams) {
+        let upstreams = made.upstreams.iter().map(|(name, port)| (name, port));
+        for (name, list) in endpoints(inputs, service, upstreams) {
             if self.lists.get(&name).is_none_or(|known| **known != *list) {
                 let list: Arc<[EndpointSpec]> = list.into();
                 self.lists.insert(name.clone(), list.clone());
                 changed.push((name, list));
             }
         }
-        let slices = inputs.slices.get(service).into_iter().flatten();
+        let slices = inputs.slices.get(service).into_iter().flat_map(Slices::iter);
         made.slices = Some(slices.map(|(_, slice)| slice.clone()).collect());
         changed
     }

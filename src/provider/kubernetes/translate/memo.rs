@@ -35,7 +35,7 @@ pub struct Memo {
     /// What of each Ingress decides with which others it is translated.
     reads: ByIngress<Read>,
     /// Groups, by their first members.
-    parts: ByIngress<(u64, Part)>,
+    parts: ByIngress<(u64, Box<Part>)>,
     /// What these were made from.
     sightings: Sightings,
     /// What serves hosts that nobody names.
@@ -61,7 +61,7 @@ struct Read {
     seen: Seen,
     mentions: Box<[Mention]>,
     /// A place outside that is asked about its requests.
-    asked: Option<(Name, ServicePlace)>,
+    asked: Option<Box<(Name, ServicePlace)>>,
 }
 
 /// What a reading of an Ingress comes to; goes into its object.
@@ -105,7 +105,7 @@ impl Memo {
         let mut upstreams = self.whole.upstreams.clone();
         for (key, ingress) in &selected {
             let read = self.reads.get(&address(ingress));
-            let asked = read.and_then(|read| read.asked.as_ref());
+            let asked = read.and_then(|read| read.asked.as_deref());
             if let Some((name, place)) = asked.filter(|(name, _)| !upstreams.contains_key(name)) {
                 let upstream = policy::upstream(place, origin("Ingress", key));
                 upstreams.insert(name.clone(), Arc::new(upstream));
@@ -120,6 +120,7 @@ impl Memo {
         self.whole.listen(inputs, options);
         let whole = &self.whole;
         let fragment = Fragment {
+            access_log: options.access_log(),
             provider: Name::from(PROVIDER),
             listeners: whole.listeners.clone(),
             hosts: whole.hosts.values().cloned().collect(),
@@ -175,7 +176,7 @@ impl Memo {
                 _ingress: Arc::clone(ingress),
                 seen: Seen::of(BTreeSet::new(), references),
                 mentions: mentions(key, ingress, policy),
-                asked: asked.map(|place| (policy::upstream_name(place), place.clone())),
+                asked: asked.map(|place| Box::new((policy::upstream_name(place), place.clone()))),
             };
             sightings.add(&read.seen, inputs);
             if let Some(before) = self.reads.insert(address(ingress), read) {
@@ -248,10 +249,10 @@ impl Memo {
             let owned = members.iter().map(|(key, ingress)| ((*key).clone(), (*ingress).clone()));
             let members = owned.collect();
             let mut part = Part::new(members, objects, references, &named, inputs, options);
-            part.share(gone.get(&first).unwrap_or(&none));
+            part.share(gone.get(&first).map_or(&none, |part| &**part));
             self.whole.add(&first, &part, &mut self.lists);
             self.sightings.add(&part.seen, inputs);
-            self.parts.insert(place, (self.round, part));
+            self.parts.insert(place, (self.round, Box::new(part)));
         }
         // Hosts that nobody names, unless a rule is for all of them.
         if !self.whole.hosts.contains_key(&HostPattern::Any) {

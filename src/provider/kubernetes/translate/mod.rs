@@ -11,6 +11,7 @@ mod memo;
 mod name;
 mod pages;
 mod part;
+mod passthrough;
 mod path;
 mod policy;
 mod rule;
@@ -21,6 +22,7 @@ mod site;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ir::{EndpointSpec, Fragment, HostPattern, Listener, ListenerTls, Name, Origin, Problem};
@@ -80,7 +82,7 @@ pub fn translate(inputs: &Inputs, options: &Options) -> Translation {
 }
 
 fn listeners(options: &Options, certificates: Vec<ir::Certificate>) -> BTreeMap<Name, Listener> {
-    let listener = |name: &str, bind, tls| {
+    let listener = |name: &str, bind: SocketAddr, port: u16, tls| {
         let origin = Origin {
             provider: Name::from(PROVIDER),
             kind: Name::from("listener"),
@@ -90,6 +92,7 @@ fn listeners(options: &Options, certificates: Vec<ir::Certificate>) -> BTreeMap<
         let mut listener = Listener {
             origin,
             bind,
+            public_port: Some(port).filter(|port| *port != bind.port()),
             tls,
             proxy_protocol: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -100,8 +103,8 @@ fn listeners(options: &Options, certificates: Vec<ir::Certificate>) -> BTreeMap<
         (Name::from(name), listener)
     };
     let tls = ListenerTls { certificates, ..ListenerTls::default() };
-    let plain = options.http.map(|bind| listener(HTTP, bind, None));
-    let secure = options.https.map(|bind| listener(HTTPS, bind, Some(tls)));
+    let plain = options.http.map(|bind| listener(HTTP, bind, options.http_port, None));
+    let secure = options.https.map(|bind| listener(HTTPS, bind, options.https_port, Some(tls)));
     plain.into_iter().chain(secure).collect()
 }
 

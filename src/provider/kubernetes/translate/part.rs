@@ -60,9 +60,12 @@ impl Part {
             if !wrong.is_empty() {
                 found.push((object.key.clone(), wrong));
             }
-            reports.push((object.key.clone(), Arc::new(object.report)));
+            let mut report = object.report;
+            report.findings.shrink_to_fit();
+            reports.push((object.key.clone(), Arc::new(report)));
         }
-        Self { members, certificates, reports, problems: found, refused, ..part }
+        let part = Self { members, certificates, reports, problems: found, refused, ..part };
+        part.fitted()
     }
 
     /// What gets requests for hosts that nobody names; nothing where that is nobody.
@@ -70,7 +73,7 @@ impl Part {
         let mut upstreams = Upstreams::new(inputs, options);
         let traits = Traits::of(&[], options);
         let host = host::catch_all(&traits, &mut upstreams);
-        Self::of(host.into_iter().collect(), upstreams, References::default(), listeners)
+        Self::of(host.into_iter().collect(), upstreams, References::default(), listeners).fitted()
     }
 
     fn of(
@@ -92,6 +95,19 @@ impl Part {
             references,
             ..Self::default()
         }
+    }
+
+    /// The same without room for more: nothing is added to it, and there are thousands.
+    fn fitted(mut self) -> Self {
+        self.members.shrink_to_fit();
+        self.hosts.shrink_to_fit();
+        self.upstreams.shrink_to_fit();
+        self.services.shrink_to_fit();
+        self.certificates.shrink_to_fit();
+        self.reports.shrink_to_fit();
+        self.problems.shrink_to_fit();
+        self.refused.shrink_to_fit();
+        self
     }
 
     /// The first of them.

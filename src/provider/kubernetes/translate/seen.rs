@@ -90,8 +90,12 @@ impl<T> Sighted<T> {
         let mut changed = Vec::new();
         // Both are in order: thousands of look-ups would cost more than all else.
         for (key, (before, _)) in &mut self.0 {
-            while now.next_if(|(other, _)| *other < key).is_some() {}
-            let found = now.next_if(|(other, _)| *other == key).map(|(_, object)| object);
+            let mut found = now.next_if(|(other, _)| *other == key);
+            if found.is_none() {
+                while now.next_if(|(other, _)| *other < key).is_some() {}
+                found = now.next_if(|(other, _)| *other == key);
+            }
+            let found = found.map(|(_, object)| object);
             let same = match (&*before, found) {
                 (Some(before), Some(found)) => Arc::ptr_eq(before, found),
                 (before, found) => before.is_none() && found.is_none(),

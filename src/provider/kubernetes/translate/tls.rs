@@ -85,7 +85,7 @@ fn secret(
     references.secrets.insert(key.clone());
     let problem = match inputs.secrets.get(&key) {
         // Certificates are mostly made in the cluster.
-        None if options.partial => return None,
+        None if options.may_have_secret(&key) => return None,
         None => format!("there is no Secret {key}, or it may not be read"),
         Some(secret) => match (field(secret, "tls.crt"), field(secret, "tls.key")) {
             (Some(_), Some(_)) => return Some(key),

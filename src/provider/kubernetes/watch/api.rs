@@ -119,18 +119,27 @@ pub struct ApiStatus {
     pub reason: String,
 }
 
+/// Which API server, and who asks it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// The kubeconfig file; `None` is the pod's service account, else what `kubectl` would take.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of a kubeconfig; `None` is its current one. With a context the pod's service
+    /// account is not meant.
+    pub context: Option<String>,
+}
+
 /// The API server.
 pub struct Api {
-    /// The kubeconfig file; `None` is the pod's service account, else what `kubectl` would take.
-    kubeconfig: Option<PathBuf>,
+    access: Access,
     /// How often credentials were read, and the client made of them.
     client: Mutex<(u64, Option<Client>)>,
 }
 
 impl Api {
-    /// The server that `kubeconfig` names. Nothing is read before the first request.
-    pub fn new(kubeconfig: Option<PathBuf>) -> Self {
-        Self { kubeconfig, client: Mutex::default() }
+    /// The server that `access` names. Nothing is read before the first request.
+    pub fn new(access: Access) -> Self {
+        Self { access, client: Mutex::default() }
     }
 
     /// Asks for `path`, which may have a query; the answer's whole body.
@@ -197,7 +206,7 @@ impl Api {
                 return Ok((*generation, client.clone()));
             }
         }
-        let client = connect(self.kubeconfig.clone()).await.map_err(Fault::Unreachable)?;
+        let client = connect(&self.access).await.map_err(Fault::Unreachable)?;
         let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         known.0 += 1;
         known.1 = Some(client.clone());
@@ -214,14 +223,18 @@ impl Api {
 }
 
 /// A client with the credentials of this moment.
-async fn connect(kubeconfig: Option<PathBuf>) -> Result<Client, String> {
-    let config = match kubeconfig {
+async fn connect(access: &Access) -> Result<Client, String> {
+    let options = KubeConfigOptions { context: access.context.clone(), ..Default::default() };
+    let config = match &access.kubeconfig {
         Some(path) => {
             let shown = path.display().to_string();
             let file = Kubeconfig::read_from(path).map_err(|error| format!("{shown}: {error}"))?;
-            let options = KubeConfigOptions::default();
             let config = Config::from_custom_kubeconfig(file, &options).await;
             config.map_err(|error| format!("{shown}: {error}"))?
+        }
+        None if access.context.is_some() => {
+            let config = Config::from_kubeconfig(&options).await;
+            config.map_err(|error| error.to_string())?
         }
         None if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => {
             Config::incluster().map_err(|error| error.to_string())?

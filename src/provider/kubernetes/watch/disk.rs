@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kind::key_of;
 use super::store::by_service;
+use crate::provider::kubernetes::slice::Placed;
 use crate::provider::kubernetes::{Inputs, Key};
 
 /// The file's name.
@@ -93,29 +94,34 @@ impl Disk {
 
 /// As it stands in the file.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct Stored<S = EndpointSlice> {
     layout: u32,
     ingresses: Vec<Arc<Ingress>>,
     classes: Vec<Arc<IngressClass>>,
     services: Vec<Arc<Service>>,
-    slices: Vec<Arc<EndpointSlice>>,
+    slices: Vec<S>,
     secrets: Vec<Arc<Secret>>,
     config_maps: Vec<Arc<ConfigMap>>,
 }
 
-impl Stored {
-    fn new(inputs: &Inputs) -> Self {
+impl<'i> Stored<Placed<'i>> {
+    fn new(inputs: &'i Inputs) -> Self {
+        let placed = inputs.slices.iter().flat_map(|(service, slices)| {
+            slices.iter().map(move |(name, slice)| Placed { service, name, slice })
+        });
         Self {
             layout: LAYOUT,
             ingresses: inputs.ingresses.values().cloned().collect(),
             classes: inputs.classes.values().cloned().collect(),
             services: inputs.services.values().cloned().collect(),
-            slices: inputs.slices.values().flat_map(|all| all.values().cloned()).collect(),
+            slices: placed.collect(),
             secrets: inputs.secrets.values().cloned().collect(),
             config_maps: inputs.config_maps.values().cloned().collect(),
         }
     }
+}
 
+impl Stored {
     fn into_inputs(self) -> Inputs {
         let named = |class: Arc<IngressClass>| {
             let name: Arc<str> = class.metadata.name.as_deref()?.into();
@@ -163,7 +169,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::provider::kubernetes::watch::SERVICE_NAME;
+    use crate::provider::kubernetes::slice::SERVICE_NAME;
 
     #[test]
     fn what_was_written_down_is_read_again_and_nobody_else_can() {

@@ -4,13 +4,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 
-use super::super::Key;
+use super::super::{Key, Slice};
 
 /// The annotation in which `kubectl apply` keeps a copy of the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -90,7 +90,7 @@ impl fmt::Display for Kind {
 #[allow(missing_docs, reason = "one variant for each kind")]
 pub enum Object {
     ConfigMap(Arc<ConfigMap>),
-    EndpointSlice(Arc<EndpointSlice>),
+    EndpointSlice(Arc<Slice>),
     Ingress(Arc<Ingress>),
     IngressClass(Arc<IngressClass>),
     Secret(Arc<Secret>),
@@ -128,20 +128,10 @@ impl Watched for EndpointSlice {
     fn metadata(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
     }
-    fn trim(&mut self) {
-        self.metadata.annotations = None;
-        if let Some(labels) = &mut self.metadata.labels {
-            labels.retain(|name, _| name == super::SERVICE_NAME);
-        }
-        for endpoint in &mut self.endpoints {
-            endpoint.target_ref = None;
-            endpoint.node_name = None;
-            endpoint.hostname = None;
-            endpoint.deprecated_topology = None;
-        }
-    }
+    fn trim(&mut self) {}
+    /// What it says of endpoints is all that is kept.
     fn wrap(self) -> Object {
-        Object::EndpointSlice(Arc::new(self))
+        Object::EndpointSlice(Arc::new(Slice::of(&self)))
     }
 }
 
@@ -151,7 +141,20 @@ impl Watched for Ingress {
         &mut self.metadata
     }
     /// Its status is what we write ourselves.
-    fn trim(&mut self) {}
+    fn trim(&mut self) {
+        self.metadata.labels = None;
+        if let Some(spec) = &mut self.spec {
+            fit(&mut spec.tls);
+            fit(&mut spec.rules);
+            for http in spec.rules.iter_mut().flatten().filter_map(|rule| rule.http.as_mut()) {
+                http.paths.shrink_to_fit();
+            }
+        }
+        let balancer = self.status.as_mut().and_then(|status| status.load_balancer.as_mut());
+        if let Some(balancer) = balancer {
+            fit(&mut balancer.ingress);
+        }
+    }
     fn wrap(self) -> Object {
         Object::Ingress(Arc::new(self))
     }
@@ -188,13 +191,24 @@ impl Watched for Service {
     }
     fn trim(&mut self) {
         self.status = None;
+        (self.metadata.labels, self.metadata.annotations) = (None, None);
         if let Some(spec) = &mut self.spec {
-            spec.selector = None;
-            spec.session_affinity_config = None;
+            let ServiceSpec { ports, type_, external_name, cluster_ip, .. } = std::mem::take(spec);
+            let of_it =
+                ServiceSpec { ports, type_, external_name, cluster_ip, ..Default::default() };
+            *spec = of_it;
+            fit(&mut spec.ports);
         }
     }
     fn wrap(self) -> Object {
         Object::Service(Arc::new(self))
+    }
+}
+
+/// Lists out of JSON are made for four elements at least, most of which have one.
+fn fit<T>(list: &mut Option<Vec<T>>) {
+    if let Some(list) = list {
+        list.shrink_to_fit();
     }
 }
 

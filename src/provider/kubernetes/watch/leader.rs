@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::Context;
 use super::api::Fault;
+use super::patience::{Patience, Say};
 
 /// How long a Lease lasts that is not renewed.
 const DURATION: Duration = Duration::from_secs(15);
@@ -32,8 +33,7 @@ pub struct Elector {
     observed: Option<(Value, Instant)>,
     /// When it was renewed last; `None` while another holds it.
     renewed: Option<Instant>,
-    /// Whether a failure was told of.
-    told: bool,
+    patience: Patience,
 }
 
 impl Elector {
@@ -46,7 +46,14 @@ impl Elector {
         });
         let namespace = &context.options.namespace;
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
-        Self { context, identity, path, observed: None, renewed: None, told: false }
+        Self {
+            context,
+            identity,
+            path,
+            observed: None,
+            renewed: None,
+            patience: Patience::default(),
+        }
     }
 
     /// Stands for election, and tells `leads` whether it holds the Lease, until `resign`; then gives
@@ -79,9 +86,12 @@ impl Elector {
         match outcome {
             Ok(Ok(true)) => {
                 self.renewed = Some(Instant::now());
-                self.told = false;
+                self.patience.passed();
             }
-            Ok(Ok(false)) => self.renewed = None,
+            Ok(Ok(false)) => {
+                self.renewed = None;
+                self.patience.passed();
+            }
             Ok(Err(fault)) => self.tell(&fault),
             Err(_) => self.tell(&Fault::Unreachable(format!("not within {limit:?}"))),
         }
@@ -196,23 +206,26 @@ impl Elector {
     }
 
     fn tell(&mut self, fault: &Fault) {
-        if std::mem::replace(&mut self.told, true) {
-            return;
-        }
+        let say = self.patience.failed(Instant::now());
         let (election, namespace) =
             (&self.context.options.election, &self.context.options.namespace);
         let hint = match fault.status() {
-            403 => {
+            403 if say == Say::Loudly => {
                 ". Give a Role there of our service account the rules { apiGroups: \
                     [\"coordination.k8s.io\"], resources: [\"leases\"], verbs: [\"get\", \
                     \"create\", \"update\"] }"
             }
             _ => "",
         };
-        tracing::error!(
+        let told = format!(
             "the Lease {namespace}/{election} that decides who writes statuses cannot be had: \
              {fault}{hint}"
         );
+        match say {
+            Say::Calmly => tracing::warn!("{told}; it is tried again"),
+            Say::Loudly => tracing::error!("{told}"),
+            Say::Nothing => {}
+        }
     }
 }
 

@@ -15,7 +15,10 @@ mod guard;
 mod held;
 mod kind;
 mod leader;
+mod left;
 mod list;
+mod look;
+mod patience;
 mod references;
 mod reflect;
 mod status;
@@ -23,9 +26,11 @@ mod store;
 mod stream;
 mod translator;
 
+pub use api::Access;
+pub use look::{Look, look};
 pub use translator::{Everything, Update};
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
@@ -43,6 +48,7 @@ use self::address::Publish;
 use self::api::{Api, Fault};
 use self::disk::Disk;
 use self::kind::{Kind, Object};
+use self::patience::{Patience, Say};
 use self::reflect::{Reflector, Scope};
 use self::store::Store;
 use self::translator::Translator;
@@ -50,14 +56,11 @@ use super::{Key, Options};
 use crate::telemetry::Metrics;
 use crate::util::random::Random;
 
-/// The label that names the Service of an EndpointSlice.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
-
 /// How the cluster is followed, beside what its objects mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchOptions {
-    /// The kubeconfig file; `None` is the pod's service account, else what `kubectl` would take.
-    pub kubeconfig: Option<PathBuf>,
+    /// Which cluster.
+    pub access: Access,
     /// After how long a watch is asked for anew. A connection from which nothing comes any more is
     /// noticed at most a quarter and three seconds later. Also how long a list must go on saying
     /// that nearly everything is gone. Default 30 s, at least 1.
@@ -88,13 +91,26 @@ struct Context {
     options: WatchOptions,
     metrics: Metrics,
     random: Mutex<Random>,
-    /// What was said to be forbidden.
-    forbidden: Mutex<HashSet<Forbidden>>,
+    /// What is forbidden, and for how long.
+    forbidden: Mutex<HashMap<Forbidden, Patience>>,
     /// Whether IngressClasses need not be known, because only some namespaces are followed.
     tolerates_no_classes: bool,
 }
 
 impl Context {
+    /// As whom we write: the same for all replicas, and another for every other installation.
+    fn field_manager(&self) -> String {
+        let WatchOptions { namespace, election, .. } = &self.options;
+        // No longer than the API takes.
+        format!("portcullis/{namespace}/{election}").chars().take(128).collect()
+    }
+
+    /// The same as a query.
+    fn manager_query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("fieldManager", &self.field_manager()).finish()
+    }
+
     fn seed(&self) -> u64 {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).draw()
     }
@@ -105,20 +121,26 @@ impl Context {
         self.options.watch_timeout.mul_f64(1.0 + more / 4.0)
     }
 
-    /// Says what may not be done and how to allow it, once for each kind and namespace.
-    fn forbidden(&self, verb: &'static str, scope: &Scope, fault: &Fault) {
+    /// Says what may not be done and, where that lasts, how to allow it: once for each kind and
+    /// namespace. Whether it is worth to ask again soon.
+    fn forbidden(&self, verb: &'static str, scope: &Scope, fault: &Fault) -> bool {
         let told = (scope.kind, verb, scope.namespace.clone());
         let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
-        if !forbidden.insert(told) {
-            return;
-        }
-        if scope.kind == Kind::IngressClass && self.tolerates_no_classes {
-            tracing::info!(
+        let patience = forbidden.entry(told).or_default();
+        let say = patience.failed(Instant::now());
+        let tolerated = scope.kind == Kind::IngressClass && self.tolerates_no_classes;
+        match say {
+            Say::Calmly if tolerated => tracing::info!(
                 "IngressClasses may not be read: classes count by name, with --ingress-class-by-name"
-            );
-        } else {
-            tracing::error!("{}", advice(verb, scope, fault));
+            ),
+            Say::Calmly => {
+                let refused = refused(verb, scope);
+                tracing::warn!("{refused}: {fault}. It may be starting; it is asked again");
+            }
+            Say::Loudly if !tolerated => tracing::error!("{}", advice(verb, scope, fault)),
+            Say::Loudly | Say::Nothing => {}
         }
+        patience.lasts()
     }
 
     /// Whether something was forbidden that is not any more: should it be again, that is news.
@@ -126,27 +148,40 @@ impl Context {
         let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
         let before = forbidden.len();
         forbidden
-            .retain(|(kind, _, namespace)| (*kind, namespace) != (scope.kind, &scope.namespace));
+            .retain(|(kind, _, namespace), _| (*kind, namespace) != (scope.kind, &scope.namespace));
         forbidden.len() < before
     }
 }
 
 /// What is forbidden, and the rule that is missing.
 fn advice(verb: &str, scope: &Scope, fault: &Fault) -> String {
+    let (role, rule) = missing_rule(scope, &["get", "list", "watch"]);
+    let refused = refused(verb, scope);
+    format!("{refused}: {fault}. Give {role} of our service account the rule {rule}")
+}
+
+/// What is forbidden.
+fn refused(verb: &str, scope: &Scope) -> String {
+    let place = match &scope.namespace {
+        Some(namespace) => format!("in namespace {namespace}"),
+        None => "in the cluster".to_owned(),
+    };
+    format!("the API server does not let us {verb} {} {place}", scope.kind.plural())
+}
+
+/// The role that has to be given a rule, and the rule.
+fn missing_rule(scope: &Scope, verbs: &[&str]) -> (String, String) {
     let (plural, group) = (scope.kind.plural(), scope.kind.group());
-    let (place, role) = match &scope.namespace {
-        Some(namespace) => {
-            (format!("in namespace {namespace}"), format!("a Role in namespace {namespace}"))
-        }
-        None => ("in the cluster".to_owned(), "a ClusterRole".to_owned()),
+    let role = match &scope.namespace {
+        Some(namespace) => format!("a Role in namespace {namespace}"),
+        None => "a ClusterRole".to_owned(),
     };
     let named = scope.name.as_ref().map(|name| format!(", resourceNames: [\"{name}\"]"));
     let named = named.unwrap_or_default();
-    format!(
-        "the API server does not let us {verb} {plural} {place}: {fault}. Give {role} of our \
-         service account the rule {{ apiGroups: [\"{group}\"], resources: [\"{plural}\"]{named}, \
-         verbs: [\"get\", \"list\", \"watch\"] }}"
-    )
+    let rule = format!(
+        "{{ apiGroups: [\"{group}\"], resources: [\"{plural}\"]{named}, verbs: {verbs:?} }}"
+    );
+    (role, rule)
 }
 
 /// What became known of the cluster.
@@ -192,7 +227,7 @@ pub fn start(
     metrics.kubernetes().enable();
     let tolerates_no_classes = !meaning.namespaces.is_empty();
     let context = Arc::new(Context {
-        api: Api::new(options.kubeconfig.clone()),
+        api: Api::new(options.access.clone()),
         options,
         metrics: metrics.clone(),
         random: Mutex::new(Random::new(seed)),
@@ -300,6 +335,7 @@ mod tests {
         }
         let said = advice("watch", &Scope::all(Kind::Ingress, None), &fault);
         assert!(said.contains("a ClusterRole") && said.contains("networking.k8s.io"), "{said}");
+        assert!(said.ends_with("verbs: [\"get\", \"list\", \"watch\"] }"), "{said}");
     }
 
     #[test]

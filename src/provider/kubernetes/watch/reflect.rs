@@ -26,6 +26,8 @@ use crate::provider::kubernetes::Key;
 const UNREACHABLE: Duration = Duration::from_millis(800);
 /// The longest pause after a refusal.
 const REFUSED: Duration = Duration::from_secs(15);
+/// The longest pause after a refusal that may pass by itself.
+const STARTING: Duration = Duration::from_secs(3);
 /// How much later than the server we end a watch.
 const GRACE: Duration = Duration::from_secs(3);
 /// A watch that ends sooner than this, and without a word, is no good.
@@ -246,9 +248,10 @@ impl Reflector {
         let kind = self.scope.kind;
         let failures = self.backoff.failures();
         let label = fault.label();
+        let mut starting = false;
         if label == FORBIDDEN {
             self.forbidden = true;
-            self.context.forbidden(verb, &self.scope, fault);
+            starting = self.context.forbidden(verb, &self.scope, fault);
             self.tell(Change::Forbidden { scope: self.scope.clone() });
         } else if self.told != Some(label) && fault.status() != 410 {
             tracing::warn!("{verb} {}: {fault}; what is known stays", kind.plural());
@@ -260,6 +263,7 @@ impl Reflector {
             self.version = None;
         }
         let longest = match fault {
+            Fault::Refused { .. } if starting => STARTING,
             Fault::Unreachable(_) => UNREACHABLE,
             Fault::Doubted(_) => REFUSED.min(self.context.options.watch_timeout / 4),
             Fault::Malformed(_) | Fault::Refused { .. } => REFUSED,

@@ -16,6 +16,7 @@ use super::address::Publish;
 use super::api::Fault;
 use super::event::Events;
 use super::leader::Elector;
+use super::left::Left;
 use super::{Context, kind::Kind};
 use crate::ir;
 use crate::provider::kubernetes::Key;
@@ -30,6 +31,8 @@ const AT_ONCE: usize = 8;
 pub struct Outcome {
     /// Those that are served.
     pub ingresses: Vec<(Key, Arc<Ingress>)>,
+    /// Those that are not, and have an address in their status.
+    pub others: Vec<(Key, Arc<Ingress>)>,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
@@ -50,6 +53,7 @@ pub async fn run(
         publish,
         addresses: None,
         written: HashMap::new(),
+        left: Left::default(),
         told: false,
     };
     let mut look = tokio::time::interval(LOOK);
@@ -97,6 +101,7 @@ struct Writer {
     addresses: Option<Vec<Value>>,
     /// The version of each Ingress whose status was written last: until another comes, it is right.
     written: HashMap<Key, (Option<String>, Vec<Value>)>,
+    left: Left,
     /// Whether a failure was told of.
     told: bool,
 }
@@ -109,6 +114,7 @@ impl Writer {
             }
             if let Some(addresses) = self.addresses.clone() {
                 self.publish_all(&outcome.ingresses, &addresses).await;
+                self.left.clear(&self.context, &outcome.others, &addresses).await;
             }
         }
         self.events.tell(outcome).await;
@@ -182,7 +188,7 @@ impl Writer {
 }
 
 /// What the status of `ingress` says, without what we do not write.
-fn published(ingress: &Ingress) -> Vec<Value> {
+pub(super) fn published(ingress: &Ingress) -> Vec<Value> {
     let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let entries = status.and_then(|status| status.ingress.as_ref()).into_iter().flatten();
     let entry = |entry: &k8s_openapi::api::networking::v1::IngressLoadBalancerIngress| match (
@@ -197,7 +203,7 @@ fn published(ingress: &Ingress) -> Vec<Value> {
 
 /// Writes the status alone. It names no version: nobody else has a say in these fields.
 async fn patch(context: &Context, key: &Key, body: &Value) -> Result<(), Fault> {
-    let path = format!("{}/status", Kind::Ingress.path_of(key));
+    let path = format!("{}/status?{}", Kind::Ingress.path_of(key), context.manager_query());
     let content = Some(("application/merge-patch+json", body.to_string().into_bytes()));
     context.api.ask(Method::PATCH, &path, content).await.map(|_| ())
 }

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::SERVICE_NAME;
 use super::kind::{Kind, Object};
 use super::reflect::Scope;
-use crate::provider::kubernetes::{Inputs, Key};
+use crate::provider::kubernetes::{Inputs, Key, Slice, Slices};
 
 /// What changes came to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Store {
     pub fn begin_with(inputs: Inputs) -> Self {
         let mut homes = HashMap::new();
         for (service, slices) in &inputs.slices {
-            for name in slices.keys() {
+            for (name, _) in slices.iter() {
                 let slice = Key::new(service.namespace.clone(), name.clone());
                 homes.insert(slice, service.clone());
             }
@@ -81,9 +81,8 @@ impl Store {
         let inputs = &mut self.inputs;
         match object {
             Object::EndpointSlice(slice) => {
-                let labels = slice.metadata.labels.as_ref();
-                let service = labels.and_then(|labels| labels.get(SERVICE_NAME));
-                let home = service.map(|name| Key::new(key.namespace.clone(), name.as_str()));
+                let service = slice.service.clone();
+                let home = service.map(|name| Key::new(key.namespace.clone(), name));
                 if self.homes.get(&key) != home.as_ref() {
                     self.drop_slice(&key, effects);
                 }
@@ -92,8 +91,7 @@ impl Store {
                 let slices = self.inputs.slices.entry(home.clone()).or_default();
                 let before = slices.insert(key.name.clone(), slice.clone());
                 self.homes.insert(key, home.clone());
-                let same = |before: &Arc<_>| is_same_slice(before, &slice);
-                if !before.as_ref().is_some_and(same) {
+                if before.as_ref() != Some(&slice) {
                     effects.services.insert(home);
                 }
             }
@@ -210,20 +208,12 @@ fn is_alike(a: &ObjectMeta, b: &ObjectMeta) -> bool {
     read(a) == read(b)
 }
 
-fn is_same_slice(
-    a: &k8s_openapi::api::discovery::v1::EndpointSlice,
-    b: &k8s_openapi::api::discovery::v1::EndpointSlice,
-) -> bool {
-    (&a.address_type, &a.endpoints, &a.ports) == (&b.address_type, &b.endpoints, &b.ports)
-}
-
 /// Which Service has which slices: for those who read them back from a file.
-pub fn by_service(
-    slices: Vec<Arc<k8s_openapi::api::discovery::v1::EndpointSlice>>,
-) -> BTreeMap<Key, BTreeMap<Arc<str>, Arc<k8s_openapi::api::discovery::v1::EndpointSlice>>> {
+pub fn by_service(slices: Vec<EndpointSlice>) -> BTreeMap<Key, Slices> {
     let mut all = Store::default();
     for slice in slices {
         if let Some(key) = super::kind::key_of(&slice.metadata) {
+            let slice = Arc::new(Slice::of(&slice));
             all.set(key, Object::EndpointSlice(slice), &mut Effects::default());
         }
     }
@@ -235,13 +225,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::provider::kubernetes::slice::SERVICE_NAME;
 
     fn slice(name: &str, service: &str, ip: &str) -> (Key, Object) {
         let slice = json!({
             "metadata": { "name": name, "namespace": "x", "labels": { SERVICE_NAME: service } },
             "addressType": "IPv4", "endpoints": [{ "addresses": [ip] }],
         });
-        let slice = serde_json::from_value(slice).unwrap();
+        let slice = Slice::of(&serde_json::from_value(slice).unwrap());
         (Key::new("x", name), Object::EndpointSlice(Arc::new(slice)))
     }
 

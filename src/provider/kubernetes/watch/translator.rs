@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use ir::{EndpointSpec, Fragment, Name, Problem};
+use k8s_openapi::api::networking::v1::Ingress;
 use tokio::sync::watch;
 
 use super::Change;
@@ -21,7 +22,7 @@ use super::reflect::Scope;
 use super::status::Outcome;
 use super::store::{Effects, Store};
 use crate::ir;
-use crate::provider::kubernetes::{Key, Memo, Options, References, Translation};
+use crate::provider::kubernetes::{Key, Memo, Options, References, Report, Translation};
 use crate::telemetry::Metrics;
 
 /// How long changes are gathered after a translation.
@@ -107,7 +108,7 @@ pub struct Translator {
     awaited: (BTreeSet<Key>, Option<Instant>),
     memo: Memo,
     held: Held,
-    ours: BTreeSet<Key>,
+    ours: BTreeMap<Key, Arc<Report>>,
     said: Option<(Arc<Fragment>, Vec<Problem>)>,
     endpoints: Lists,
     /// When what is known changed that is not written down.
@@ -130,7 +131,7 @@ impl Translator {
             awaited: Default::default(),
             memo: Memo::default(),
             held: Held::default(),
-            ours: BTreeSet::new(),
+            ours: BTreeMap::new(),
             said: None,
             endpoints: BTreeMap::new(),
             unwritten: None,
@@ -325,8 +326,7 @@ impl Translator {
             **fragment == translation.fragment && *before == problems
         });
         // What was said before is large: it is let go of after this was told.
-        let ours = translation.reports.into_keys().collect();
-        let mut retired = (std::mem::replace(&mut self.ours, ours), None, None);
+        let mut retired = (std::mem::replace(&mut self.ours, translation.reports), None, None);
         if !same || self.endpoints != lists {
             let fragment = Arc::new(translation.fragment);
             retired.1 = self.said.replace((fragment.clone(), problems.clone()));
@@ -410,17 +410,33 @@ impl Translator {
     }
 
     fn tell_outcome(&self) {
-        let inputs = self.parts.store.inputs();
-        let of = |key: &Key| Some((key.clone(), inputs.ingresses.get(key)?.clone()));
-        let ingresses = self.ours.iter().filter_map(of).collect();
+        // Both are in order: thousands of look-ups would take longer than all of a translation.
+        let mut ours = self.ours.keys().peekable();
+        let mut is_ours = |key: &Key| {
+            while ours.next_if(|ours| *ours < key).is_some() {}
+            ours.next_if(|ours| *ours == key).is_some()
+        };
+        let (mut ingresses, mut others) = (Vec::new(), Vec::new());
+        for (key, ingress) in &self.parts.store.inputs().ingresses {
+            match is_ours(key) {
+                true => ingresses.push((key.clone(), ingress.clone())),
+                false if has_address(ingress) => others.push((key.clone(), ingress.clone())),
+                false => {}
+            }
+        }
         let problems = self.said.as_ref().map(|(_, problems)| problems.clone());
         let problems = problems.unwrap_or_default();
-        self.parts.outcome.send_replace(Outcome { ingresses, problems });
+        self.parts.outcome.send_replace(Outcome { ingresses, others, problems });
     }
 
     fn say(&mut self, update: Update) {
         self.alive = (self.parts.out)(update);
     }
+}
+
+fn has_address(ingress: &Ingress) -> bool {
+    let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    status.and_then(|status| status.ingress.as_ref()).is_some_and(|all| !all.is_empty())
 }
 
 #[cfg(test)]

@@ -164,7 +164,7 @@ fn own_route(
 ) -> Result<RouteId, Refusal> {
     let facts = RequestFacts { method, path: target.path(), query: target.query(), headers };
     let listener = context.listener().ok_or_else(|| ProxyError::proxy(Reason::NoRoute))?;
-    let table = listener.hosts.lookup(request.host.name());
+    let table = listener.hosts.lookup(request.host.key());
     let route = table.and_then(|table| table.lookup(&facts));
     let route = route.ok_or_else(|| failed("no route of this host is for the question"))?;
     let snapshot = context.snapshot();

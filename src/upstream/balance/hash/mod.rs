@@ -28,7 +28,6 @@ pub(in crate::upstream) fn stable(value: u64, salt: u64) -> u64 {
 /// Requests in flight to all endpoints of an upstream together. Counted only where somebody
 /// wants to know: the count is a line of memory that all workers write.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 pub struct Total {
     wanted: AtomicBool,
     count: AtomicU32,

@@ -51,7 +51,7 @@ impl World {
             endpoints: Vec::new(),
             discovered: false,
             balance,
-            health,
+            health: health.map(Box::new),
             outlier: None,
             limits: ir::UpstreamLimits::default(),
             protocol: UpstreamProtocol::Http1,

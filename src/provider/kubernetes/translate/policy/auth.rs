@@ -60,7 +60,7 @@ impl Mapping<'_> {
                 SecretType::Map => format!("the Secret {key} has no users"),
             }),
             // Secrets are mostly not among manifests.
-            None if self.options.partial => {
+            None if self.options.may_have_secret(&key) => {
                 Ok(Credentials::Missing(format!("the Secret {key} is not known")))
             }
             None => Err(format!("there is no Secret {key}, or it may not be read")),

@@ -20,7 +20,16 @@ impl Mapping<'_> {
             "proxy-ssl-server-name",
             "proxy-ssl-verify",
             "service-upstream",
+            "ssl-passthrough",
         ]);
+        if values.passthrough == Some(true) {
+            self.policy.passthrough = self.options.ssl_passthrough;
+            if !self.options.ssl_passthrough {
+                let text =
+                    "is not honoured without --enable-ssl-passthrough: TLS is terminated here";
+                self.note("ssl-passthrough", Verdict::Omitted, text);
+            }
+        }
         self.policy.upstream.service_address = values.service_upstream == Some(true);
         if matches!(values.http_version, Some(HttpVersion::Http10)) {
             let text = "is not honoured: back ends are spoken to in HTTP/1.1";
@@ -28,6 +37,9 @@ impl Mapping<'_> {
         }
         let protocol = values.protocol.unwrap_or(BackendProtocol::Http);
         let (protocol, secure) = match protocol {
+            // A back end that terminates TLS hears nothing else.
+            BackendProtocol::Http if self.policy.passthrough => (UpstreamProtocol::Http1, true),
+            BackendProtocol::Grpc if self.policy.passthrough => (UpstreamProtocol::Http2, true),
             BackendProtocol::Http => (UpstreamProtocol::Auto, false),
             // Over HTTP/2 there would be no upgrade to WebSocket for most back ends.
             BackendProtocol::Https => (UpstreamProtocol::Http1, true),

@@ -54,7 +54,7 @@ impl Mapping<'_> {
         }
         let cookie = &values.cookie;
         let default = AffinityCookie::default();
-        policy.affinity = Some(Affinity {
+        policy.affinity = Some(Box::new(Affinity {
             by: AffinityKey::Cookie(AffinityCookie {
                 name: cookie.name.clone().unwrap_or_else(|| Arc::from("INGRESSCOOKIE")),
                 path: cookie.path.clone().unwrap_or_else(|| default.path.clone()),
@@ -70,7 +70,7 @@ impl Mapping<'_> {
                 Some(AffinityMode::Persistent) => ir::AffinityMode::Persistent,
                 Some(AffinityMode::Balanced) | None => ir::AffinityMode::Balanced,
             },
-        });
+        }));
         self.policy.cookie_by_path = cookie.path.is_none();
     }
 

@@ -63,7 +63,7 @@ impl Mapping<'_> {
         let text = |bytes| Arc::from(String::from_utf8_lossy(bytes));
         let why = match self.inputs.secrets.get(&key) {
             // Secrets are mostly not among manifests.
-            None if self.options.partial => {
+            None if self.options.may_have_secret(&key) => {
                 return ClientTrust::Missing(format!("the Secret {key} is not known"));
             }
             None => format!("there is no Secret {key}, or it may not be read"),

@@ -69,7 +69,7 @@ impl Mapping<'_> {
         self.references.config_maps.insert(key.clone());
         let Some(map) = self.inputs.config_maps.get(&key) else {
             // ConfigMaps are not always among manifests.
-            return match self.options.partial {
+            return match self.options.may_have_config_map(&key) {
                 true => Ok(()),
                 false => Err(format!("there is no ConfigMap {key}, or it may not be read")),
             };

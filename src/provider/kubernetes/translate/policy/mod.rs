@@ -74,6 +74,8 @@ pub(super) struct Policy {
     pub upstream: Settings,
     /// Whether the cookie of a session is for the path of its rule only.
     pub cookie_by_path: bool,
+    /// Whether TLS of its hosts is their back end's to terminate.
+    pub passthrough: bool,
     /// The answer to requests for `/` itself, on all of its hosts.
     pub app_root: Option<Action>,
     /// Set where it is the other choice of another Ingress' rules.
@@ -128,6 +130,7 @@ impl Default for Policy {
             answer: None,
             upstream: Settings::default(),
             cookie_by_path: false,
+            passthrough: false,
             app_root: None,
             canary: None,
             canary_sticky: true,

@@ -31,7 +31,7 @@ impl Mapping<'_> {
         };
         self.policy.https.strip_trailing_slash = values.preserve_trailing_slash != Some(true);
         if values.use_port == Some(true) {
-            self.policy.https.port = self.options.https.map(|bind| bind.port());
+            self.policy.https.port = Some(self.options.https_port);
         }
         if let Some(path) = &values.app_root {
             let status = StatusCode::FOUND;

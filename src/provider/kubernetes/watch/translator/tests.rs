@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::provider::kubernetes::watch::SERVICE_NAME;
+use crate::provider::kubernetes::slice::SERVICE_NAME;
 use crate::provider::kubernetes::watch::kind::{Object, Watched, keep};
 
 /// How long a test waits for what must come. Generous; nothing waits for it unless it fails.
