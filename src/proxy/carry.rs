@@ -183,3 +183,78 @@ pub(super) fn poll_read<R: AsyncRead + Unpin>(
         Poll::Pending => Poll::Pending,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    /// Takes nothing, and still has something to say.
+    struct Refusing {
+        said: &'static [u8],
+        asked: usize,
+    }
+
+    impl AsyncRead for Refusing {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.asked += 1;
+            if self.asked < 3 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            buf.put_slice(std::mem::take(&mut self.said));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Refusing {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_an_endpoint_said_reaches_the_client_though_it_takes_no_more() {
+        let (mut client, mut near) = tokio::io::duplex(64);
+        let mut far = Refusing { said: b"goodbye", asked: 0 };
+        let ahead = (BytesMut::from(&b"hello"[..]), BytesMut::from(&b"early "[..]));
+        let limits = Limits { idle: None, linger: Duration::from_secs(5) };
+        let counts = std::cell::Cell::new((0, 0));
+        let moved = |up, down| counts.set((up, down));
+        let ended = carry(&Wheel::new(), &mut near, &mut far, ahead, limits, moved).await;
+        assert!(matches!(ended, Err(Broken { far: true, .. })), "{ended:?}");
+        assert_eq!(counts.get(), (0, 13));
+        drop(near);
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.expect("sound");
+        assert_eq!(text, "early goodbye");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_ends_it() {
+        let (client, mut near) = tokio::io::duplex(64);
+        drop(client);
+        let mut far = Refusing { said: b"goodbye", asked: 0 };
+        let ahead = (BytesMut::new(), BytesMut::new());
+        let limits = Limits { idle: None, linger: Duration::from_secs(5) };
+        let ended = carry(&Wheel::new(), &mut near, &mut far, ahead, limits, |_, _| {}).await;
+        assert!(matches!(ended, Err(Broken { far: false, .. })), "{ended:?}");
+    }
+}
