@@ -78,7 +78,7 @@ impl Kept {
     fn poll_fill(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), ProxyError>> {
         while self.stage == Stage::Filling
             && self.pieces.length() < self.limit
-            && !self.share.is_used_up()
+            && self.share.may_grow()
         {
             match ready!(self.live.poll_frame(cx)).transpose()? {
                 None => self.stage = Stage::Whole,

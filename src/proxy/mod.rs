@@ -5,11 +5,13 @@
 //! sockets, TLS or providers: the `server` hands it parsed requests.
 
 mod admission;
+mod backlog;
 mod body;
 mod choose;
 mod connection;
 mod context;
 mod exchange;
+mod farewell;
 mod forward;
 mod forwarding;
 mod hop;
@@ -17,6 +19,7 @@ mod kept_body;
 mod layers;
 mod pace;
 mod pieces;
+mod read_ahead;
 mod repeat;
 mod request;
 mod request_body;

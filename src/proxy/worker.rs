@@ -40,6 +40,8 @@ pub struct Worker {
     pub queues: Rc<Queues>,
     /// Bytes of memory that request bodies take that are kept to be sent again.
     pub kept_bytes: Rc<Cell<u64>>,
+    /// Bytes of memory that responses take that are read ahead of their clients.
+    pub ahead_bytes: Rc<Cell<u64>>,
     /// What checks passwords, for all workers.
     pub verifier: Arc<Verifier>,
     /// The access log.
@@ -67,6 +69,7 @@ impl Worker {
             pools: Rc::new(Pools::new(id)),
             queues: Rc::new(Queues::new(id)),
             kept_bytes: Rc::default(),
+            ahead_bytes: Rc::default(),
             verifier,
             access_log,
             handle,
