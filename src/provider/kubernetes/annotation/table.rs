@@ -46,10 +46,10 @@ const fn never(name: &'static str, reason: &'static str, remedy: &'static str) -
 const BUFFERS: &str = "with `proxy-buffering: on` up to 1 MiB of a response (more where the buffers are larger, \
                        up to 16 MiB; no more than they hold with `proxy-max-temp-file-size: 0`) is \
                        read ahead of a slow client, in memory; nothing is written to disk";
-const REQUEST_BUFFERS: &str = "`on` reads the first 1 MiB of a request body (more with \
+const REQUEST_BUFFERS: &str = "`on`, the default, reads the first 1 MiB of a request body (more with \
                                `client-body-buffer-size`, up to 16 MiB) into memory before a back \
-                               end gets any of it and streams what is longer; without it bodies are \
-                               streamed; nothing is written to disk";
+                               end gets any of it; what is longer, or finds no room, is streamed; \
+                               nothing is written to disk";
 const TLS_SETTINGS: &str = "cipher suites are the TLS library's own safe choice";
 const TAKE_OUT: &str = "take it out";
 const FIREWALL: &str = "there is no web application firewall in it";

@@ -109,13 +109,12 @@ impl Mapping<'_> {
             self.policy.retry.buffer = buffer;
         }
         let wanted = values.request_buffer.unwrap_or(0).clamp(REQUEST_BUFFER, MOST);
-        let on = values.request_buffering == Some(true);
+        let on = values.request_buffering != Some(false);
         self.policy.bodies.request_buffer = on.then_some(wanted);
-        if values.response_buffering == Some(true) {
-            let size = response_buffer(values);
-            self.policy.bodies.response_buffer =
-                Some(ir::ResponseBuffer { size, by_default: true });
-        }
+        self.policy.bodies.response_buffer = Some(ir::ResponseBuffer {
+            size: response_buffer(values),
+            by_default: values.response_buffering == Some(true),
+        });
     }
 
     /// How fast a response goes. In ingress-nginx it needs `proxy-buffering`; here it does not.
