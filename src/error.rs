@@ -135,6 +135,7 @@ impl ProxyError {
             | Reason::TunnelIdle
             | Reason::UpstreamIdleTimeout => StatusCode::GATEWAY_TIMEOUT,
             Reason::Forbidden => StatusCode::FORBIDDEN,
+            Reason::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Reason::Loop => StatusCode::LOOP_DETECTED,
             Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Reason::Misdirected => StatusCode::MISDIRECTED_REQUEST,

@@ -134,6 +134,9 @@ pub enum UpstreamProtocol {
     Http2,
     /// HTTP/1.1.
     Http1,
+    /// HTTP/1.0: a connection for each request, whose body has its length said; no upgrades.
+    #[serde(rename = "http1.0")]
+    Http10,
 }
 
 /// TLS towards endpoints.

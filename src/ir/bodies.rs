@@ -1,4 +1,5 @@
-//! How bodies pass: what is read before an endpoint is picked, and how fast a response may go.
+//! How bodies pass: what is read before an endpoint is picked, what is read ahead of a slow client, and
+//! how fast a response may go.
 
 use std::num::NonZeroU64;
 
@@ -13,9 +14,25 @@ pub struct Bodies {
     /// forwards all of it as it comes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_buffer: Option<u64>,
+    /// How much of a response's body is read ahead of a client that is slower than the endpoint.
+    /// `None` reads no further than the client does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_buffer: Option<ResponseBuffer>,
     /// How fast each response goes to its client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_rate: Option<ResponseRate>,
+}
+
+/// How far the body of a response is read ahead of its client. Nothing waits for that: what is there
+/// goes as soon as the client takes it. It stands in memory, of which the responses of a worker have a
+/// share; where that is short, less is read ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ResponseBuffer {
+    /// Bytes.
+    pub size: NonZeroU64,
+    /// Whether it is done where the response says nothing. Endpoints can say `yes` or `no` in
+    /// `X-Accel-Buffering`, which clients do not get.
+    pub by_default: bool,
 }
 
 /// A limit on how fast the body of one response goes to its client.

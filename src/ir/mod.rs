@@ -45,7 +45,7 @@ pub use balance::{
     HashPolicy, HashTable, LeastRequest, OrcaPolicy, PeakEwma, Permille, PrequalPolicy, SameSite,
     SlowStart, WeightedByLoad,
 };
-pub use bodies::{Bodies, ResponseRate};
+pub use bodies::{Bodies, ResponseBuffer, ResponseRate};
 pub use client_auth::{ClientTrust, HostClientAuth, HostClientAuthMode};
 pub use cors::{Cors, OriginPattern};
 pub use dump::Span;

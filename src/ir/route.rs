@@ -59,7 +59,7 @@ pub struct Route {
     /// The largest request body in bytes; `None` is no limit. Answered 413 where exceeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_limit: Option<u64>,
-    /// What of request bodies is read first, and how fast responses go.
+    /// What of bodies is read ahead, and how fast responses go.
     #[serde(skip_serializing_if = "dump::is_default")]
     pub bodies: Bodies,
     /// Whether a client stays with the upstream that its session began at, whatever the weights of

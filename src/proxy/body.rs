@@ -10,6 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::Context;
 use super::exchange::ExchangeBody;
 use super::pace::Pace;
+use super::read_ahead::ReadAhead;
 use super::tunnel::TunnelBody;
 use crate::error::ProxyError;
 use crate::ir::ResponseRate;
@@ -26,6 +27,7 @@ enum Kind {
     Full(Bytes),
     Tunnel(Box<TunnelBody>),
     Upstream(Box<ExchangeBody>),
+    Ahead(ReadAhead),
 }
 
 impl Body {
@@ -54,6 +56,15 @@ impl Body {
         Self { kind: Kind::Tunnel(Box::new(body)), pace: None, context: None }
     }
 
+    /// The same body, of which up to `size` bytes are read ahead of the client.
+    pub(super) fn read_ahead(mut self, size: u64) -> Self {
+        self.kind = match std::mem::replace(&mut self.kind, Kind::Empty) {
+            Kind::Upstream(body) => Kind::Ahead(ReadAhead::new(body, size)),
+            other => other,
+        };
+        self
+    }
+
     /// The same body, which goes to the client no faster than `rate`.
     pub(super) fn paced(mut self, rate: ResponseRate, context: &Rc<Context>) -> Self {
         if !matches!(self.kind, Kind::Empty | Kind::Tunnel(_)) {
@@ -66,7 +77,14 @@ impl Body {
     /// connection can be used again where that is all.
     pub(super) async fn discard(mut self) {
         const MOST: usize = 16;
-        let Kind::Upstream(body) = &mut self.kind else { return };
+        let body = match &mut self.kind {
+            Kind::Upstream(body) => body,
+            Kind::Ahead(ahead) => match ahead.body() {
+                Some(body) => body,
+                None => return,
+            },
+            Kind::Empty | Kind::Full(_) | Kind::Tunnel(_) => return,
+        };
         let mut frames = 0;
         std::future::poll_fn(|cx| {
             while frames < MOST && matches!(body.poll_frame(cx), Poll::Ready(Some(Ok(_)))) {
@@ -89,6 +107,7 @@ impl Body {
             Kind::Empty | Kind::Full(_) => false,
             Kind::Tunnel(_) => true,
             Kind::Upstream(body) => !body.is_over(),
+            Kind::Ahead(body) => body.is_under_way(),
         }
     }
 
@@ -146,6 +165,7 @@ impl Kind {
             }
             Self::Tunnel(body) => body.poll_frame(cx),
             Self::Upstream(body) => body.poll_frame(cx),
+            Self::Ahead(body) => body.poll_frame(cx),
         }
     }
 }
@@ -199,6 +219,7 @@ impl HttpBody for Body {
             Kind::Empty => true,
             Kind::Full(_) | Kind::Tunnel(_) => false,
             Kind::Upstream(body) => body.is_over(),
+            Kind::Ahead(body) => body.is_over(),
         }
     }
 
@@ -208,6 +229,7 @@ impl HttpBody for Body {
             Kind::Full(bytes) => Some(bytes.len() as u64),
             Kind::Tunnel(_) => None,
             Kind::Upstream(body) => body.remaining(),
+            Kind::Ahead(body) => body.remaining(),
         };
         let remaining = remaining.map(|remaining| remaining + self.held());
         remaining.map_or_else(SizeHint::new, SizeHint::with_exact)
@@ -223,6 +245,7 @@ impl Drop for Body {
             Kind::Full(_) => false,
             Kind::Tunnel(_) => false,
             Kind::Upstream(body) => !body.is_over(),
+            Kind::Ahead(body) => !body.is_over(),
         };
         if let Some(Finish(context)) = &self.context
             && unfinished

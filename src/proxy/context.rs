@@ -113,6 +113,10 @@ pub trait ClientLink {
 
     /// Whether the wire gate refused what the client sent after its head.
     fn is_rejected(&self) -> bool;
+
+    /// Whether part of what it was given waits for the client to read. Once that is on its way, whoever
+    /// waits for it is polled again.
+    fn is_behind(&self) -> bool;
 }
 
 /// The client of a request of our own: the same, but it hears nothing of it.
@@ -127,6 +131,10 @@ impl ClientLink for Aside {
 
     fn is_rejected(&self) -> bool {
         self.0.is_rejected()
+    }
+
+    fn is_behind(&self) -> bool {
+        self.0.is_behind()
     }
 }
 

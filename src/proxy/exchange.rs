@@ -1,13 +1,14 @@
 //! An exchange with an endpoint, whichever protocol it speaks, and its deadlines.
 
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
+use super::farewell::Farewell;
 use super::watch::Watch;
 use super::{Context, HttpVersion, RequestBody, hop};
 use crate::error::{ProxyError, Side};
@@ -81,8 +82,11 @@ pub struct ExchangeBody {
     owed: Option<u64>,
     /// An error that waits until what came before it is on its way to the client.
     failed: Option<ProxyError>,
+    farewell: Farewell,
     /// Whether the endpoint is waited for, and not the client.
     quiet: bool,
+    /// Whether it is read ahead, by a task that is not the client's.
+    ahead: bool,
 }
 
 impl ExchangeBody {
@@ -99,7 +103,17 @@ impl ExchangeBody {
         let deadline = Deadline::new(idle, total);
         let watch = Some(watch);
         let owed = length;
-        let mut body = Self { exchange, context, watch, deadline, owed, failed: None, quiet: true };
+        let mut body = Self {
+            exchange,
+            context,
+            watch,
+            deadline,
+            owed,
+            failed: None,
+            farewell: Farewell::default(),
+            quiet: true,
+            ahead: false,
+        };
         let head_at = body.context.response_at.get();
         body.end_apart();
         body.settle(head_at);
@@ -119,13 +133,29 @@ impl ExchangeBody {
         self.exchange.is_over()
     }
 
+    /// The request's story.
+    pub fn context(&self) -> &Rc<Context> {
+        &self.context
+    }
+
+    /// When the time of the whole request has passed.
+    pub fn due(&self) -> Option<Moment> {
+        self.deadline.total
+    }
+
+    /// From now on another task than the client's reads it. Whether the client is still there is
+    /// that one's to find out: a connection wakes one task only.
+    pub fn detach(&mut self) {
+        self.ahead = true;
+    }
+
     /// Waits for the next frame.
     pub fn poll_frame(
         &mut self,
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
-        if let Some(error) = self.failed.take() {
-            return Poll::Ready(Some(Err(error)));
+        if self.failed.is_some() {
+            return self.poll_failed(cx);
         }
         // Where there is always something to send, it is the client who takes too long.
         if !self.quiet && self.deadline.is_over() {
@@ -140,17 +170,25 @@ impl ExchangeBody {
             if error.side == Side::Upstream {
                 self.note_failure(error.reason);
             }
-            // An error ends the connection at once: let the server flush first, so that the
-            // client sees a response that breaks off rather than none.
             self.failed = Some(error);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            return self.poll_failed(cx);
         }
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.note(frame);
         }
         self.settle(None);
         polled.map(|frame| frame.map(|frame| frame.map(|frame| hop::sound_trailers(frame, false))))
+    }
+
+    /// The error, once the client can be told.
+    fn poll_failed(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        if !self.ahead {
+            ready!(self.farewell.poll(cx, &*self.context.link));
+        }
+        Poll::Ready(self.failed.take().map(Err))
     }
 
     fn note(&mut self, frame: &Frame<Bytes>) {
@@ -185,12 +223,11 @@ impl ExchangeBody {
 
     /// Nothing comes from the endpoint: is the client still there, is the time up?
     fn poll_while_quiet(&mut self, cx: &mut TaskContext<'_>) -> Poll<ProxyError> {
-        if self.context.link.poll_closed(cx).is_ready() {
+        if !self.ahead && self.context.link.poll_closed(cx).is_ready() {
             return Poll::Ready(ProxyError::client(Reason::ClientClosed));
         }
         let progress = self.exchange.progress();
-        let reason =
-            std::task::ready!(self.deadline.poll(cx, &self.context.worker.wheel, progress));
+        let reason = ready!(self.deadline.poll(cx, &self.context.worker.wheel, progress));
         self.note_failure(reason);
         Poll::Ready(ProxyError::upstream(reason))
     }

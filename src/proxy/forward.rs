@@ -181,7 +181,10 @@ impl Attempt<'_> {
             None if expects_body(&request.method) => Framing::Length(0),
             None => Framing::None,
         };
+        let upstream = request.upstream.as_ref();
+        let http10 = upstream.is_some_and(|upstream| upstream.transport.speaks_http10());
         let connection = match &request.upgrade {
+            _ if http10 => Some("close"),
             Some(upgrade) => {
                 request.headers.insert(UPGRADE, upgrade.protocol.clone());
                 Some("upgrade")
@@ -200,6 +203,7 @@ impl Attempt<'_> {
             headers: &request.headers,
             framing,
             connection,
+            http10,
         };
         let own = request.owes_forwarding.then(|| forwarding::Lines::new(&request));
         let (had_body, spare) = (body.is_some(), body.as_ref().and_then(RequestBody::again));

@@ -78,7 +78,7 @@ impl Kept {
     fn poll_fill(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), ProxyError>> {
         while self.stage == Stage::Filling
             && self.pieces.length() < self.limit
-            && !self.share.is_used_up()
+            && self.share.may_grow()
         {
             match ready!(self.live.poll_frame(cx)).transpose()? {
                 None => self.stage = Stage::Whole,
@@ -145,9 +145,13 @@ impl Reader {
 
     /// The length of a body that is kept to its end and has no trailers.
     pub fn length(&self) -> Option<u64> {
+        self.whole_length().filter(|_| self.kept.borrow().trailers.is_none())
+    }
+
+    /// The length of a body that is kept to its end, trailers aside.
+    pub fn whole_length(&self) -> Option<u64> {
         let kept = self.kept.borrow();
-        let plain = kept.stage == Stage::Whole && kept.trailers.is_none();
-        plain.then(|| kept.pieces.length())
+        (kept.stage == Stage::Whole).then(|| kept.pieces.length())
     }
 
     pub fn poll_frame(

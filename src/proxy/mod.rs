@@ -6,12 +6,14 @@
 
 mod admission;
 mod answers;
+mod backlog;
 mod body;
 mod carry;
 mod choose;
 mod connection;
 mod context;
 mod exchange;
+mod farewell;
 mod forward;
 mod forwarding;
 mod hop;
@@ -20,6 +22,7 @@ mod layers;
 mod pace;
 mod passthrough;
 mod pieces;
+mod read_ahead;
 mod repeat;
 mod request;
 mod request_body;

@@ -1,5 +1,7 @@
-//! The bytes of a body that are kept to be read again. How they came says nothing about how they
-//! are kept: a body that comes byte by byte takes little more memory than one that comes at once.
+//! The bytes of a body that are kept, to be read again or later. How they came says nothing about how
+//! they are kept: a body that comes byte by byte takes little more memory than one that comes at once.
+
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
@@ -8,18 +10,26 @@ use bytes::{Bytes, BytesMut};
 const SMALL: usize = 8 * 1024;
 /// The most that is copied together into one block.
 const BLOCK: usize = 64 * 1024;
+/// What part of a buffer that was read into is left empty, about: pieces keep all of it in memory.
+const SLACK: u64 = 4;
 /// What a block costs beside its bytes.
 const OVERHEAD: u64 = 128;
 
 /// What is kept of a body, in order.
 #[derive(Default)]
 pub(super) struct Pieces {
-    closed: Vec<Bytes>,
+    closed: VecDeque<Block>,
     /// The last block, to which small pieces are added.
     open: BytesMut,
     length: u64,
     /// What the closed blocks take.
     taken: u64,
+}
+
+struct Block {
+    data: Bytes,
+    /// How much memory it takes, bytes.
+    cost: u64,
 }
 
 /// How far a reader is.
@@ -48,8 +58,8 @@ impl Pieces {
         self.length += data.len() as u64;
         if data.len() >= SMALL {
             self.close();
-            self.taken += data.len() as u64 + OVERHEAD;
-            self.closed.push(data.clone());
+            let size = data.len() as u64;
+            self.add(data.clone(), size + size / SLACK + OVERHEAD);
             return;
         }
         if self.open.len() + data.len() > BLOCK {
@@ -60,9 +70,30 @@ impl Pieces {
 
     fn close(&mut self) {
         if !self.open.is_empty() {
-            self.taken = self.cost();
-            self.closed.push(std::mem::take(&mut self.open).freeze());
+            let cost = self.cost() - self.taken;
+            let data = std::mem::take(&mut self.open).freeze();
+            self.add(data, cost);
         }
+    }
+
+    fn add(&mut self, data: Bytes, cost: u64) {
+        self.taken += cost;
+        self.closed.push_back(Block { data, cost });
+    }
+
+    /// Takes out what comes first, as much as is in one block. For a body that nobody reads by a
+    /// place.
+    pub fn take(&mut self) -> Option<Bytes> {
+        let data = match self.closed.pop_front() {
+            Some(block) => {
+                self.taken = self.taken.saturating_sub(block.cost);
+                block.data
+            }
+            None if self.open.is_empty() => return None,
+            None => std::mem::take(&mut self.open).freeze(),
+        };
+        self.length = self.length.saturating_sub(data.len() as u64);
+        Some(data)
     }
 
     /// The place behind all that is there.
@@ -73,8 +104,8 @@ impl Pieces {
     /// What is there from `place` on, as much as is in one block; moves `place` behind it.
     pub fn read(&self, place: &mut Place) -> Option<Bytes> {
         while let Some(block) = self.closed.get(place.block) {
-            let rest = block.len().saturating_sub(place.offset);
-            let data = (rest > 0).then(|| block.slice(place.offset..));
+            let rest = block.data.len().saturating_sub(place.offset);
+            let data = (rest > 0).then(|| block.data.slice(place.offset..));
             *place = Place { block: place.block + 1, offset: 0 };
             if data.is_some() {
                 return data;

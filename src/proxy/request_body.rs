@@ -133,6 +133,15 @@ impl RequestBody {
         Ok(Self { source, front, length })
     }
 
+    /// Takes the length of a body that was read to its end for said; whatever trailers it has do not go
+    /// with that. False where its length is not known.
+    pub fn measure(&mut self) -> bool {
+        if let (None, Source::Kept(reader)) = (self.length, &self.source) {
+            self.length = reader.whole_length();
+        }
+        self.length.is_some()
+    }
+
     /// The whole body once more; `None` where it is not kept.
     pub fn again(&self) -> Option<Self> {
         let Source::Kept(reader) = &self.source else { return None };

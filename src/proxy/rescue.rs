@@ -105,6 +105,7 @@ fn message(reason: Reason) -> &'static str {
         Reason::ConnectionLimited => "This client has too many requests at once.",
         Reason::Draining => "This server is shutting down.",
         Reason::Forbidden => "This client may not use this route.",
+        Reason::LengthRequired => "The length of the request body must be said.",
         Reason::Loop => "The request has passed through this server before.",
         Reason::MethodNotAllowed => "This method is not served.",
         Reason::Misdirected => "This host is not served on this connection.",

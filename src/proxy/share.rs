@@ -1,9 +1,10 @@
-//! What one body may hold of the memory that all bodies of a worker share.
+//! What one body may hold of the memory that all bodies of its kind share on a worker.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// How many bytes of memory the bodies take at most that one worker keeps.
+/// How many bytes of memory the request bodies take at most that one worker keeps; and as many those
+/// responses that it has read ahead, so that slow readers do not take repeats away.
 const MOST_PER_WORKER: u64 = 64 * 1024 * 1024;
 
 /// A body's share of what its worker keeps; given back when it goes.
@@ -18,9 +19,10 @@ impl Share {
         Self { all: all.clone(), own: 0 }
     }
 
-    /// Whether the worker keeps as much as it may.
-    pub fn is_used_up(&self) -> bool {
-        self.all.get() >= MOST_PER_WORKER
+    /// Whether it may grow: it has less than is left. So many large bodies come to equal shares,
+    /// and there is room for small ones.
+    pub fn may_grow(&self) -> bool {
+        self.own < MOST_PER_WORKER.saturating_sub(self.all.get())
     }
 
     /// Room for `size` in all; false where there is none.

@@ -43,6 +43,8 @@ pub struct Worker {
     pub kept_bytes: Rc<Cell<u64>>,
     /// What authentication services answered.
     pub answers: Answers,
+    /// Bytes of memory that responses take that are read ahead of their clients.
+    pub ahead_bytes: Rc<Cell<u64>>,
     /// What checks passwords, for all workers.
     pub verifier: Arc<Verifier>,
     /// The access log.
@@ -72,6 +74,7 @@ impl Worker {
             queues: Rc::new(Queues::new(id)),
             kept_bytes: Rc::default(),
             answers: Answers::default(),
+            ahead_bytes: Rc::default(),
             verifier,
             access_log,
             handle,

@@ -480,4 +480,9 @@ impl ClientLink for H2Link {
     fn is_rejected(&self) -> bool {
         false
     }
+
+    /// A body is asked for its next piece once the one before it has gone to the library.
+    fn is_behind(&self) -> bool {
+        false
+    }
 }

@@ -413,6 +413,10 @@ impl ClientLink for H1Link {
     fn is_rejected(&self) -> bool {
         matches!(self.refusal.get(), Some(Refusal::Gate(_)))
     }
+
+    fn is_behind(&self) -> bool {
+        self.dirty.get()
+    }
 }
 
 /// hyper's handle on the connection.

@@ -53,7 +53,7 @@ pub struct CompiledRoute {
     pub hedge: Option<Arc<Hedging>>,
     /// The largest request body in bytes.
     pub body_limit: Option<u64>,
-    /// What of request bodies is read first, and how fast responses go.
+    /// What of bodies is read ahead, and how fast responses go.
     pub bodies: ir::Bodies,
     /// Whether clients stay with the upstream of their session.
     pub sticky: bool,

@@ -169,5 +169,7 @@ fn alpn(protocol: UpstreamProtocol) -> &'static [&'static [u8]] {
         UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
         UpstreamProtocol::Http2 => &[b"h2"],
         UpstreamProtocol::Http1 => &[b"http/1.1"],
+        // Who speaks nothing newer knows no ALPN.
+        UpstreamProtocol::Http10 => &[],
     }
 }

@@ -44,6 +44,8 @@ pub enum Reason {
     Forbidden,
     /// The proxy failed; a bug.
     Internal,
+    /// The upstream wants to know the length of a body that is too long to be read first.
+    LengthRequired,
     /// The request went through this proxy before.
     Loop,
     /// The method is never forwarded (CONNECT, TRACE).
@@ -89,7 +91,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order of its discriminant.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::None,
         Self::AccessDenied,
         Self::AuthFailed,
@@ -108,6 +110,7 @@ impl Reason {
         Self::Draining,
         Self::Forbidden,
         Self::Internal,
+        Self::LengthRequired,
         Self::Loop,
         Self::MethodNotAllowed,
         Self::Misdirected,
@@ -151,6 +154,7 @@ impl Reason {
             Self::Draining => "draining",
             Self::Forbidden => "forbidden",
             Self::Internal => "internal",
+            Self::LengthRequired => "length_required",
             Self::Loop => "loop",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Misdirected => "misdirected",

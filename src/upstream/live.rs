@@ -58,11 +58,16 @@ pub struct Transport {
 }
 
 impl Transport {
+    /// Whether endpoints are spoken to in HTTP/1.0.
+    pub fn speaks_http10(&self) -> bool {
+        self.protocol == UpstreamProtocol::Http10
+    }
+
     /// Whether a connection may turn out to speak HTTP/2.
     pub fn may_speak_h2(&self) -> bool {
         match self.protocol {
             UpstreamProtocol::Auto => self.tls.is_some(),
-            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http1 | UpstreamProtocol::Http10 => false,
             UpstreamProtocol::Http2 => true,
         }
     }

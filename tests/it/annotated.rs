@@ -50,17 +50,11 @@ const FAMILIES: [Family; 12] = [
 
 /// Annotations that need another back end, and the test that shows what they become by a request;
 /// that they become it is in the golden files.
-const SHOWN_ELSEWHERE: [(&str, &str); 10] = [
+const SHOWN_ELSEWHERE: [(&str, &str); 7] = [
     ("affinity-mode", "affinity::a_session_cookie_leads_back_to_its_endpoint"),
     ("client-body-buffer-size", "retry::a_body_larger_than_the_buffer_is_sent_once"),
     ("limit-rate", "buffering::a_response_goes_no_faster_than_its_route_lets_it"),
     ("limit-rate-after", "buffering::a_response_goes_no_faster_than_its_route_lets_it"),
-    ("proxy-buffer-size", "streaming::a_large_download_waits_for_a_slow_reader_in_constant_memory"),
-    ("proxy-buffering", "streaming::a_large_download_waits_for_a_slow_reader_in_constant_memory"),
-    (
-        "proxy-buffers-number",
-        "streaming::a_large_download_waits_for_a_slow_reader_in_constant_memory",
-    ),
     (
         "proxy-connect-timeout",
         "faults::an_endpoint_that_accepts_nothing_is_a_504_after_the_connect_timeout",

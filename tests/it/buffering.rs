@@ -1,6 +1,8 @@
 //! Bodies that are held in memory, what for and how much of it they take; and responses that are
 //! held back.
 
+mod responses;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

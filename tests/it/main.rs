@@ -30,6 +30,7 @@ mod harness;
 mod health;
 mod hedge;
 mod http1;
+mod http10;
 mod http2;
 mod http2_endpoints;
 mod http2_flow;

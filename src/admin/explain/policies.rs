@@ -55,7 +55,7 @@ pub struct Policies {
     pub hedge: Option<String>,
     /// The largest request body, bytes.
     pub body_limit: Option<u64>,
-    /// What of request bodies is read first, and how fast responses go, in words.
+    /// What of bodies is read ahead, and how fast responses go, in words.
     #[serde(default)]
     pub bodies: Vec<String>,
     /// Whether clients stay with the upstream that their session began at.

@@ -201,16 +201,20 @@ fn connection_limit(limit: &ConnectionLimit) -> String {
     format!("{text}{}, else {}", aside(&limit.scope, &limit.exempt), limit.status.as_u16())
 }
 
-/// What of request bodies is read first, and how fast responses go.
+/// What of bodies is read ahead, and how fast responses go.
 pub fn bodies(bodies: &Bodies) -> Vec<String> {
     let request = bodies.request_buffer.map(|size| {
         format!("up to {size} bytes of a request are read before an endpoint is picked")
+    });
+    let response = bodies.response_buffer.map(|buffer| {
+        let asked = if buffer.by_default { "" } else { ", where the endpoint asks for that" };
+        format!("up to {} bytes of a response are read ahead of its client{asked}", buffer.size)
     });
     let rate = bodies.response_rate.map(|rate| match rate.after {
         0 => format!("responses go at {} bytes a second", rate.bytes),
         after => format!("responses go at {} bytes a second after {after} bytes", rate.bytes),
     });
-    request.into_iter().chain(rate).collect()
+    request.into_iter().chain(response).chain(rate).collect()
 }
 
 /// Which pages of other origins may use a route.

@@ -14,7 +14,7 @@ use crate::util::moment::Moment;
 pub struct UpstreamView {
     /// Its name.
     pub name: String,
-    /// The protocol spoken to its endpoints: `auto`, `http1` or `http2`.
+    /// The protocol spoken to its endpoints: `auto`, `http1`, `http1.0` or `http2`.
     pub protocol: String,
     /// Whether its endpoints are spoken to over TLS.
     pub tls: bool,

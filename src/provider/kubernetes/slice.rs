@@ -148,7 +148,6 @@ impl SliceEndpoint {
     fn to_object(&self) -> api::Endpoint {
         let hints = |zone: &Arc<str>| api::EndpointHints {
             for_zones: Some(vec![api::ForZone { name: zone.to_string() }]),
-            ..api::EndpointHints::default()
         };
         api::Endpoint {
             addresses: self.address.iter().map(IpAddr::to_string).collect(),

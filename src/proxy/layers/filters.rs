@@ -3,15 +3,18 @@
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
 use http::header::VIA;
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tower::{Service, service_fn};
 
 use super::{Outcome, rules};
 use crate::error::ProxyError;
 use crate::filter::{Draft, RequestFilter, Ruling};
+use crate::ir::ResponseBuffer;
 use crate::proxy::{Body, Context, Host, HttpVersion, Request, forwarding};
 use crate::snapshot::{Action, CompiledRoute};
 use crate::telemetry::Reason;
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Our own fields first, then the route's edits, so that a route can override them; on the way
 /// back the route's edits of the response.
@@ -24,6 +27,7 @@ where
     service_fn(move |mut request: Box<Request>| {
         let context = request.context.clone();
         let ruling = request.ruling.take();
+        let upgrade = request.upgrade.is_some();
         let mut drafts = Vec::new();
         if let Some(route) = context.route() {
             if route.filters.opens_response {
@@ -40,14 +44,31 @@ where
         };
         Either::Left(inner.call(request).map(move |outcome: Outcome| {
             let mut response = outcome?;
+            let bodies = context.route().map(|route| route.bodies).unwrap_or_default();
+            let ahead = bodies.response_buffer;
+            let ahead = ahead.and_then(|buffer| wanted(buffer, response.headers_mut()));
             on_response(&context, &mut response, later.as_deref());
-            let rate = context.route().and_then(|route| route.bodies.response_rate);
-            Ok(match rate {
-                None => response,
-                Some(rate) => response.map(|body| body.paced(rate, &context)),
-            })
+            // Tunnels and gRPC calls are conversations: they go on as either side reads.
+            if let Some(size) = ahead.filter(|_| !upgrade && !context.is_grpc.get()) {
+                response = response.map(|body| body.read_ahead(size));
+            }
+            if let Some(rate) = bodies.response_rate {
+                response = response.map(|body| body.paced(rate, &context));
+            }
+            Ok(response)
         }))
     })
+}
+
+/// How much of a response is read ahead, by what its route and its endpoint say. What the endpoint
+/// says is for proxies only.
+fn wanted(buffer: ResponseBuffer, headers: &mut HeaderMap) -> Option<u64> {
+    let word = headers.remove(X_ACCEL_BUFFERING);
+    let says = |text: &[u8]| {
+        word.as_ref().is_some_and(|word| word.as_bytes().trim_ascii().eq_ignore_ascii_case(text))
+    };
+    let wanted = if buffer.by_default { !says(b"no") } else { says(b"yes") };
+    wanted.then(|| buffer.size.get())
 }
 
 /// What edits of the response take of the request.

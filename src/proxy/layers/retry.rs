@@ -41,6 +41,10 @@ where
                 let context = request.context.clone();
                 Box::pin(queued.admitted(&context)).await?;
             }
+            let upstream = request.upstream.as_ref();
+            if upstream.is_some_and(|upstream| upstream.transport.speaks_http10()) {
+                Box::pin(fit_http10(&mut request)).await?;
+            }
             keep_body(&mut request);
             let until = until(&request);
             let context = request.context.clone();
@@ -64,6 +68,28 @@ fn read_first(request: &Request) -> Option<u64> {
     let streams = request.upgrade.is_some() || request.context.is_grpc.get();
     let wanted = request.context.route()?.bodies.request_buffer;
     wanted.filter(|_| request.body.is_some() && !streams)
+}
+
+/// Makes the request one of HTTP/1.0, which has no chunks: a body whose length was not said is read
+/// first, as far as the route reads or keeps bodies.
+async fn fit_http10(request: &mut Request) -> Result<(), ProxyError> {
+    if request.upgrade.is_some() {
+        let error = ProxyError::upstream(Reason::UpgradeUnsupported);
+        return Err(error.because("the endpoint speaks HTTP/1.0"));
+    }
+    let size = request
+        .context
+        .route()
+        .map_or(0, |route| route.bodies.request_buffer.unwrap_or(0).max(route.retry.buffer));
+    let Some(body) = request.body.take_if(|body| body.length().is_none()) else { return Ok(()) };
+    let mut body = body.buffered(size).await?;
+    if !body.measure() {
+        let error = ProxyError::client(Reason::LengthRequired);
+        return Err(error
+            .because("the endpoint speaks HTTP/1.0, and the body is too long to be read first"));
+    }
+    request.body = Some(body);
+    Ok(())
 }
 
 /// Has the request's body kept while it is sent, where it may be sent again.

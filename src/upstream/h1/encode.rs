@@ -28,6 +28,8 @@ pub struct RequestHead<'a> {
     pub framing: Framing,
     /// The value of `Connection`, where one is sent.
     pub connection: Option<&'static str>,
+    /// Whether the endpoint is spoken to in HTTP/1.0, which keeps no connection and knows no chunks.
+    pub http10: bool,
 }
 
 impl RequestHead<'_> {
@@ -36,7 +38,10 @@ impl RequestHead<'_> {
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');
         out.extend_from_slice(self.target.as_bytes());
-        out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+        let version: &[u8] = if self.http10 { b"0" } else { b"1" };
+        out.extend_from_slice(b" HTTP/1.");
+        out.extend_from_slice(version);
+        out.extend_from_slice(b"\r\nhost: ");
         out.extend_from_slice(self.host);
         out.extend_from_slice(b"\r\n");
         for (name, value) in self.headers {

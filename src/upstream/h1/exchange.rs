@@ -35,6 +35,8 @@ pub struct H1Exchange<B> {
     progress: u64,
     read_any: bool,
     keep_alive: bool,
+    /// Whether the connection is for this exchange alone.
+    once: bool,
 }
 
 /// The request's way out.
@@ -105,6 +107,7 @@ where
             progress: 0,
             read_any: false,
             keep_alive: false,
+            once: head.http10,
         }
     }
 
@@ -283,7 +286,7 @@ where
             }
             return Ok(HeadEvent::Interim(parsed.head));
         }
-        self.keep_alive = parsed.keep_alive;
+        self.keep_alive = parsed.keep_alive && !self.once;
         self.rx = if parsed.body.is_done() { Rx::Over } else { Rx::Body(parsed.body) };
         Ok(HeadEvent::Final(parsed.head))
     }

@@ -260,6 +260,7 @@ fn exchange(conn: Box<H1Conn>, framing: Framing, body: Option<Frames>) -> H1Exch
         headers: &headers,
         framing,
         connection: None,
+        http10: false,
     };
     H1Exchange::new(conn, &head, |_| {}, body, false)
 }
@@ -421,6 +422,7 @@ async fn a_switch_of_protocols_before_the_whole_request_was_sent_is_refused() {
         headers: &headers,
         framing: Framing::Length(5),
         connection: Some("upgrade"),
+        http10: false,
     };
     let mut exchange = H1Exchange::new(peer.conn, &head, |_| {}, Some(Never), true);
     peer.socket.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await.expect("written");

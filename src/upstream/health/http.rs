@@ -44,7 +44,11 @@ fn request(target: &Target, probe: &HttpProbe, h2: bool) -> Result<Request<Bytes
         }
         false => Uri::builder().path_and_query(probe.path.expose_str()).build(),
     };
-    let version = if h2 { Version::HTTP_2 } else { Version::HTTP_11 };
+    let version = match h2 {
+        true => Version::HTTP_2,
+        false if target.speaks_http10() => Version::HTTP_10,
+        false => Version::HTTP_11,
+    };
     let mut request = Request::builder().method(&*probe.method).version(version);
     request = request.uri(uri.map_err(CheckError::protocol)?).header(USER_AGENT, AGENT);
     if !h2 {

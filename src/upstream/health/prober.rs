@@ -91,6 +91,11 @@ impl Target {
         Ok(open(self.address, self.tls.as_deref(), &self.server_name, false).await?)
     }
 
+    /// Whether it is spoken to in HTTP/1.0.
+    pub fn speaks_http10(&self) -> bool {
+        self.protocol == UpstreamProtocol::Http10
+    }
+
     /// Whether HTTP/2 is spoken on `io`.
     pub fn speaks_h2(&self, io: &UpstreamIo) -> Result<bool, CheckError> {
         let h2 = match (&self.tls, self.protocol) {

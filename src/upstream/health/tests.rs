@@ -37,6 +37,7 @@ fn trusting(protocol: UpstreamProtocol, ca: &str) -> Transport {
         UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
         UpstreamProtocol::Http2 => &[b"h2"],
         UpstreamProtocol::Http1 => &[b"http/1.1"],
+        UpstreamProtocol::Http10 => &[],
     };
     let tls = ClientTls::build(&spec, alpn, &TlsShared::new().expect("TLS")).expect("settings");
     Transport { tls: Some(tls), ..plain(protocol) }

@@ -180,7 +180,7 @@ impl Pools {
     /// Whether the next connection to `endpoint` is expected to be shared.
     fn expects_h2(&self, endpoint: &Endpoint, transport: &Transport) -> bool {
         match transport.protocol {
-            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http1 | UpstreamProtocol::Http10 => false,
             UpstreamProtocol::Http2 => true,
             UpstreamProtocol::Auto => {
                 self.endpoints.borrow().get(&endpoint.id).is_some_and(|pool| pool.speaks_h2)

@@ -7,6 +7,7 @@ use crate::harness::*;
 pub const FAMILY: Family = Family {
     ingresses: &[
         at("http11.example", &[("proxy-http-version", "1.1")]),
+        at("http10.example", &[("proxy-http-version", "1.0")]),
         at("grpc.example", &[("backend-protocol", "GRPC")]),
         at("https.example", &[("backend-protocol", "HTTPS")]).to("secure"),
         at("grpcs.example", &[("backend-protocol", "GRPCS")]).to("secure"),
@@ -76,6 +77,7 @@ pub const FAMILY: Family = Family {
     ],
     rows: &[
         row(&["proxy-http-version"], "http11.example", "GET /", "", &[Told("/proto", "HTTP/1.1")]),
+        row(&["proxy-http-version"], "http10.example", "GET /", "", &[Told("/proto", "HTTP/1.0")]),
         row(&["backend-protocol"], "grpc.example", "GET /", "", &[Told("/proto", "HTTP/2.0")]),
         row(
             &["backend-protocol"],

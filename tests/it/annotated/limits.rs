@@ -1,7 +1,7 @@
 //! How much one client gets.
 
 use super::objects::at;
-use super::{Family, World};
+use super::{Expect::*, Family, World, row};
 use crate::harness::*;
 
 const MANY: usize = 20;
@@ -14,8 +14,29 @@ pub const FAMILY: Family = Family {
         at("exempt.example", &[("limit-rpm", "1"), ("limit-allowlist", "10.0.0.0/8")]),
         at("exempt2.example", &[("limit-rpm", "1"), ("limit-whitelist", "10.0.0.0/8")]),
         at("parallel.example", &[("limit-connections", "1")]),
+        at(
+            "ahead.example",
+            &[
+                ("proxy-buffering", "on"),
+                ("proxy-buffer-size", "16k"),
+                ("proxy-buffers-number", "8"),
+                ("proxy-max-temp-file-size", "0"),
+            ],
+        ),
     ],
-    rows: &[],
+    // That a slow client sets its back end free is in `buffering`, how much is read in the golden files.
+    rows: &[row(
+        &[
+            "proxy-buffering",
+            "proxy-buffer-size",
+            "proxy-buffers-number",
+            "proxy-max-temp-file-size",
+        ],
+        "ahead.example",
+        "GET /?header=X-Accel-Buffering:no",
+        "",
+        &[Status(200), NoHeader("x-accel-buffering")],
+    )],
     checked: &[
         "limit-rps",
         "limit-burst-multiplier",

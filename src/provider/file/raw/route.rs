@@ -57,6 +57,9 @@ pub(in crate::provider::file) struct Route {
     /// So many bytes of a request body are read before an endpoint is picked, or `off`, which
     /// forwards it as it comes. Default: `off`.
     pub request_buffer: Field<Text<SizeLimit>>,
+    /// So many bytes of a response body are read ahead of a client that is slower than the endpoint: a
+    /// size, `off` or a mapping. Default: `off`.
+    pub response_buffer: Field<OneOf<Text<SizeLimit>, ResponseBuffer>>,
     /// How many bytes a second of each response body go to its client, or `off`. Default: `off`.
     pub response_rate: Field<Text<SizeLimit>>,
     /// So many bytes of a response body go before `response_rate` holds. Default: none.
@@ -257,6 +260,17 @@ pub(in crate::provider::file) struct FieldValue {
     pub template: Field<String>,
 }
 
+/// What is read ahead of a response's client.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct ResponseBuffer {
+    /// Whether it holds for responses that say neither `yes` nor `no` in `X-Accel-Buffering`.
+    /// Default: `true`.
+    pub by_default: Field<bool>,
+    /// How much of one response. Default: that of `defaults`.
+    pub size: Field<Text<SizeLimit>>,
+}
+
 /// Deadlines of one exchange, each a duration or `off`.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -286,6 +300,9 @@ pub(in crate::provider::file) struct Defaults {
     /// So many bytes of a request body are read before an endpoint is picked, or `off`, which
     /// forwards it as it comes. Default: `off`.
     pub request_buffer: Field<Text<SizeLimit>>,
+    /// So many bytes of a response body are read ahead of a client that is slower than the endpoint: a
+    /// size, `off` or a mapping. Default: `off`.
+    pub response_buffer: Field<OneOf<Text<SizeLimit>, ResponseBuffer>>,
     /// How many bytes a second of each response body go to its client, or `off`. Default: `off`.
     pub response_rate: Field<Text<SizeLimit>>,
     /// So many bytes of a response body go before `response_rate` holds. Default: none.

@@ -62,6 +62,8 @@ pub(in crate::provider::file) enum Protocol {
     H2,
     H2c,
     Http1,
+    #[serde(rename = "http1.0")]
+    Http10,
 }
 
 /// An endpoint and its place among the others.

@@ -42,7 +42,12 @@ impl Defaults {
         defaults.body_limit = raw.body_limit.get().and_then(|text| text.0.0);
         defaults.bodies = bodies::bodies(
             context,
-            [&raw.request_buffer, &raw.response_rate, &raw.response_rate_after],
+            &bodies::Fields {
+                request: &raw.request_buffer,
+                response: &raw.response_buffer,
+                rate: &raw.response_rate,
+                rate_after: &raw.response_rate_after,
+            },
             &Bodies::default(),
         );
         let none = Guard::default();
@@ -157,7 +162,12 @@ pub(super) fn route(
         body_limit: raw.body_limit.get().map_or(defaults.body_limit, |text| text.0.0),
         bodies: bodies::bodies(
             context,
-            [&raw.request_buffer, &raw.response_rate, &raw.response_rate_after],
+            &bodies::Fields {
+                request: &raw.request_buffer,
+                response: &raw.response_buffer,
+                rate: &raw.response_rate,
+                rate_after: &raw.response_rate_after,
+            },
             &defaults.bodies,
         ),
         sticky: sticky(context, raw),

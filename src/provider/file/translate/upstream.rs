@@ -134,6 +134,7 @@ fn protocol(
     match (at.value, tls) {
         (raw::Protocol::Auto, _) => UpstreamProtocol::Auto,
         (raw::Protocol::Http1, _) => UpstreamProtocol::Http1,
+        (raw::Protocol::Http10, _) => UpstreamProtocol::Http10,
         (raw::Protocol::H2, true) | (raw::Protocol::H2c, false) => UpstreamProtocol::Http2,
         (raw::Protocol::H2, false) => {
             let hint = "write `protocol: h2c` for HTTP/2 without TLS, or add `tls: true`";

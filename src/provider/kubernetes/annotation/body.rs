@@ -20,6 +20,8 @@ pub struct Body {
     pub response_buffer: Option<u64>,
     /// How many such buffers a response has. Default 4.
     pub response_buffers: Option<u32>,
+    /// How much of a response goes to a file beyond that; zero is nothing. Default 1 GiB.
+    pub response_file: Option<u64>,
 }
 
 impl Body {
@@ -31,6 +33,7 @@ impl Body {
             response_buffering: reader.value("proxy-buffering", value::switch),
             response_buffer: reader.value("proxy-buffer-size", value::size),
             response_buffers: reader.value("proxy-buffers-number", value::positive),
+            response_file: reader.value("proxy-max-temp-file-size", value::size),
         }
     }
 }

@@ -43,12 +43,13 @@ const fn never(name: &'static str, reason: &'static str, remedy: &'static str) -
     (name, Support::Denies { reason, remedy })
 }
 
-const BUFFERS: &str = "is accepted and changes nothing: responses are streamed with back-pressure, and \
-                       their heads may be larger than ingress-nginx allows";
-const REQUEST_BUFFERS: &str = "`on` reads the first 1 MiB of a request body (more with \
+const BUFFERS: &str = "with `proxy-buffering: on` up to 1 MiB of a response (more where the buffers are larger, \
+                       up to 16 MiB; no more than they hold with `proxy-max-temp-file-size: 0`) is \
+                       read ahead of a slow client, in memory; nothing is written to disk";
+const REQUEST_BUFFERS: &str = "`on`, the default, reads the first 1 MiB of a request body (more with \
                                `client-body-buffer-size`, up to 16 MiB) into memory before a back \
-                               end gets any of it and streams what is longer; without it bodies are \
-                               streamed; nothing is written to disk";
+                               end gets any of it; what is longer, or finds no room, is streamed; \
+                               nothing is written to disk";
 const TLS_SETTINGS: &str = "cipher suites are the TLS library's own safe choice";
 const TAKE_OUT: &str = "take it out";
 const FIREWALL: &str = "there is no web application firewall in it";
@@ -172,15 +173,19 @@ const TABLE: [Row; 139] = [
     yes("permanent-redirect-code"),
     yes("preserve-trailing-slash"),
     yes("proxy-body-size"),
-    but("proxy-buffer-size", BUFFERS),
+    but(
+        "proxy-buffer-size",
+        "counts as the size of each of `proxy-buffers-number`; the head of a response may have up to \
+         64 KiB whatever it says",
+    ),
     but("proxy-buffering", BUFFERS),
     but("proxy-buffers-number", BUFFERS),
-    no("proxy-busy-buffers-size", "bodies are streamed with back-pressure", TAKE_OUT),
+    no("proxy-busy-buffers-size", "a client gets at once what it takes of a response", TAKE_OUT),
     yes("proxy-connect-timeout"),
     yes("proxy-cookie-domain"),
     yes("proxy-cookie-path"),
     yes("proxy-http-version"),
-    no("proxy-max-temp-file-size", "nothing is written to disk", TAKE_OUT),
+    but("proxy-max-temp-file-size", BUFFERS),
     yes("proxy-next-upstream"),
     yes("proxy-next-upstream-timeout"),
     yes("proxy-next-upstream-tries"),

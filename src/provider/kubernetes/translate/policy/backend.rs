@@ -31,10 +31,6 @@ impl Mapping<'_> {
             }
         }
         self.policy.upstream.service_address = values.service_upstream == Some(true);
-        if matches!(values.http_version, Some(HttpVersion::Http10)) {
-            let text = "is not honoured: back ends are spoken to in HTTP/1.1";
-            self.note("proxy-http-version", Verdict::Omitted, text);
-        }
         let protocol = values.protocol.unwrap_or(BackendProtocol::Http);
         let (protocol, secure) = match protocol {
             // A back end that terminates TLS hears nothing else.
@@ -46,7 +42,16 @@ impl Mapping<'_> {
             BackendProtocol::Grpc => (UpstreamProtocol::Http2, false),
             BackendProtocol::Grpcs => (UpstreamProtocol::Http2, true),
         };
-        self.policy.upstream.protocol = protocol;
+        let http10 = matches!(values.http_version, Some(HttpVersion::Http10));
+        self.policy.upstream.protocol = match protocol {
+            UpstreamProtocol::Http2 if http10 => {
+                let text = "has no effect on gRPC, which is spoken over HTTP/2";
+                self.note("proxy-http-version", Verdict::Differs, text);
+                protocol
+            }
+            _ if http10 => UpstreamProtocol::Http10,
+            _ => protocol,
+        };
         // What is wrong with the Secret closes the location either way, as it does elsewhere.
         let tls = self.upstream_tls(ssl);
         if secure {

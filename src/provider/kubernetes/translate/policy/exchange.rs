@@ -15,6 +15,9 @@ const MANY: u32 = 10;
 /// How much of a request's body is read before a back end has any of it, at least: all that
 /// ingress-nginx lets in by default.
 const REQUEST_BUFFER: u64 = 1 << 20;
+/// How much of a response is read ahead of its client where ingress-nginx has a file for what does not
+/// fit into its buffers, at least.
+const RESPONSE_BUFFER: u64 = 1 << 20;
 /// The most of one body that an annotation can have read ahead. What ingress-nginx has beyond its
 /// buffers it writes to disk.
 const MOST: u64 = 16 << 20;
@@ -90,6 +93,7 @@ impl Mapping<'_> {
             "proxy-buffer-size",
             "proxy-buffering",
             "proxy-buffers-number",
+            "proxy-max-temp-file-size",
             "proxy-request-buffering",
         ]);
         match values.limit {
@@ -101,8 +105,12 @@ impl Mapping<'_> {
             self.policy.retry.buffer = buffer;
         }
         let wanted = values.request_buffer.unwrap_or(0).clamp(REQUEST_BUFFER, MOST);
-        let on = values.request_buffering == Some(true);
+        let on = values.request_buffering != Some(false);
         self.policy.bodies.request_buffer = on.then_some(wanted);
+        self.policy.bodies.response_buffer = Some(ir::ResponseBuffer {
+            size: response_buffer(values),
+            by_default: values.response_buffering == Some(true),
+        });
     }
 
     /// How fast a response goes. In ingress-nginx it needs `proxy-buffering`; here it does not.
@@ -112,4 +120,14 @@ impl Mapping<'_> {
         let after = values.rate_after.unwrap_or(0);
         self.policy.bodies.response_rate = bytes.map(|bytes| ir::ResponseRate { bytes, after });
     }
+}
+
+/// How much of a response is read ahead: what fits into the buffers, and a little of what would go to
+/// a file behind them.
+fn response_buffer(values: &Body) -> NonZeroU64 {
+    let number = values.response_buffers.unwrap_or(4);
+    let buffers = values.response_buffer.unwrap_or(4 << 10).saturating_mul(number.into());
+    let file = values.response_file.unwrap_or(1 << 30);
+    let wanted = buffers.saturating_add(file).min(buffers.max(RESPONSE_BUFFER)).min(MOST);
+    NonZeroU64::new(wanted).unwrap_or(NonZeroU64::MIN)
 }

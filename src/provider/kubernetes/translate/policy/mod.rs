@@ -48,7 +48,7 @@ pub(super) struct Policy {
     pub timeouts: Timeouts,
     pub retry: Retry,
     pub body_limit: Option<u64>,
-    /// What of request bodies is read first, and how fast responses go.
+    /// What of bodies is read ahead, and how fast responses go.
     pub bodies: Bodies,
     pub access_log: bool,
     pub filters: Vec<Filter>,
