@@ -260,9 +260,8 @@ async fn back_ends_go_and_come_back(space: &Namespace<'_>, address: SocketAddr) 
          cut off by a pod that ended",
         lost.len()
     );
-    // Where all pods end, those that do are asked until the last moment, and they close connections
-    // that look idle to them: a POST that was on its way then is lost, for it may have been acted
-    // upon and nobody may repeat it. That is one a pod at most, and nothing else may be lost.
+    // Known fault, not understood: while all pods of a Service end, one POST or two in thousands find
+    // their connection closed and are answered 502. No more than that, and nothing else, may be lost.
     let cut_off = |lost: &String| lost.contains("502") && lost.contains("(upstream_reset)");
     assert!(lost.len() <= 2 && lost.iter().all(cut_off), "{} of {sent}: {lost:?}", lost.len());
     assert!(*unavailable > 0, "{counts:?}");
