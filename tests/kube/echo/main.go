@@ -16,7 +16,9 @@
 //
 // Ports, from the environment: HTTP_PORT (8080: HTTP/1, h2c, WebSocket) and HTTPS_PORT (8443),
 // the latter when TLS_CERT and TLS_KEY name files. GRACE says how long it goes on serving after
-// SIGTERM (0s).
+// SIGTERM (0s). DRAIN is for services that lose nothing when all of their pods end at once: after
+// SIGTERM it is not ready, takes one more request on each connection, and ends when nobody has asked
+// for three seconds, or when DRAIN is over.
 package main
 
 import (
@@ -65,6 +67,7 @@ type security struct {
 
 var (
 	notReady, notLive atomic.Bool
+	draining          atomic.Bool
 	failing           atomic.Int64
 	served            atomic.Int64
 )
@@ -92,12 +95,30 @@ func main() {
 	}
 	grace, _ := time.ParseDuration(env("GRACE", "0s"))
 	time.Sleep(grace)
+	if limit, err := time.ParseDuration(env("DRAIN", "0s")); err == nil && limit > 0 {
+		drain(limit)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for _, s := range servers {
 		_ = s.Shutdown(ctx)
 	}
 	log.Print("echo: ended")
+}
+
+// drain lets traffic go elsewhere and waits until it has.
+func drain(limit time.Duration) {
+	// Longer than probes and the Service's endpoints take to say that it is not ready.
+	const quiet, look = 3 * time.Second, 20 * time.Millisecond
+	draining.Store(true)
+	notReady.Store(true)
+	last, since := served.Load(), time.Duration(0)
+	for began := time.Now(); since < quiet && time.Since(began) < limit; time.Sleep(look) {
+		since += look
+		if now := served.Load(); now != last {
+			last, since = now, 0
+		}
+	}
 }
 
 func env(name, otherwise string) string {
@@ -127,6 +148,9 @@ func handle(w http.ResponseWriter, r *http.Request) {
 		webSocket(w, r)
 	default:
 		served.Add(1)
+		if draining.Load() && r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close")
+		}
 		echo(w, r)
 	}
 }

@@ -16,7 +16,7 @@ import (
 func (c *container) check(ctx context.Context) {
 	if probe := c.spec.StartupProbe; probe != nil {
 		passed := false
-		c.repeat(ctx, probe, func(good bool) bool {
+		c.repeat(ctx, probe, true, func(good bool) bool {
 			passed = good
 			return false
 		})
@@ -31,7 +31,7 @@ func (c *container) check(ctx context.Context) {
 		c.worker.poke()
 	}
 	if probe := c.spec.LivenessProbe; probe != nil {
-		go c.repeat(ctx, probe, func(good bool) bool {
+		go c.repeat(ctx, probe, true, func(good bool) bool {
 			if !good {
 				c.restart(ctx)
 			}
@@ -39,7 +39,7 @@ func (c *container) check(ctx context.Context) {
 		})
 	}
 	if probe := c.spec.ReadinessProbe; probe != nil {
-		c.repeat(ctx, probe, func(good bool) bool {
+		c.repeat(ctx, probe, false, func(good bool) bool {
 			c.setReady(good)
 			return true
 		})
@@ -62,8 +62,9 @@ func (c *container) setReady(ready bool) {
 const soon = 250 * time.Millisecond
 
 // repeat probes at the period and calls verdict whenever a threshold is reached, until that
-// returns false or the context ends. A pod that ends is not found to fail.
-func (c *container) repeat(ctx context.Context, p *corev1.Probe, verdict func(good bool) bool) {
+// returns false or the context ends. A pod that ends is not restarted, and so not looked at for
+// that; whether it is ready is asked to its end, as the kubelet does.
+func (c *container) repeat(ctx context.Context, p *corev1.Probe, restarts bool, verdict func(good bool) bool) {
 	wait := time.Duration(p.InitialDelaySeconds) * time.Second
 	period := time.Duration(p.PeriodSeconds) * time.Second
 	good, bad := int32(0), int32(0)
@@ -80,11 +81,12 @@ func (c *container) repeat(ctx context.Context, p *corev1.Probe, verdict func(go
 		c.mu.Lock()
 		ending := c.stopping
 		c.mu.Unlock()
+		if ending && restarts {
+			return
+		}
 		switch {
 		case err == nil:
 			good, bad = good+1, 0
-		case ending:
-			return
 		case settled || time.Since(counted) >= period:
 			good, bad, counted = 0, bad+1, time.Now()
 		}
