@@ -19,6 +19,7 @@ use webpki::{
     RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
 };
 
+use super::bare_key::BareKey;
 use super::client_auth::{roots_digest, sha256};
 use super::tickets::Scope;
 use super::{CaFault, HandshakeError, PeerCertificate, PolicyId, TlsShared, pem};
@@ -216,7 +217,10 @@ impl ClientCertVerifier for Asking {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.0.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
+        match BareKey::of_unreadable(certificate) {
+            Some(key) => key.verify_tls12(message, signed, algorithms),
+            None => verify_tls12_signature(message, certificate, signed, algorithms),
+        }
     }
 
     fn verify_tls13_signature(
@@ -226,7 +230,10 @@ impl ClientCertVerifier for Asking {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.0.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
+        match BareKey::of_unreadable(certificate) {
+            Some(key) => key.verify_tls13(message, signed, algorithms),
+            None => verify_tls13_signature(message, certificate, signed, algorithms),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

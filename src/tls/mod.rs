@@ -23,6 +23,7 @@
     deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)
 )]
 
+mod bare_key;
 mod certificate;
 mod client;
 mod client_auth;

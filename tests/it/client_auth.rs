@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rustls::HandshakeKind;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::*;
 
@@ -250,4 +251,71 @@ hosts:
     eventually(Duration::from_secs(20), "the revoked certificate is refused", refused).await;
     assert_eq!(kept.request("GET", name, "/").await.status, 421, "verified by the old list");
     kept.closed().await;
+}
+
+/// A certificate of X.509 version 1, its key, and who signed it, as `openssl x509 -req` makes them.
+const OF_VERSION_1: [&str; 3] = [
+    "\
+-----BEGIN CERTIFICATE-----
+MIIBDDCBsgIBAjAKBggqhkjOPQQDAjASMRAwDgYDVQQDDAdjbGllbnRzMCAXDTI0
+MDEwMTAwMDAwMFoYDzIxMjQwMTAxMDAwMDAwWjAQMQ4wDAYDVQQDDAVhbGljZTBZ
+MBMGByqGSM49AgEGCCqGSM49AwEHA0IABLPx6D/vPr/+g4b5vYKx0eUMdKIuW2fr
+NZwPN7yKbCMuclmacuQG49f+zBuuEAf/4432tPnDZafRIRXOWmHZHIEwCgYIKoZI
+zj0EAwIDSQAwRgIhAMEVWIUT9vHDfZ7zCDj+AlZJLXIqGyB9lJ40r5iZR+18AiEA
+sNTqbdRvdgRQuJ6yV6n8oXkXt2SOu9m1lk7lMLnTLMg=
+-----END CERTIFICATE-----
+",
+    "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg5JPpoam3B0GaLIqh
+7PMvbIch3pLtNQ8RQKzV+yEf1eehRANCAASz8eg/7z6//oOG+b2CsdHlDHSiLltn
+6zWcDze8imwjLnJZmnLkBuPX/swbrhAH/+ON9rT5w2Wn0SEVzlph2RyB
+-----END PRIVATE KEY-----
+",
+    "\
+-----BEGIN CERTIFICATE-----
+MIIBUzCB+qADAgECAgEBMAoGCCqGSM49BAMCMBIxEDAOBgNVBAMMB2NsaWVudHMw
+IBcNMjQwMTAxMDAwMDAwWhgPMjEyNDAxMDEwMDAwMDBaMBIxEDAOBgNVBAMMB2Ns
+aWVudHMwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARM+yz7nIe3actsU9XsV+vy
+AvPNnqsU+j0S8bmt1xqDVacvtq1JOTqFo1hhboaRRXlTmUcvjcVxTlRwKwOvmsCz
+oz8wPTAPBgNVHRMBAf8EBTADAQH/MAsGA1UdDwQEAwICBDAdBgNVHQ4EFgQUqv+E
+2bMgn0GyKVe51lK4G4sqeS0wCgYIKoZIzj0EAwIDSAAwRQIhAKelSWPAW8088odx
+6b7W4q5S7y3pqF7LKbenRpOZdl9nAiA7lnVBcwE9YgNYdgJ5WgHwFHk+LEeZy7m0
+UIQaLIlX3w==
+-----END CERTIFICATE-----
+",
+];
+
+#[tokio::test]
+async fn a_certificate_of_version_1_is_refused_by_http_and_never_verified() {
+    let ca = Ca::new();
+    let [cert, key, signer] = OF_VERSION_1;
+    let pair = ca.server(&["*.example.com"]);
+    let app = Backend::saying("fine").await;
+    let setup = Setup::new(CONFIG).with("app", app.address());
+    let setup = setup.file("shop.pem", pair.cert.as_str()).file("shop.key", pair.key.as_str());
+    let proxy = setup.file("clients.pem", signer).file("others.pem", signer).start().await;
+    let old = Pair { cert: cert.to_owned(), key: key.to_owned() };
+    // Somebody else's certificate is not shown, not even such a one.
+    let thief = Pair { cert: old.cert.clone(), key: ca.client("alice").key };
+    for version in rustls::ALL_VERSIONS {
+        for host in ["locked", "maybe", "any", "alice"] {
+            let name = format!("{host}.example.com");
+            let tls = TlsClient::with(&ca, &name, &["http/1.1"], Some(&old), &[version]);
+            let mut client = Client::tls(proxy.addr("secure"), &tls).await;
+            let response = client.request("GET", &name, "/").await;
+            response.assert_refused(400, "client_certificate");
+        }
+        let name = "any.example.com";
+        let tls = TlsClient::with(&ca, name, &["http/1.1"], Some(&thief), &[version]);
+        let answered = async {
+            let mut stream = tls.connect(proxy.addr("secure")).await.ok()?;
+            let request = format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.ok()?;
+            let mut byte = [0];
+            stream.read(&mut byte).await.ok().filter(|count| *count > 0)
+        };
+        assert_eq!(within(STEP, "the connection ends", answered).await, None, "{version:?}");
+    }
+    assert!(app.requests().is_empty(), "no back end heard of it");
 }

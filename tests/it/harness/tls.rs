@@ -15,6 +15,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
     SupportedProtocolVersion,
@@ -162,9 +163,12 @@ impl TlsClient {
             .expect("versions of the provider")
             .with_root_certificates(ca.roots());
         let mut config = match certificate {
-            Some(pair) => builder
-                .with_client_auth_cert(certificates(&pair.cert), key(&pair.key))
-                .expect("a pair"),
+            // Shown as it is, whatever this library thinks of it.
+            Some(pair) => {
+                let private = provider().key_provider.load_private_key(key(&pair.key));
+                let shown = CertifiedKey::new(certificates(&pair.cert), private.expect("a key"));
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)))
+            }
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
