@@ -159,6 +159,9 @@ pub struct Context {
     pub link: Rc<dyn ClientLink>,
     /// When its head was complete.
     pub started: Moment,
+    /// When its first attempt began: what comes before is no endpoint's doing, be it a service that
+    /// is asked about it or a client that sends its body slowly.
+    pub forwarded: Cell<Moment>,
     /// The snapshot it is served by, until it outlasts it. Nobody else borrows it for change.
     snapshot: RefCell<Option<WorkerSnapshot>>,
     /// What stays where the snapshot is gone.
@@ -218,11 +221,13 @@ impl Context {
         let snapshot = worker.snapshot()?;
         let client = Cell::new(conn.peer.ip());
         let secure = Cell::new(conn.secure);
+        let started = Moment::now();
         Some(Rc::new(Self {
             conn,
             worker,
             link,
-            started: Moment::now(),
+            started,
+            forwarded: Cell::new(started),
             snapshot: RefCell::new(Some(snapshot)),
             account: OnceCell::new(),
             request_id: OnceCell::new(),
