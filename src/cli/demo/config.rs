@@ -86,7 +86,7 @@ pub fn fragment(shop: &Shop, listeners: &DemoListeners) -> Fragment {
             .into(),
         ),
         hosts: vec![Arc::new(host)],
-        upstreams: shared(upstreams.collect()),
+        upstreams: Arc::new(shared(upstreams.collect())),
         settings: Some(settings),
     }
 }
