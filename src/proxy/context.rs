@@ -15,7 +15,7 @@ use super::tunnel::Tunnel;
 use super::worker::WorkerSnapshot;
 use crate::error::ProxyError;
 use crate::filter::Seat;
-use crate::ir::{Name, Settings};
+use crate::ir::{ListenerForwarding, Name, Settings};
 use crate::snapshot::{
     CompiledListener, CompiledRoute, CountedRule, ListenerId, RouteId, Snapshot,
 };
@@ -62,6 +62,8 @@ pub struct ClientConn {
     pub leaving: Cell<bool>,
     /// The peer's address as a header value.
     pub peer_text: HeaderValue,
+    /// What else endpoints are told about it.
+    pub forwarding: ListenerForwarding,
     /// The field lines that tell endpoints about this connection; see `forwarding`.
     pub forwarding_lines: Box<[u8]>,
     /// The tunnel that an upgrade on this connection opened; taken over by the server once the
@@ -72,7 +74,7 @@ pub struct ClientConn {
 /// A request's id.
 #[derive(Clone, Debug)]
 pub enum RequestId {
-    /// From a trusted proxy; visible ASCII.
+    /// From a trusted proxy, or a client of a listener that keeps them; visible ASCII.
     Given(HeaderValue),
     /// Made here: 32 hexadecimal digits.
     Made([u8; 32]),

@@ -96,6 +96,11 @@ fn listeners(options: &Options, certificates: Vec<ir::Certificate>) -> BTreeMap<
             tls,
             proxy_protocol: Vec::new(),
             trusted_proxies: Vec::new(),
+            forwarding: ir::ListenerForwarding {
+                scheme: true,
+                original: true,
+                keep_request_id: true,
+            },
             protocols: Default::default(),
             http2: Default::default(),
         };
