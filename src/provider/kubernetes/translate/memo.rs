@@ -34,6 +34,8 @@ pub struct Memo {
     round: u64,
     /// What of each Ingress decides with which others it is translated.
     reads: ByIngress<Read>,
+    /// The wildcards that have TLS, by whichever Ingress.
+    wildcards: BTreeSet<HostPattern>,
     /// Groups, by their first members.
     parts: ByIngress<(u64, Box<Part>)>,
     /// What these were made from.
@@ -60,6 +62,8 @@ struct Read {
     _ingress: Arc<Ingress>,
     seen: Seen,
     mentions: Box<[Mention]>,
+    /// Those of its hosts that are wildcards with TLS.
+    wildcards: Box<[HostPattern]>,
     /// A place outside that is asked about its requests.
     asked: Option<Box<(Name, ServicePlace)>>,
 }
@@ -102,8 +106,9 @@ impl Memo {
         }
         self.round += 1;
         let (selected, ignored) = class::select(inputs, options);
-        let changed = self.sightings.compare(inputs);
+        let mut changed = self.sightings.compare(inputs);
         let mut fresh = self.read(&selected, &changed, inputs, options);
+        changed.wildcards = self.compare_wildcards();
         self.regroup(&selected, &mut fresh, &changed, inputs, options);
         let mut upstreams = self.whole.upstreams.clone();
         for (key, ingress) in &selected {
@@ -179,6 +184,7 @@ impl Memo {
                 _ingress: Arc::clone(ingress),
                 seen: Seen::of(BTreeSet::new(), references),
                 mentions: mentions(key, ingress, policy),
+                wildcards: tls::wildcards(ingress, policy),
                 asked: asked.map(|place| Box::new((policy::upstream_name(place), place.clone()))),
             };
             sightings.add(&read.seen, inputs);
@@ -192,6 +198,15 @@ impl Memo {
             sightings.remove(&gone.seen);
         }
         fresh
+    }
+
+    /// The wildcards that have got TLS or have it no more.
+    fn compare_wildcards(&mut self) -> Vec<HostPattern> {
+        let all = self.reads.values().flat_map(|read| read.wildcards.iter());
+        let now: BTreeSet<_> = all.cloned().collect();
+        let changed = now.symmetric_difference(&self.wildcards).cloned().collect();
+        self.wildcards = now;
+        changed
     }
 
     /// Brings the parts up to date: those that hold stay, the others go, and what is missing is
@@ -244,7 +259,9 @@ impl Memo {
             let objects = group.iter().filter_map(object).collect();
             let owned = members.iter().map(|(key, ingress)| ((*key).clone(), (*ingress).clone()));
             let members = owned.collect();
-            let mut part = Part::new(members, objects, references, &named, inputs, options);
+            let wildcards = &self.wildcards;
+            let mut part =
+                Part::new(members, objects, references, &named, wildcards, inputs, options);
             part.share(gone.get(&first).map_or(&none, |part| &**part));
             coming.push((first, place, part));
         }
