@@ -93,13 +93,13 @@ impl Offline {
         Ok(Self { inputs, manifests, problems, snapshot: Some(snapshot) })
     }
 
-    /// As [`Offline::load`], for those who need the snapshot: what is wrong is told on standard
-    /// error.
+    /// As [`Offline::load_with`] of files alone, for those who need the snapshot: what is wrong is
+    /// told on standard error.
     ///
     /// # Errors
     /// If the configuration cannot be served at all.
-    pub fn compiled(paths: &[PathBuf]) -> Result<Snapshot, Failure> {
-        let offline = Self::load(paths)?;
+    pub fn compiled(paths: &[PathBuf], options: Options) -> Result<Snapshot, Failure> {
+        let offline = Self::load_with(paths, options, None)?;
         let report = offline.report(output::colored(&std::io::stderr()));
         match offline.snapshot {
             Some(snapshot) => {

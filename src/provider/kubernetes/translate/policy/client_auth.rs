@@ -52,6 +52,8 @@ impl Mapping<'_> {
             subject: values.match_cn.as_ref().map(|pattern| Arc::from(pattern.as_str())),
             error_page,
             forward: values.pass_certificate == Some(true),
+            ca_at: None,
+            crl_at: None,
         });
     }
 
