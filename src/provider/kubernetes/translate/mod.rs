@@ -96,6 +96,7 @@ fn listeners(options: &Options, certificates: Vec<ir::Certificate>) -> BTreeMap<
             tls,
             proxy_protocol: Vec::new(),
             trusted_proxies: Vec::new(),
+            encoded_slashes: options.encoded_slashes,
             forwarding: ir::ListenerForwarding {
                 scheme: true,
                 original: true,
