@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use ir::{
-    Action, BackendRef, HostPattern, HttpsRedirect, Name, Origin, PathMatch, Route, RouteMatch,
-    VirtualHost,
+    Action, BackendRef, Guard, HostPattern, HttpsRedirect, Name, Origin, PathMatch, Route,
+    RouteMatch, VirtualHost,
 };
 use k8s_openapi::api::networking::v1::IngressBackend;
 
@@ -301,11 +301,15 @@ pub(super) fn route(
         name,
         origin,
         matches: RouteMatch::of(path),
-        guard: policy.guard.clone(),
+        // What is sent elsewhere is so before anybody is asked who they are.
+        guard: match action {
+            Action::RedirectTo(_) => Guard::default(),
+            _ => policy.guard.clone(),
+        },
         cors: policy.cors.clone().map(Box::new),
         // What fails, fails for everybody.
         auth: match action {
-            Action::Fail { .. } => None,
+            Action::Fail { .. } | Action::RedirectTo(_) => None,
             _ => policy.auth.clone().map(Box::new),
         },
         error_pages: None,
@@ -417,7 +421,8 @@ fn canaries(
             match joinable(object.key, placed, settings) {
                 Err(why) => object.report.add(Finding::refused(subject, why)),
                 Ok((placed, main, cookie_by_path)) => {
-                    // Of the canary only its balancing counts, else what holds for the rule.
+                    // Of the canary only its balancing counts, and whether its Service stands for
+                    // its endpoints, else what holds for the rule.
                     let own = (object.policy.upstream.clone(), object.policy.cookie_by_path);
                     let mut balance = own.0.balance.clone();
                     if object.policy.canary_sticky {
@@ -425,7 +430,9 @@ fn canaries(
                         object.policy.cookie_by_path = cookie_by_path;
                         placed.route.sticky = balance.affinity.is_some();
                     }
-                    object.policy.upstream = super::service::Settings { balance, ..main };
+                    let service_address = own.0.service_address;
+                    object.policy.upstream =
+                        super::service::Settings { balance, service_address, ..main };
                     let text = placed.path.text.clone();
                     let upstream = upstream(object, &text, &path.backend, &subject, upstreams);
                     (object.policy.upstream, object.policy.cookie_by_path) = own;
