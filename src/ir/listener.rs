@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{HostPattern, Origin, SecretBytes};
+use super::{HostPattern, Origin, SecretBytes, dump};
 
 /// A socket clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,6 +32,9 @@ pub struct Listener {
     /// global ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<IpNet>,
+    /// What else upstreams are told about its clients.
+    #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
+    pub forwarding: ListenerForwarding,
     /// Which protocols are offered.
     pub protocols: ListenerProtocols,
     /// HTTP/2 settings.
@@ -43,6 +46,19 @@ impl Listener {
     pub fn client_port(&self) -> u16 {
         self.public_port.unwrap_or(self.bind.port())
     }
+}
+
+/// What upstreams are told about the clients of a listener beside what they always are: what
+/// ingress-nginx tells. Connections keep what held when they were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ListenerForwarding {
+    /// Sends `X-Scheme` and `X-Forwarded-Scheme`, with the value of `X-Forwarded-Proto`.
+    pub scheme: bool,
+    /// Sends what a client says in `X-Forwarded-For` and `X-Forwarded-Host`, believed or not, as
+    /// `X-Original-Forwarded-For` and `X-Original-Forwarded-Host`.
+    pub original: bool,
+    /// Keeps the `X-Request-ID` of every client that sends a sound one, not only of trusted peers.
+    pub keep_request_id: bool,
 }
 
 /// Which HTTP versions a listener speaks. HTTP/1 is always there.

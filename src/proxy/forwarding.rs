@@ -1,5 +1,5 @@
 //! What endpoints are told about the client: `X-Forwarded-*`, `X-Real-IP`, `X-Request-ID`,
-//! `Forwarded` (RFC 7239) and `Via`.
+//! `Forwarded` (RFC 7239) and `Via`, and where a listener wants it what ingress-nginx tells beside.
 //!
 //! These names are ours. What a client sends under them, or under an alias with underscores, is
 //! dropped unless the peer is a trusted proxy; ours are added last and always arrive.
@@ -13,26 +13,31 @@ use smallvec::SmallVec;
 
 use super::{Context, HttpVersion, Request, RequestId};
 use crate::filter::{FilterChain, RequestFilter};
-use crate::ir::Settings;
+use crate::ir::{ListenerForwarding, Settings};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
+const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
+const X_ORIGINAL_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-original-forwarded-host");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 /// The request id's field, in both directions.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
-/// The longest request id taken over from a trusted proxy.
+/// The longest request id taken over, in bytes.
 const MAX_REQUEST_ID: usize = 128;
 
 /// Names that tell endpoints about the client or the original request; a client cannot be
 /// allowed to say them.
-const OWNED: [&str; 23] = [
+const OWNED: [&str; 27] = [
     "forwarded",
+    PROXY,
     "ssl-client-cert",
     "ssl-client-issuer-dn",
     "ssl-client-subject-dn",
@@ -51,11 +56,18 @@ const OWNED: [&str; 23] = [
     "x-forwarded-scheme",
     "x-forwarded-server",
     "x-forwarded-ssl",
+    "x-original-forwarded-for",
+    "x-original-forwarded-host",
     "x-original-url",
     "x-real-ip",
     "x-request-id",
     "x-rewrite-url",
+    "x-scheme",
 ];
+
+/// No field of HTTP, but applications behind a CGI-like interface find it as `HTTP_PROXY` and send
+/// their own requests where it says (CVE-2016-5385). Nobody is trusted with it.
+const PROXY: &str = "proxy";
 
 /// Whether a name needs a second look by [`receive`]: most do not.
 pub fn is_suspect(name: &HeaderName) -> bool {
@@ -65,7 +77,7 @@ pub fn is_suspect(name: &HeaderName) -> bool {
 }
 
 fn may_be_owned(name: &[u8]) -> bool {
-    matches!(name, [b'x', b'-', ..] | [b'f', b'o', ..] | [b's', b's', ..])
+    matches!(name, [b'x', b'-', ..] | [b'f', b'o', ..] | [b's', b's', ..] | b"proxy")
 }
 
 /// Drops what the client must not say, where any of its fields is suspect, and learns from a
@@ -84,26 +96,68 @@ pub fn receive(context: &Context, headers: &mut HeaderMap, suspect: bool) {
         if let Some(secure) = client_scheme(headers) {
             context.secure.set(secure);
         }
-        if let Some(id) = headers.get(&X_REQUEST_ID)
-            && id.len() <= MAX_REQUEST_ID
-            && id.as_bytes().iter().all(u8::is_ascii_graphic)
-        {
-            let _ = context.request_id.set(RequestId::Given(id.clone()));
-        }
     }
+    let told = context.conn.forwarding;
+    if (trusted || told.keep_request_id)
+        && let Some(id) = headers.get(&X_REQUEST_ID).filter(|id| is_sound_id(id))
+    {
+        let _ = context.request_id.set(RequestId::Given(id.clone()));
+    }
+    let original = told.original.then(|| Original::of(headers));
     let mut dropped: SmallVec<[HeaderName; 8]> = SmallVec::new();
     for name in headers.keys() {
         let text = name.as_str();
         // Whose certificate it was is for whoever ends TLS to say, and that is not the proxy before.
-        let by_certificate = || text.starts_with("x-client-") || text.starts_with("ssl-client-");
+        let never =
+            || text.starts_with("x-client-") || text.starts_with("ssl-client-") || text == PROXY;
         if text.as_bytes().contains(&b'_')
-            || ((!trusted || by_certificate()) && may_be_owned(text.as_bytes()) && is_owned(text))
+            || ((!trusted || never()) && may_be_owned(text.as_bytes()) && is_owned(text))
         {
             dropped.push(name.clone());
         }
     }
     for name in dropped {
         headers.remove(name);
+    }
+    if let Some(original) = original {
+        original.put(headers);
+    }
+}
+
+fn is_sound_id(id: &HeaderValue) -> bool {
+    !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+/// What a client said in fields that say something else upstream.
+struct Original {
+    forwarded_for: Option<HeaderValue>,
+    host: Option<HeaderValue>,
+}
+
+impl Original {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut chain = headers.get_all(&X_FORWARDED_FOR).iter();
+        let forwarded_for = match (chain.next(), chain.next()) {
+            (Some(_), Some(_)) => {
+                let all: Vec<_> = headers.get_all(&X_FORWARDED_FOR).iter().collect();
+                let all: Vec<&[u8]> = all.into_iter().map(HeaderValue::as_bytes).collect();
+                HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
+            }
+            (one, _) => one.cloned(),
+        };
+        Self { forwarded_for, host: headers.get(&X_FORWARDED_HOST).cloned() }
+    }
+
+    /// In the place of whatever stands under these names, from a trusted proxy, too.
+    fn put(self, headers: &mut HeaderMap) {
+        for (name, value) in
+            [(X_ORIGINAL_FORWARDED_FOR, self.forwarded_for), (X_ORIGINAL_FORWARDED_HOST, self.host)]
+        {
+            match value {
+                Some(value) => drop(headers.insert(name, value)),
+                None => drop(headers.remove(name)),
+            }
+        }
     }
 }
 
@@ -145,6 +199,12 @@ pub fn send(request: &mut Request) {
         headers.insert(X_REAL_IP, conn.peer_text.clone());
     }
     headers.insert(X_REQUEST_ID, context.request_id().to_value());
+    if conn.forwarding.scheme
+        && let Some(scheme) = headers.get(&X_FORWARDED_PROTO).cloned()
+    {
+        headers.insert(X_FORWARDED_SCHEME, scheme.clone());
+        headers.insert(X_SCHEME, scheme);
+    }
     if let Some(settings) = context.settings() {
         if settings.forwarding.forwarded {
             append_forwarded(headers, &context, &request.host);
@@ -195,12 +255,20 @@ impl<'a> Lines<'a> {
 }
 
 /// The lines that are the same for all requests of a connection.
-pub fn connection_lines(peer: IpAddr, secure: bool, port: u16) -> Box<[u8]> {
+pub fn connection_lines(
+    peer: IpAddr,
+    secure: bool,
+    port: u16,
+    forwarding: ListenerForwarding,
+) -> Box<[u8]> {
     let proto = if secure { "https" } else { "http" };
-    let lines = format!(
+    let mut lines = format!(
         "x-forwarded-for: {peer}\r\nx-real-ip: {peer}\r\nx-forwarded-proto: {proto}\r\n\
          x-forwarded-port: {port}\r\n"
     );
+    if forwarding.scheme {
+        lines.push_str(&format!("x-scheme: {proto}\r\nx-forwarded-scheme: {proto}\r\n"));
+    }
     lines.into_bytes().into()
 }
 

@@ -20,6 +20,7 @@ use super::connections::Place;
 use super::hello::{self, Hello};
 use super::link::ClientTimeouts;
 use super::{Transport, WorkerCx, h1, h2, proxy_protocol};
+use crate::ir::ListenerForwarding;
 use crate::proxy::{ClientConn, HttpVersion, Passing, Stack, WorkerSnapshot};
 use crate::snapshot::{CompiledListener, ListenerId};
 use crate::tls::{Admitted, ClientDemand, PolicyId, ServerTls, handshake_kind, handshake_version};
@@ -146,7 +147,8 @@ async fn steps<S: Stack>(
         }
     }
     let (peer, local) = (canonical(client), canonical(local));
-    let mut facts = Facts { peer, local, ..Facts::new(listener.id) };
+    let forwarding = listener.spec.forwarding;
+    let mut facts = Facts { peer, local, forwarding, ..Facts::new(listener.id) };
     let mut ahead = BytesMut::new();
     if listener.passes_by_name() {
         match hello::read(&mut tcp, &mut ahead).await {
@@ -187,6 +189,7 @@ struct Facts {
     listener: ListenerId,
     peer: SocketAddr,
     local: SocketAddr,
+    forwarding: ListenerForwarding,
     secure: bool,
     version: HttpVersion,
     server_name: Option<std::sync::Arc<str>>,
@@ -202,6 +205,7 @@ impl Facts {
             listener,
             peer: nowhere,
             local: nowhere,
+            forwarding: ListenerForwarding::default(),
             secure: false,
             version: HttpVersion::H1,
             server_name: None,
@@ -229,7 +233,9 @@ impl Facts {
                 self.peer.ip(),
                 self.secure,
                 self.local.port(),
+                self.forwarding,
             ),
+            forwarding: self.forwarding,
             tunnel: Default::default(),
         }
     }

@@ -81,11 +81,10 @@ fn route(
     timeout: Option<Duration>,
     targets: Targets,
 ) -> CompiledRoute {
-    // The service learns the scheme from X-Original-URL; by this field some would redirect.
-    let edit = HeaderEdit {
-        remove: vec![HeaderName::from_static("x-forwarded-proto")],
-        ..HeaderEdit::default()
-    };
+    // The service learns the scheme from X-Original-URL; by these fields some would redirect.
+    let schemes = ["x-forwarded-proto", "x-forwarded-scheme", "x-scheme"];
+    let edit =
+        HeaderEdit { remove: schemes.map(HeaderName::from_static).into(), ..HeaderEdit::default() };
     let filters: &[Filter] = match purpose {
         Purpose::Page => &[],
         Purpose::Question => &[Filter::RequestHeaders(edit)],

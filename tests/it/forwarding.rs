@@ -48,7 +48,8 @@ async fn a_stranger_cannot_say_who_it_is() {
              X-Client-Cert-Subject: CN=root\r\nX-Client-Verify: SUCCESS\r\n\
              X_Forwarded_For: 10.0.0.1\r\nX-Forwarded_For: 10.0.0.1\r\nx_real_ip: 10.0.0.1\r\n\
              X_Client_Verify: SUCCESS\r\nssl-client-verify: SUCCESS\r\n\
-             SSL-Client-Subject-DN: CN=root\r\n\r\n",
+             SSL-Client-Subject-DN: CN=root\r\nX-Scheme: https\r\nX-Forwarded-Scheme: https\r\n\
+             X-Original-Forwarded-For: 10.0.0.1\r\nX-Original-Forwarded-Host: evil\r\n\r\n",
         )
         .await;
     client.response().await;
@@ -66,6 +67,10 @@ async fn a_stranger_cannot_say_who_it_is() {
         "x-client-verify",
         "ssl-client-verify",
         "ssl-client-subject-dn",
+        "x-scheme",
+        "x-forwarded-scheme",
+        "x-original-forwarded-for",
+        "x-original-forwarded-host",
     ] {
         assert!(!seen.has(name), "{name}: {seen:?}");
     }
@@ -273,4 +278,85 @@ async fn the_port_is_the_one_that_clients_know_and_changes_without_closing_a_con
     };
     eventually(STEP, "the new port is told", changed).await;
     assert_eq!(old.request("GET", "t", "/").await.text(), "fine", "on the old connection");
+}
+
+#[tokio::test]
+async fn nobody_says_by_which_proxy_an_application_goes_out() {
+    let app = Backend::saying("fine").await;
+    for trusted in ["", "trusted_proxies: [127.0.0.1]"] {
+        let proxy = Proxy::start(&config(trusted), &[("app", &app.address())]).await;
+        let mut client = Client::connect(proxy.web()).await;
+        client
+            .send(
+                "POST / HTTP/1.1\r\nHost: t\r\nProxy: http://evil\r\nproxy: http://evil\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n0\r\nProxy: http://evil\r\nX-Sum: 3\r\n\r\n",
+            )
+            .await;
+        assert_eq!(client.response().await.status, 200);
+        let received = String::from_utf8_lossy(&app.received()).to_lowercase();
+        assert!(received.contains("x-sum: 3") && !received.contains("evil"), "{received}");
+    }
+}
+
+/// Listeners whose back ends are told what ingress-nginx tells, by a route with edits of headers and
+/// by one without.
+const AS_INGRESS_NGINX: &str = r#"
+listeners:
+  web: { bind: "@web@", forwarding: { scheme: true, original: true, keep_request_id: true } }
+  inner:
+    bind: "@inner@"
+    trusted_proxies: [127.0.0.1]
+    forwarding: { scheme: true, original: true }
+hosts:
+  "*":
+    routes:
+      - { path: /, upstream: app }
+      - { path: /edited, upstream: app, request_headers: { set: { x-a: b } } }
+upstreams: { app: { endpoints: ["@app@"] } }
+"#;
+
+#[tokio::test]
+async fn a_listener_may_tell_what_ingress_nginx_does() {
+    let app = Backend::saying("fine").await;
+    let proxy = Proxy::start(AS_INGRESS_NGINX, &[("app", &app.address())]).await;
+    let ask = async |listener: &str, path: &str, fields: &str| {
+        let mut client = Client::connect(proxy.addr(listener)).await;
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: t\r\n{fields}\r\n")).await;
+        assert_eq!(client.response().await.status, 200);
+        app.last().headers
+    };
+    for path in ["/", "/edited"] {
+        let forged = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7\r\n\
+                      X-Forwarded-Host: other\r\nX-Forwarded-Proto: https\r\nX-Scheme: https\r\n\
+                      X-Original-Forwarded-For: 10.0.0.1\r\nX-Request-ID: mine-1\r\n";
+        let seen = ask("web", path, forged).await;
+        for (name, value) in [
+            ("x-scheme", "http"),
+            ("x-forwarded-scheme", "http"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-original-forwarded-for", "6.6.6.6, 7.7.7.7"),
+            ("x-forwarded-host", "t"),
+            ("x-original-forwarded-host", "other"),
+            ("x-request-id", "mine-1"),
+        ] {
+            assert_eq!(seen.all(name).collect::<Vec<_>>(), [value], "{name} at {path}");
+        }
+        let seen = ask("web", path, "X-Original-Forwarded-For: 10.0.0.1\r\n").await;
+        assert!(!seen.has("x-original-forwarded-for"), "{seen:?}");
+        assert!(!seen.has("x-original-forwarded-host"), "{seen:?}");
+        // A trusted proxy's word for the scheme counts under all names.
+        let seen = ask("inner", path, "X-Forwarded-Proto: https\r\nX-Scheme: ftp\r\n").await;
+        assert_eq!(seen.all("x-scheme").collect::<Vec<_>>(), ["https"]);
+        assert_eq!(seen.all("x-forwarded-scheme").collect::<Vec<_>>(), ["https"]);
+        let seen = ask("inner", path, "X-Forwarded-For: 203.0.113.7\r\n").await;
+        assert_eq!(seen.joined("x-forwarded-for"), "203.0.113.7, 127.0.0.1");
+        assert_eq!(seen.joined("x-original-forwarded-for"), "203.0.113.7");
+    }
+    let long = "x".repeat(129);
+    for unsound in ["", "a b", "caf\u{e9}", &long] {
+        let seen = ask("web", "/", &format!("X-Request-ID: {unsound}\r\n")).await;
+        let id = seen.all("x-request-id").collect::<Vec<_>>();
+        assert!(matches!(id.as_slice(), [id] if id.len() == 32 && *id != unsound), "{id:?}");
+    }
 }

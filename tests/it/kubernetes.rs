@@ -1,6 +1,7 @@
 //! The Kubernetes provider against an API server that follows a script: what objects say is served,
 //! and goes on being served whatever becomes of the API server.
 
+mod alike;
 mod annotations;
 mod log;
 mod tls;

@@ -78,6 +78,8 @@ pub(super) struct Document {
 pub(super) struct Listener {
     /// Address and port: `0.0.0.0:8080`, `[::]:8080`; `:8080` and `8080` mean every IPv4 address.
     pub bind: Field<Text<Bind>>,
+    /// Headers that tell upstreams about clients of this listener, as ingress-nginx sends them.
+    pub forwarding: Field<ListenerForwarding>,
     /// HTTP/2: `true`, `false` or its limits. Default: `true`.
     pub http2: Field<OneOf<bool, Http2>>,
     /// Makes the PROXY protocol (v1 or v2) a condition of every connection.

@@ -134,7 +134,9 @@ impl Field {
             Self::Client => ("client", "address of the client, as far as trusted peers tell it"),
             Self::Peer => ("peer", "address and port of the connection's other end"),
             Self::Listener => ("listener", "name of the listener"),
-            Self::RequestId => ("request_id", "X-Request-ID, received from a trusted peer or made"),
+            Self::RequestId => {
+                ("request_id", "X-Request-ID, received from somebody who is believed or made")
+            }
             Self::Method => ("method", "request method"),
             Self::Scheme => ("scheme", "http or https; tls for a connection that passed through"),
             Self::Host => ("host", "host the request is for"),

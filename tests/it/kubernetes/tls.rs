@@ -146,3 +146,24 @@ async fn clients_show_what_auth_tls_annotations_demand() {
     let closed = async || ask("c.example", Some(&alice)).await == 503;
     eventually(STEP, "without its Secret the host is closed again", closed).await;
 }
+
+#[tokio::test]
+async fn a_wildcard_with_tls_sends_the_hosts_it_covers_to_https_for_as_long_as_it_is_there() {
+    let app = Backend::saying("web").await;
+    let cluster = shop(app.address()).await;
+    let wild = Ca::new().server(&["*.w.example"]);
+    cluster.put(pair("wild", &wild));
+    for host in ["a.w.example", "b.a.w.example"] {
+        cluster.put(ingress(&host.replace('.', "-"), host, "web"));
+    }
+    let world = World::start(&cluster, &[]).await;
+    world.serves("a.w.example", 200, "web").await;
+    cluster.put(tls_ingress("wild", "*.w.example", "wild", &[]));
+    world.serves("a.w.example", 308, "").await;
+    let moved = get(world.http, "a.w.example", "/x").await;
+    assert_eq!(moved.headers.get("location"), Some("https://a.w.example/x"), "{moved}");
+    assert_eq!(shown(world.https, "a.w.example").await, Some(leaf(&wild)));
+    world.serves("b.a.w.example", 200, "web").await;
+    cluster.delete("ingresses", "shop", "wild");
+    world.serves("a.w.example", 200, "web").await;
+}

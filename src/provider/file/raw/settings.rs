@@ -54,6 +54,21 @@ pub(in crate::provider::file) struct Forwarding {
     pub via: Field<bool>,
 }
 
+/// Headers that tell upstreams about clients of a listener, as ingress-nginx sends them.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::provider::file) struct ListenerForwarding {
+    /// Keeps the `X-Request-ID` of every client, where it is visible ASCII of at most 128 bytes,
+    /// not only that of trusted proxies. Default: `false`.
+    pub keep_request_id: Field<bool>,
+    /// Sends what a client says in `X-Forwarded-For` and `X-Forwarded-Host`, believed or not, as
+    /// `X-Original-Forwarded-For` and `X-Original-Forwarded-Host`. Default: `false`.
+    pub original: Field<bool>,
+    /// Sends `X-Scheme` and `X-Forwarded-Scheme`, which say what `X-Forwarded-Proto` does.
+    /// Default: `false`.
+    pub scheme: Field<bool>,
+}
+
 /// Limits on client connections and request heads.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

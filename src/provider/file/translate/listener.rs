@@ -6,8 +6,8 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use ir::{
-    Certificate, ClientAuth, ClientAuthMode, Http2Options, Listener, ListenerProtocols,
-    ListenerTls, Name, Settings, TlsVersion,
+    Certificate, ClientAuth, ClientAuthMode, Http2Options, Listener, ListenerForwarding,
+    ListenerProtocols, ListenerTls, Name, Settings, TlsVersion,
 };
 
 use super::context::Context;
@@ -69,8 +69,17 @@ fn listener(
             .map(|raw| proxy_protocol(context, raw))
             .unwrap_or_default(),
         trusted_proxies: networks(&raw.trusted_proxies),
+        forwarding: raw.forwarding.get().map(forwarding).unwrap_or_default(),
         protocols: ListenerProtocols { http2 },
         http2: options,
+    }
+}
+
+fn forwarding(raw: &raw::ListenerForwarding) -> ListenerForwarding {
+    ListenerForwarding {
+        scheme: or(&raw.scheme, false),
+        original: or(&raw.original, false),
+        keep_request_id: or(&raw.keep_request_id, false),
     }
 }
 

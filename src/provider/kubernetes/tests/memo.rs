@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const HOSTS: [&str; 5] = ["a.test", "www.a.test", "b.test", "*.b.test", ""];
+const HOSTS: [&str; 6] = ["a.test", "www.a.test", "b.test", "*.b.test", "x.b.test", ""];
 const SERVICES: [&str; 4] = ["one", "two", "three", "default"];
 /// Annotations that reach beyond the Ingress they stand on, by name and value.
 const ANNOTATIONS: [(&str, &str); 12] = [

@@ -17,7 +17,7 @@ use super::path::{Kind, RulePath};
 use super::policy::{Policy, ToHttps};
 use super::rule::{rule, rule_of_default};
 use super::service::{Upstreams, WantedPort};
-use super::{Object, pattern, server, site};
+use super::{Object, pattern, server, site, tls};
 use crate::ir;
 use crate::provider::kubernetes::report::{Finding, origin};
 use crate::provider::kubernetes::{Key, Options};
@@ -49,11 +49,12 @@ pub(super) type Hosts = BTreeMap<HostPattern, Host>;
 pub(super) fn hosts(
     objects: &mut [Object<'_>],
     upstreams: &mut Upstreams<'_>,
+    wildcards: &BTreeSet<HostPattern>,
     options: &Options,
 ) -> Vec<VirtualHost> {
     let mut hosts = Hosts::new();
     let mut taken = HashMap::new();
-    let traits = Traits::of(objects, options);
+    let traits = Traits::of(objects, wildcards, options);
     for (index, object) in objects.iter_mut().enumerate() {
         if object.policy.canary.is_none() {
             let mut place =
@@ -86,12 +87,19 @@ pub(super) struct Traits<'o> {
     regex: BTreeSet<HostPattern>,
     /// Those that have TLS, by whichever Ingress.
     tls: BTreeSet<HostPattern>,
+    /// The wildcards that have it, in the whole cluster: so have the hosts that they cover.
+    wildcards: &'o BTreeSet<HostPattern>,
     pub options: &'o Options,
 }
 
 impl<'o> Traits<'o> {
-    pub fn of(objects: &[Object<'_>], options: &'o Options) -> Self {
-        let mut traits = Self { regex: BTreeSet::new(), tls: BTreeSet::new(), options };
+    pub fn of(
+        objects: &[Object<'_>],
+        wildcards: &'o BTreeSet<HostPattern>,
+        options: &'o Options,
+    ) -> Self {
+        let (regex, tls) = Default::default();
+        let mut traits = Self { regex, tls, wildcards, options };
         for object in objects.iter().filter(|object| object.policy.canary.is_none()) {
             let Some(spec) = &object.ingress.spec else { continue };
             let has_tls = spec.tls.as_ref().is_some_and(|tls| !tls.is_empty());
@@ -116,9 +124,14 @@ impl<'o> Traits<'o> {
         let wanted = match policy.to_https {
             ToHttps::Always => true,
             ToHttps::Never => false,
-            ToHttps::WithTls => self.options.https.is_some() && self.tls.contains(pattern),
+            ToHttps::WithTls => self.options.https.is_some() && self.has_tls(pattern),
         };
         wanted.then(|| policy.https.clone())
+    }
+
+    fn has_tls(&self, pattern: &HostPattern) -> bool {
+        let covered = || tls::covering(pattern).is_some_and(|by| self.wildcards.contains(&by));
+        self.tls.contains(pattern) || covered()
     }
 }
 

@@ -2,7 +2,7 @@
 //! the cluster has. What comes out is what a translation from scratch comes to, and what has not
 //! changed is the same in memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use ir::{
@@ -34,6 +34,8 @@ pub struct Memo {
     round: u64,
     /// What of each Ingress decides with which others it is translated.
     reads: ByIngress<Read>,
+    /// The wildcards that have TLS, by whichever Ingress.
+    wildcards: BTreeSet<HostPattern>,
     /// Groups, by their first members.
     parts: ByIngress<(u64, Box<Part>)>,
     /// What these were made from.
@@ -60,6 +62,8 @@ struct Read {
     _ingress: Arc<Ingress>,
     seen: Seen,
     mentions: Box<[Mention]>,
+    /// Those of its hosts that are wildcards with TLS.
+    wildcards: Box<[HostPattern]>,
     /// A place outside that is asked about its requests.
     asked: Option<Box<(Name, ServicePlace)>>,
 }
@@ -71,14 +75,17 @@ type Reading = (Policy, Report, References);
 #[derive(Default)]
 struct Whole {
     hosts: BTreeMap<HostPattern, Arc<VirtualHost>>,
-    upstreams: BTreeMap<Name, Arc<Upstream>>,
+    /// Copied where it changes and was told, as most changes are none of upstreams.
+    upstreams: Arc<BTreeMap<Name, Arc<Upstream>>>,
     /// How many parts have an upstream, where it is more than one.
     shared: HashMap<Name, usize>,
+    /// Those whose part went, while one that has them, too, is still to come.
+    awaited: BTreeSet<Name>,
     certificates: BTreeMap<Key, BTreeSet<HostPattern>>,
     /// The Secrets of certificates as they were, and what they hold.
     secrets: BTreeMap<Key, (Option<Arc<Secret>>, Certificate)>,
     listeners: BTreeMap<Name, Arc<Listener>>,
-    reports: BTreeMap<Key, Arc<Report>>,
+    reports: Arc<BTreeMap<Key, Arc<Report>>>,
     problems: BTreeMap<Key, Vec<Problem>>,
     refused: BTreeMap<Key, String>,
     /// Those of parts that have some.
@@ -99,8 +106,9 @@ impl Memo {
         }
         self.round += 1;
         let (selected, ignored) = class::select(inputs, options);
-        let changed = self.sightings.compare(inputs);
+        let mut changed = self.sightings.compare(inputs);
         let mut fresh = self.read(&selected, &changed, inputs, options);
+        changed.wildcards = self.compare_wildcards();
         self.regroup(&selected, &mut fresh, &changed, inputs, options);
         let mut upstreams = self.whole.upstreams.clone();
         for (key, ingress) in &selected {
@@ -108,7 +116,7 @@ impl Memo {
             let asked = read.and_then(|read| read.asked.as_deref());
             if let Some((name, place)) = asked.filter(|(name, _)| !upstreams.contains_key(name)) {
                 let upstream = policy::upstream(place, origin("Ingress", key));
-                upstreams.insert(name.clone(), Arc::new(upstream));
+                Arc::make_mut(&mut upstreams).insert(name.clone(), Arc::new(upstream));
             }
         }
         let mut references = refers;
@@ -176,6 +184,7 @@ impl Memo {
                 _ingress: Arc::clone(ingress),
                 seen: Seen::of(BTreeSet::new(), references),
                 mentions: mentions(key, ingress, policy),
+                wildcards: tls::wildcards(ingress, policy),
                 asked: asked.map(|place| Box::new((policy::upstream_name(place), place.clone()))),
             };
             sightings.add(&read.seen, inputs);
@@ -189,6 +198,15 @@ impl Memo {
             sightings.remove(&gone.seen);
         }
         fresh
+    }
+
+    /// The wildcards that have got TLS or have it no more.
+    fn compare_wildcards(&mut self) -> Vec<HostPattern> {
+        let all = self.reads.values().flat_map(|read| read.wildcards.iter());
+        let now: BTreeSet<_> = all.cloned().collect();
+        let changed = now.symmetric_difference(&self.wildcards).cloned().collect();
+        self.wildcards = now;
+        changed
     }
 
     /// Brings the parts up to date: those that hold stay, the others go, and what is missing is
@@ -218,19 +236,12 @@ impl Memo {
                 None => missing.push(group),
             }
         }
-        // First all that goes: a host may pass from one group to another.
-        let mut gone = HashMap::new();
-        for (_, (_, part)) in self.parts.extract_if(|_, (round, _)| *round != self.round) {
-            let Some(first) = part.first().cloned() else { continue };
-            self.whole.remove(&first, &part, &mut self.lists);
-            self.sightings.remove(&part.seen);
-            gone.insert(first, part);
-        }
-        let rest = self.catch_all.take().unwrap_or_default();
-        self.whole.remove(&nobody(), &rest, &mut self.lists);
-        self.sightings.remove(&rest.seen);
+        let going = self.parts.extract_if(|_, (round, _)| *round != self.round);
+        let going = going.filter_map(|(_, (_, part))| Some((part.first().cloned()?, part)));
+        let gone: HashMap<_, _> = going.collect();
         let none = Part::default();
         let named = selector(options);
+        let mut coming = Vec::new();
         for group in missing {
             let members: Vec<_> = group.iter().filter_map(|at| selected.get(*at)).collect();
             let Some((first, ingress)) = members.first() else { continue };
@@ -248,8 +259,22 @@ impl Memo {
             let objects = group.iter().filter_map(object).collect();
             let owned = members.iter().map(|(key, ingress)| ((*key).clone(), (*ingress).clone()));
             let members = owned.collect();
-            let mut part = Part::new(members, objects, references, &named, inputs, options);
+            let wildcards = &self.wildcards;
+            let mut part =
+                Part::new(members, objects, references, &named, wildcards, inputs, options);
             part.share(gone.get(&first).map_or(&none, |part| &**part));
+            coming.push((first, place, part));
+        }
+        // First all that goes: a host may pass from one group to another.
+        let stays = Stays::with(coming.iter().map(|(_, _, part)| part));
+        for (first, part) in &gone {
+            self.whole.remove(first, part, &stays, &mut self.lists);
+            self.sightings.remove(&part.seen);
+        }
+        let rest = self.catch_all.take().unwrap_or_default();
+        self.whole.remove(&nobody(), &rest, &stays, &mut self.lists);
+        self.sightings.remove(&rest.seen);
+        for (first, place, part) in coming {
             self.whole.add(&first, &part, &mut self.lists);
             self.sightings.add(&part.seen, inputs);
             self.parts.insert(place, (self.round, Box::new(part)));
@@ -281,9 +306,35 @@ fn selector(options: &Options) -> ListenerSelector {
     ListenerSelector::Named(listeners(options, Vec::new()).into_keys().collect())
 }
 
+/// What parts that are to come have as well as parts that go: the large maps that were told stay as
+/// they are where nothing of that is another.
+struct Stays<'p> {
+    upstreams: HashSet<&'p Name>,
+    services: HashSet<(&'p Key, &'p Name)>,
+    reports: HashSet<&'p Key>,
+}
+
+impl<'p> Stays<'p> {
+    fn with(parts: impl Iterator<Item = &'p Part> + Clone) -> Self {
+        Self {
+            upstreams: parts
+                .clone()
+                .flat_map(|part| &part.upstreams)
+                .map(|(name, _)| name)
+                .collect(),
+            services: parts
+                .clone()
+                .flat_map(|part| &part.services)
+                .map(|(service, name, _)| (service, name))
+                .collect(),
+            reports: parts.flat_map(|part| &part.reports).map(|(key, _)| key).collect(),
+        }
+    }
+}
+
 impl Whole {
     /// Takes out what `part` brought; upstreams that others have, too, stay.
-    fn remove(&mut self, first: &Key, part: &Part, lists: &mut Lists) {
+    fn remove(&mut self, first: &Key, part: &Part, stays: &Stays<'_>, lists: &mut Lists) {
         for host in &part.hosts {
             self.hosts.remove(&host.pattern);
         }
@@ -293,13 +344,19 @@ impl Whole {
                 Some(others) if *others > 1 => *others -= 1,
                 Some(_) => drop(self.shared.remove(name)),
                 None => {
-                    self.upstreams.remove(name);
+                    if stays.upstreams.contains(name) {
+                        self.awaited.insert(name.clone());
+                    } else {
+                        Arc::make_mut(&mut self.upstreams).remove(name);
+                    }
                     gone.insert(name);
                 }
             }
         }
         for (service, name, _) in part.services.iter().filter(|(_, name, _)| gone.contains(name)) {
-            lists.remove(service, name);
+            if !stays.services.contains(&(service, name)) {
+                lists.remove(service, name);
+            }
         }
         for (secret, host) in &part.certificates {
             if let Some(hosts) = self.certificates.get_mut(secret) {
@@ -309,8 +366,8 @@ impl Whole {
                 }
             }
         }
-        for (key, _) in &part.reports {
-            self.reports.remove(key);
+        for (key, _) in part.reports.iter().filter(|(key, _)| !stays.reports.contains(key)) {
+            Arc::make_mut(&mut self.reports).remove(key);
         }
         for (key, _) in &part.problems {
             self.problems.remove(key);
@@ -327,13 +384,12 @@ impl Whole {
             self.hosts.insert(host.pattern.clone(), host.clone());
         }
         for (name, upstream) in &part.upstreams {
-            let Some(known) = self.upstreams.get_mut(name) else {
-                self.upstreams.insert(name.clone(), upstream.clone());
-                continue;
-            };
-            *self.shared.entry(name.clone()).or_insert(0) += 1;
-            if known != upstream {
-                known.clone_from(upstream);
+            let known = self.upstreams.get(name);
+            if known.is_some() && !self.awaited.remove(name) {
+                *self.shared.entry(name.clone()).or_insert(0) += 1;
+            }
+            if known != Some(upstream) {
+                Arc::make_mut(&mut self.upstreams).insert(name.clone(), upstream.clone());
             }
         }
         for (service, name, port) in &part.services {
@@ -342,7 +398,11 @@ impl Whole {
         for (secret, host) in &part.certificates {
             self.certificates.entry(secret.clone()).or_default().insert(host.clone());
         }
-        self.reports.extend(part.reports.iter().cloned());
+        for (key, report) in &part.reports {
+            if self.reports.get(key) != Some(report) {
+                Arc::make_mut(&mut self.reports).insert(key.clone(), report.clone());
+            }
+        }
         self.problems.extend(part.problems.iter().cloned());
         self.refused.extend(part.refused.iter().cloned());
         if part.references != References::default() {

@@ -1,6 +1,6 @@
 //! Ingresses that belong together, translated.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ir::{HostPattern, ListenerSelector, Name, Problem, Upstream, VirtualHost};
@@ -38,17 +38,19 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Translates `objects`, the oldest first. `references` is what their policies refer to.
+    /// Translates `objects`, the oldest first. `references` is what their policies refer to, and
+    /// `wildcards` those that have TLS in the whole cluster.
     pub fn new(
         members: Vec<(Key, Arc<Ingress>)>,
         mut objects: Vec<Object<'_>>,
         mut references: References,
         listeners: &ListenerSelector,
+        wildcards: &BTreeSet<HostPattern>,
         inputs: &Inputs,
         options: &Options,
     ) -> Self {
         let mut upstreams = Upstreams::new(inputs, options);
-        let hosts = host::hosts(&mut objects, &mut upstreams, options);
+        let hosts = host::hosts(&mut objects, &mut upstreams, wildcards, options);
         let certificates = tls::choices(&mut objects, inputs, options, &mut references);
         let refused =
             |object: &Object<'_>| Some((object.key.clone(), object.policy.refused.clone()?));
@@ -71,7 +73,8 @@ impl Part {
     /// What gets requests for hosts that nobody names; nothing where that is nobody.
     pub fn catch_all(listeners: &ListenerSelector, inputs: &Inputs, options: &Options) -> Self {
         let mut upstreams = Upstreams::new(inputs, options);
-        let traits = Traits::of(&[], options);
+        let nothing = BTreeSet::new();
+        let traits = Traits::of(&[], &nothing, options);
         let host = host::catch_all(&traits, &mut upstreams);
         Self::of(host.into_iter().collect(), upstreams, References::default(), listeners).fitted()
     }
@@ -123,7 +126,14 @@ impl Part {
     ) -> bool {
         let same = self.members.len() == members.len()
             && self.members.iter().zip(members).all(|((_, known), now)| Arc::ptr_eq(known, now));
-        same && self.seen.holds(changed)
+        same && self.seen.holds(changed) && !self.is_covered_by(&changed.wildcards)
+    }
+
+    fn is_covered_by(&self, wildcards: &[HostPattern]) -> bool {
+        let covered = |host: &Arc<VirtualHost>| {
+            tls::covering(&host.pattern).is_some_and(|by| wildcards.contains(&by))
+        };
+        !wildcards.is_empty() && self.hosts.iter().any(covered)
     }
 
     /// Takes from `before` the hosts that are the same there.

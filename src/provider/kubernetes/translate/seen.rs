@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ir::HostPattern;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 
+use crate::ir;
 use crate::provider::kubernetes::{Inputs, Key, References};
 
 /// The objects that one result was made from, there or not.
@@ -34,12 +36,14 @@ impl Seen {
     }
 }
 
-/// Objects that were looked for and are not what they were.
+/// What was looked at and is not what it was.
 #[derive(Default)]
 pub(super) struct Changed {
     services: Vec<Key>,
     secrets: Vec<Key>,
     config_maps: Vec<Key>,
+    /// Wildcards that have TLS now and had none, or the other way round.
+    pub wildcards: Vec<HostPattern>,
 }
 
 /// Everything that living results were made from, as it was then.
@@ -51,12 +55,14 @@ pub(super) struct Sightings {
 }
 
 impl Sightings {
-    /// What of it is something else in `inputs`; that is what is known from now on.
+    /// What of it is something else in `inputs`; that is what is known from now on. Wildcards are
+    /// no objects and not among it.
     pub fn compare(&mut self, inputs: &Inputs) -> Changed {
         Changed {
             services: self.services.compare(&inputs.services),
             secrets: self.secrets.compare(&inputs.secrets),
             config_maps: self.config_maps.compare(&inputs.config_maps),
+            wildcards: Vec::new(),
         }
     }
 

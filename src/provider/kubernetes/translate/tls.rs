@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use ir::{Certificate, HostPattern, SecretBytes};
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::networking::v1::IngressTLS;
+use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 
 use super::name::other_name;
+use super::policy::Policy;
 use super::{Object, References, pattern};
 use crate::ir;
 use crate::provider::kubernetes::report::{Finding, origin};
@@ -55,6 +56,25 @@ pub(super) fn choices(
         }
     }
     choices
+}
+
+/// The wildcards among the hosts that an Ingress has TLS for.
+pub(super) fn wildcards(ingress: &Ingress, policy: &Policy) -> Box<[HostPattern]> {
+    let Some(spec) = ingress.spec.as_ref().filter(|_| policy.canary.is_none()) else {
+        return Box::default();
+    };
+    if spec.tls.as_ref().is_none_or(Vec::is_empty) {
+        return Box::default();
+    }
+    let hosts = spec.rules.iter().flatten();
+    let hosts = hosts.filter_map(|rule| pattern(rule.host.as_deref()).ok());
+    hosts.filter(|host| matches!(host, HostPattern::OneLabel(_))).collect()
+}
+
+/// The wildcard whose certificate is for this very host, too.
+pub(super) fn covering(host: &HostPattern) -> Option<HostPattern> {
+    let HostPattern::Exact(name) = host else { return None };
+    name.split_once('.').map(|(_, suffix)| HostPattern::OneLabel(suffix.into()))
 }
 
 /// The Secrets for a host: that of the entry which names it, else all that may turn out to be valid
