@@ -15,7 +15,7 @@ use crate::snapshot::{CompiledListener, RequestFacts, RouteId};
 use crate::telemetry::Reason;
 
 /// How often a route is looked for, where rules ask for it. nginx has the same bound.
-const MOST_LOOKUPS: usize = 10;
+pub const MOST_LOOKUPS: usize = 10;
 
 fn elsewhere(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ProxyError {
     ProxyError::client(Reason::BadRequest).because(error)
