@@ -2,6 +2,7 @@
 //! and goes on being served whatever becomes of the API server.
 
 mod annotations;
+mod closed;
 mod log;
 mod tls;
 mod writes;
