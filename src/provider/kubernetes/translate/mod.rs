@@ -4,6 +4,7 @@
 //! rest of it, and everything else, is served.
 
 mod canary;
+mod closed;
 mod group;
 mod host;
 mod lists;
