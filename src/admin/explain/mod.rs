@@ -29,7 +29,9 @@ use super::view::{self, RouteView, UpstreamView};
 use crate::filter::{Location, RequestTarget};
 use crate::ir::{EncodedSlashes, HostPattern};
 use crate::proxy::{Sight, client_scheme};
-use crate::snapshot::{Action, CompiledListener, CompiledRoute, Outcome, Snapshot, Trial};
+use crate::snapshot::{
+    Action, CompiledListener, CompiledRoute, Outcome, RequestFacts, Snapshot, Trial,
+};
 use crate::upstream::Upstream;
 use crate::util::moment::Moment;
 use ruled::Found;

@@ -35,6 +35,8 @@ impl Mapping<'_> {
             self.policy.client_auth = Some(HostClientAuth {
                 mode: HostClientAuthMode::Required,
                 trust: ClientTrust::Missing(format!("`{name}` cannot be read")),
+                ca_at: None,
+                crl_at: None,
                 subject: None,
                 error_page: None,
                 forward: false,
