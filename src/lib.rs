@@ -3,9 +3,11 @@
 //! Rooms and the direction of imports (a test reads the `use crate::` lines and keeps it so):
 //!
 //! ```text
-//! util, ir -> telemetry, tls, filter, http2, upstream -> snapshot -> proxy -> server
-//! provider knows only ir and telemetry; control knows ir, telemetry, snapshot, upstream
-//! app, admin and cli see all, and nothing imports them
+//! util -> ir -> telemetry -> error -> tls -> upstream, and error -> filter
+//! upstream, filter -> snapshot -> proxy -> server: each may know all that lead to it
+//! http2 knows none; upstream, proxy and server know it
+//! provider knows util, ir, telemetry; control knows util, ir, telemetry, error, upstream, snapshot
+//! app, admin and cli see all, and one another; nothing else imports them
 //! ```
 
 pub mod admin;

@@ -310,7 +310,7 @@ async fn first_word(
             Said::All(feed) => feed,
             Said::Endpoints { lists, .. } => {
                 let place = feeds.get_mut(index).map(|feed| &mut feed.endpoints);
-                place.into_iter().for_each(|known| known.extend(lists.clone()));
+                place.into_iter().for_each(|known| Arc::make_mut(known).extend(lists.clone()));
                 continue;
             }
         };

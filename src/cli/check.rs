@@ -34,7 +34,7 @@ pub struct CheckArgs {
 
 /// Checks the files; exits 3 when something is wrong with them.
 pub fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let meaning = args.cluster.meaning_in_a_move();
+    let meaning = args.cluster.meaning.in_a_move();
     let offline = match args.kubernetes {
         true => Offline::load_with(&args.paths, meaning, Some(args.cluster.access()))?,
         false => Offline::load_with(&args.paths, meaning.for_manifests(), None)?,

@@ -1,12 +1,18 @@
 //! The options that say which cluster is meant and what its objects mean: the same for `run` and
-//! `check`.
+//! `check`, and for `routes` and `explain` of manifests.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::HeaderName;
 
+use crate::ir::EncodedSlashes;
 use crate::provider::kubernetes::{Access, CONTROLLER, Key, Options};
+
+/// Where plain HTTP is listened for unless `run --http` says otherwise: a port that needs no rights.
+pub const HTTP: &str = "[::]:8080";
+/// The same for HTTPS.
+pub const HTTPS: &str = "[::]:8443";
 
 /// Which cluster, and what its objects mean.
 #[derive(Debug, clap::Args)]
@@ -17,6 +23,21 @@ pub struct ClusterArgs {
     /// Context of the kubeconfig; without it the current one
     #[arg(long, value_name = "NAME", env = "PORTCULLIS_CONTEXT")]
     context: Option<String>,
+    /// What its objects mean.
+    #[command(flatten)]
+    pub meaning: MeaningArgs,
+}
+
+impl ClusterArgs {
+    /// Which API server, and who asks it.
+    pub fn access(&self) -> Access {
+        Access { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
+    }
+}
+
+/// What the objects of a cluster, or manifests, mean.
+#[derive(Debug, clap::Args)]
+pub struct MeaningArgs {
     /// The class by which the old annotation kubernetes.io/ingress.class asks for this controller
     #[arg(
         long,
@@ -78,6 +99,10 @@ pub struct ClusterArgs {
     /// nothing, as in ingress-nginx
     #[arg(long, env = "PORTCULLIS_ENABLE_SSL_PASSTHROUGH", value_parser = clap::builder::FalseyValueParser::new())]
     enable_ssl_passthrough: bool,
+    /// Keep `%2F` in paths as it is, which back ends like RabbitMQ, GitLab and npm registries need,
+    /// rather than answer 400. It is part of its segment: rules see `/a%2Fb`, not `/a/b`
+    #[arg(long, env = "PORTCULLIS_KEEP_ENCODED_SLASHES", value_parser = clap::builder::FalseyValueParser::new())]
+    keep_encoded_slashes: bool,
     /// The domain of the cluster's own names
     #[arg(
         long,
@@ -88,14 +113,9 @@ pub struct ClusterArgs {
     cluster_domain: String,
 }
 
-impl ClusterArgs {
-    /// Which API server, and who asks it.
-    pub fn access(&self) -> Access {
-        Access { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
-    }
-
-    /// What objects mean.
-    pub fn meaning(&self) -> Options {
+impl MeaningArgs {
+    /// The same in words of the provider.
+    pub fn options(&self) -> Options {
         let namespaces = self.watch_namespace.iter().filter(|name| !name.is_empty());
         let defaults = Options::default();
         let meaning = Options {
@@ -112,7 +132,13 @@ impl ClusterArgs {
             allowed_response_headers: self.allow_response_header.clone(),
             hsts: defaults.hsts.filter(|_| !self.no_hsts),
             ssl_passthrough: self.enable_ssl_passthrough,
+            encoded_slashes: match self.keep_encoded_slashes {
+                true => EncodedSlashes::Keep,
+                false => EncodedSlashes::Refuse,
+            },
             cluster_domain: self.cluster_domain.as_str().into(),
+            http: HTTP.parse().ok(),
+            https: HTTPS.parse().ok(),
             ..defaults
         };
         if self.serve_nginx_class { meaning.in_place_of_nginx() } else { meaning }
@@ -120,8 +146,8 @@ impl ClusterArgs {
 
     /// The same for whoever plans to take ingress-nginx's place: its class counts, too, unless
     /// another is named.
-    pub fn meaning_in_a_move(&self) -> Options {
-        let (meaning, defaults) = (self.meaning(), Options::default());
+    pub fn in_a_move(&self) -> Options {
+        let (meaning, defaults) = (self.options(), Options::default());
         let is_default = |(controllers, classes)| {
             controllers == &defaults.controllers && classes == &defaults.classes
         };
@@ -153,14 +179,14 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
-        cluster: ClusterArgs,
+        meaning: MeaningArgs,
     }
 
     #[test]
     fn a_move_counts_ingress_nginx_unless_another_class_is_named() {
         let classes = |args: &[&str]| {
             let line = Line::try_parse_from([&["x"], args].concat()).expect("it parses");
-            let meaning = line.cluster.meaning_in_a_move();
+            let meaning = line.meaning.in_a_move();
             meaning.classes.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(classes(&[]), ["nginx", "portcullis"]);

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::process::ExitCode;
 
-use super::offline::Offline;
 use super::source::Source;
 use super::{Failure, output};
 use crate::admin::explain::{Explanation, Question, explain};
@@ -22,22 +21,23 @@ pub struct ExplainArgs {
     /// The client's address, which `client_ip` goes by
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
-    #[command(flatten)]
-    source: Source,
     /// Write JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    source: Source,
 }
 
 /// Explains the request by files or a running proxy.
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let question = Question::new(&args.url, &args.method, &args.headers).map_err(Failure::usage)?;
     let question = question.from(args.from);
-    let explanation = if args.source.config.is_empty() {
-        let admin = args.source.running.admin();
-        admin.get_json::<Explanation>(&query(args)).map_err(Failure::runtime)?
-    } else {
-        explain(&Offline::compiled(&args.source.config)?, &question)
+    let explanation = match args.source.snapshot() {
+        None => {
+            let admin = args.source.running.admin();
+            admin.get_json::<Explanation>(&query(args)).map_err(Failure::runtime)?
+        }
+        Some(snapshot) => explain(&snapshot?, &question),
     };
     match args.json {
         true => output::print_json(&explanation)?,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Failure;
-use super::cluster::{ClusterArgs, key};
+use super::cluster::{ClusterArgs, HTTP, HTTPS, key};
 use crate::app::{Live, News, Provider};
 use crate::control::{Feed, Said};
 use crate::ir::{AccessLogFormat, AccessLogTarget, Name, Problem};
@@ -28,10 +28,10 @@ pub struct KubernetesArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Where plain HTTP is listened for, or `off`
-    #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_HTTP", default_value = "[::]:8080")]
+    #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_HTTP", default_value = HTTP)]
     http: Bind,
     /// Where HTTPS is listened for, or `off`
-    #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_HTTPS", default_value = "[::]:8443")]
+    #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_HTTPS", default_value = HTTPS)]
     https: Bind,
     /// The port that clients of plain HTTP connect to, as the Service has it: what back ends, redirects
     /// that name a port and variables are told
@@ -181,7 +181,7 @@ impl KubernetesArgs {
             https: self.https.0,
             http_port: self.public_http_port,
             https_port: self.public_https_port,
-            ..self.cluster.meaning()
+            ..self.cluster.meaning.options()
         };
         Ok((meaning, watching))
     }

@@ -26,9 +26,10 @@ mod table;
 mod top;
 mod version;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use failure::Failure;
 
@@ -72,7 +73,22 @@ enum Command {
 
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
-    dispatch(Cli::parse().command)
+    dispatch(parse(std::env::args_os()).command)
+}
+
+/// Reads a command line, or ends the process with what is wrong with it.
+fn parse(line: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Cli {
+    let command = Cli::command().mut_subcommands(|command| command.mut_args(without_empty));
+    let matches = command.get_matches_from(line);
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Has an option look at no variable that is empty: it says nothing, as if it were not there.
+fn without_empty(option: Arg) -> Arg {
+    match option.get_env().and_then(std::env::var_os) {
+        Some(value) if value.is_empty() => option.env(None::<&'static str>),
+        _ => option,
+    }
 }
 
 fn dispatch(command: Command) -> ExitCode {
@@ -82,7 +98,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Demo(args) => return demo::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::IngressNginx(args) => match ingress_nginx::arguments(&args) {
-            Ok(Some(line)) => return dispatch(Cli::parse_from(line).command),
+            Ok(Some(line)) => return dispatch(parse(line).command),
             Ok(None) => Ok(ExitCode::SUCCESS),
             Err(failure) => Err(failure),
         },

@@ -1,7 +1,6 @@
 //! A configuration out of files, compiled as `run` would, without sockets and DNS. Files that are
 //! Kubernetes manifests count as a cluster that has these objects, or stand over those of a real one.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -52,12 +51,12 @@ impl Offline {
         let translation = file::translate(&configuration);
         let mut problems = translation.problems;
         let mut fragments = vec![Arc::new(translation.fragment)];
-        let mut known = BTreeMap::new();
+        let mut known = Default::default();
         if let Some((manifests, translation)) = &manifests {
             let located = translation.problems.iter().cloned().map(|p| manifests.locate(p));
             problems.extend(manifests.problems.iter().cloned().chain(located));
             fragments.push(Arc::new(translation.fragment.clone()));
-            known.clone_from(&translation.endpoints);
+            known = Arc::clone(&translation.endpoints);
         }
         let nothing = |fragment: &Arc<Fragment>| fragment.listeners.is_empty();
         if translation.usable && fragments.iter().all(nothing) {
@@ -94,13 +93,13 @@ impl Offline {
         Ok(Self { inputs, manifests, problems, snapshot: Some(snapshot) })
     }
 
-    /// As [`Offline::load`], for those who need the snapshot: what is wrong is told on standard
-    /// error.
+    /// As [`Offline::load_with`] of files alone, for those who need the snapshot: what is wrong is
+    /// told on standard error.
     ///
     /// # Errors
     /// If the configuration cannot be served at all.
-    pub fn compiled(paths: &[PathBuf]) -> Result<Snapshot, Failure> {
-        let offline = Self::load(paths)?;
+    pub fn compiled(paths: &[PathBuf], options: Options) -> Result<Snapshot, Failure> {
+        let offline = Self::load_with(paths, options, None)?;
         let report = offline.report(output::colored(&std::io::stderr()));
         match offline.snapshot {
             Some(snapshot) => {

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use super::offline::Offline;
 use super::source::Source;
 use super::table::Table;
 use super::{Failure, output};
@@ -11,19 +10,18 @@ use crate::admin::view::{RouteView, routes};
 /// Options of `portcullis routes`.
 #[derive(Debug, clap::Args)]
 pub struct RoutesArgs {
-    #[command(flatten)]
-    source: Source,
     /// Write JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    source: Source,
 }
 
 /// Lists the routes of files or of a running proxy.
 pub fn run(args: &RoutesArgs) -> Result<ExitCode, Failure> {
-    let routes: Vec<RouteView> = if args.source.config.is_empty() {
-        args.source.running.admin().get_json("/api/routes").map_err(Failure::runtime)?
-    } else {
-        routes(&Offline::compiled(&args.source.config)?)
+    let routes: Vec<RouteView> = match args.source.snapshot() {
+        None => args.source.running.admin().get_json("/api/routes").map_err(Failure::runtime)?,
+        Some(snapshot) => routes(&snapshot?),
     };
     match args.json {
         true => output::print_json(&routes)?,

@@ -43,12 +43,13 @@ pub struct RunArgs {
     /// Port of the listener called `web`; with --upstream 8080 unless given [env: PORT]
     #[arg(long, value_name = "PORT", value_parser = port)]
     port: Option<u16>,
-    #[command(flatten)]
-    kubernetes: KubernetesArgs,
     /// Level of the operations log, for example `info` or `portcullis=debug`
     /// [env: PORTCULLIS_LOG]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
+    // Last: what comes behind it would stand under its heading.
+    #[command(flatten)]
+    kubernetes: KubernetesArgs,
 }
 
 const AFTER: &str = "\
@@ -245,6 +246,8 @@ fn workers(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Args;
+
     use super::*;
     use crate::ir::HostPattern;
 
@@ -258,6 +261,16 @@ mod tests {
         assert_eq!(fragment.hosts[0].pattern, HostPattern::Any);
         let endpoint = &fragment.upstreams.values().next().unwrap().endpoints[0];
         assert_eq!(endpoint.address.to_string(), "app.internal:3000");
+    }
+
+    #[test]
+    fn only_options_of_a_cluster_are_listed_under_kubernetes() {
+        let command = RunArgs::augment_args(clap::Command::new("run"));
+        let others: Vec<_> = (command.get_arguments())
+            .filter(|option| option.get_help_heading().is_none())
+            .map(|option| option.get_id().as_str())
+            .collect();
+        assert_eq!(others, ["config", "upstream", "admin", "workers", "zone", "port", "log"]);
     }
 
     #[test]

@@ -2,17 +2,36 @@
 
 use std::path::PathBuf;
 
+use super::Failure;
 use super::ask::AdminUrl;
+use super::cluster::MeaningArgs;
+use super::offline::Offline;
+use crate::snapshot::Snapshot;
 
 /// Files or a running proxy.
 #[derive(Debug, clap::Args)]
 pub struct Source {
-    /// Look into these configuration files, and directories of *.yaml and *.yml
+    /// Look into these configuration files or Kubernetes manifests, and directories of *.yaml and
+    /// *.yml
     #[arg(long, short, value_name = "FILE|DIR", value_delimiter = ',', conflicts_with = "running")]
-    pub config: Vec<PathBuf>,
+    config: Vec<PathBuf>,
     /// Where a running proxy is
     #[command(flatten)]
     pub running: Running,
+    // Last: what comes behind it would stand under its heading.
+    #[command(flatten, next_help_heading = "Kubernetes manifests among --config")]
+    meaning: MeaningArgs,
+}
+
+impl Source {
+    /// What the files come to; `None` where a running proxy is to be asked.
+    ///
+    /// # Errors
+    /// If they cannot be served at all.
+    pub fn snapshot(&self) -> Option<Result<Snapshot, Failure>> {
+        let meaning = || self.meaning.in_a_move().for_manifests();
+        (!self.config.is_empty()).then(|| Offline::compiled(&self.config, meaning()))
+    }
 }
 
 /// A running proxy.

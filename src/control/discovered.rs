@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Feed;
-use crate::ir::{Config, EndpointSpec, Name};
+use crate::ir::{Config, EndpointSpec, Name, Upstream};
 
 /// The endpoints of upstreams that are `discovered`, by the upstream's name. Their addresses are
 /// sockets: names are not looked up.
@@ -69,7 +69,7 @@ impl Burst {
                     // An upstream that is gone again has no use for endpoints.
                     if known(&name) {
                         self.endpoints.push(name.clone());
-                        feed.endpoints.insert(name, list);
+                        Arc::make_mut(&mut feed.endpoints).insert(name, list);
                     }
                 }
                 Some(since)
@@ -87,13 +87,29 @@ fn find<'m, T>(left: &mut Peekable<btree_map::Iter<'m, Name, T>>, name: &Name) -
 
 /// What upstreams were given.
 #[derive(Debug, Default)]
-pub struct Discovered(EndpointLists);
+pub struct Discovered {
+    lists: EndpointLists,
+    /// The upstreams and lists that this was made from, which are kept from becoming others.
+    from: Option<(Declared, Vec<Arc<EndpointLists>>)>,
+}
+
+/// The upstreams of a configuration.
+type Declared = Arc<BTreeMap<Name, Arc<Upstream>>>;
 
 impl Discovered {
     /// Takes over what the feeds say of the upstreams of `config`; returns those for which it is
     /// something else than before. What was known of others is dropped.
     pub fn follow(&mut self, config: &Config, feeds: &[Feed]) -> Vec<Name> {
-        let before = std::mem::take(&mut self.0);
+        let told = || feeds.iter().map(|feed| &feed.endpoints);
+        let same = |lists: &[Arc<EndpointLists>]| {
+            lists.len() == feeds.len() && lists.iter().zip(told()).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        let from = self.from.as_ref();
+        if from.is_some_and(|(of, lists)| Arc::ptr_eq(of, &config.upstreams) && same(lists)) {
+            return Vec::new();
+        }
+        self.from = Some((config.upstreams.clone(), told().cloned().collect()));
+        let before = std::mem::take(&mut self.lists);
         // All are in order: thousands of look-ups would cost more than the rest.
         let mut known = before.iter().peekable();
         let mut said: Vec<_> = feeds
@@ -112,7 +128,7 @@ impl Discovered {
             }
             lists.push((name.clone(), list));
         }
-        self.0 = lists.into_iter().collect();
+        self.lists = lists.into_iter().collect();
         changed
     }
 
@@ -122,7 +138,7 @@ impl Discovered {
         let mut changed = Vec::new();
         for name in names {
             let list = feeds.iter().find_map(|feed| feed.endpoints.get(&name));
-            let (Some(list), Some(known)) = (list, self.0.get_mut(&name)) else { continue };
+            let (Some(list), Some(known)) = (list, self.lists.get_mut(&name)) else { continue };
             if known != list {
                 *known = list.clone();
                 changed.push(name);
@@ -133,14 +149,14 @@ impl Discovered {
 
     /// The endpoints of upstream `name`.
     pub fn list(&self, name: &Name) -> &[EndpointSpec] {
-        self.0.get(name).map(|list| &**list).unwrap_or_default()
+        self.lists.get(name).map(|list| &**list).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::{EndpointAddress, Fragment, Origin, Upstream};
+    use crate::ir::{EndpointAddress, Fragment, Origin};
 
     fn list(ports: &[u16]) -> Arc<[EndpointSpec]> {
         let one = |port: &u16| EndpointSpec {
@@ -169,16 +185,15 @@ mod tests {
     }
 
     fn feed(provider: &str, upstreams: &[(&str, &[u16])]) -> Feed {
+        let declared =
+            upstreams.iter().map(|(name, _)| ((*name).into(), Arc::new(upstream(provider))));
         let fragment = Fragment {
             provider: provider.into(),
-            upstreams: upstreams
-                .iter()
-                .map(|(name, _)| ((*name).into(), Arc::new(upstream(provider))))
-                .collect(),
+            upstreams: Arc::new(declared.collect()),
             ..Fragment::default()
         };
         let endpoints = upstreams.iter().map(|(name, ports)| ((*name).into(), list(ports)));
-        let endpoints = endpoints.collect();
+        let endpoints = Arc::new(endpoints.collect());
         Feed { fragment: Some(Arc::new(fragment)), endpoints, accepted: true, ..Feed::default() }
     }
 
@@ -208,7 +223,7 @@ mod tests {
         let mut discovered = Discovered::default();
         assert_eq!(discovered.follow(&config(&feeds), &feeds).len(), 2);
         assert!(discovered.follow(&config(&feeds), &feeds).is_empty());
-        feeds[0].endpoints.insert("b".into(), list(&[2, 3]));
+        Arc::make_mut(&mut feeds[0].endpoints).insert("b".into(), list(&[2, 3]));
         let names = vec![Name::from("a"), Name::from("b"), Name::from("nobody")];
         assert_eq!(discovered.update(names, &feeds), [Name::from("b")]);
         assert_eq!(discovered.list(&"b".into()), &*list(&[2, 3]));

@@ -38,7 +38,11 @@ pub fn merge(fragments: &[Arc<Fragment>]) -> (Config, Vec<Problem>) {
 /// known by its address: it is neither compared nor compiled again.
 pub fn share(config: &mut Config, before: &Config) {
     share_values(&mut config.listeners, &before.listeners);
-    share_values(&mut config.upstreams, &before.upstreams);
+    if config.upstreams == before.upstreams {
+        config.upstreams.clone_from(&before.upstreams);
+    } else {
+        share_values(Arc::make_mut(&mut config.upstreams), &before.upstreams);
+    }
     let mut old = before.hosts.iter().peekable();
     for host in &mut config.hosts {
         if old.next_if(|old| Arc::ptr_eq(old, host)).is_some() {
@@ -88,16 +92,17 @@ fn add_listener(
 }
 
 fn add_upstreams(
-    upstreams: &mut BTreeMap<Name, Arc<Upstream>>,
+    upstreams: &mut Arc<BTreeMap<Name, Arc<Upstream>>>,
     fragments: &[&Arc<Fragment>],
     problems: &mut Vec<Problem>,
 ) {
-    for fragment in fragments {
+    for fragment in fragments.iter().filter(|fragment| !fragment.upstreams.is_empty()) {
         if upstreams.is_empty() {
             upstreams.clone_from(&fragment.upstreams);
             continue;
         }
-        for (name, upstream) in &fragment.upstreams {
+        let upstreams = Arc::make_mut(upstreams);
+        for (name, upstream) in &*fragment.upstreams {
             match upstreams.entry(name.clone()) {
                 Entry::Vacant(place) => {
                     place.insert(upstream.clone());
@@ -167,6 +172,7 @@ mod tests {
             tls: None,
             proxy_protocol: Vec::new(),
             trusted_proxies: Vec::new(),
+            encoded_slashes: Default::default(),
             forwarding: Default::default(),
             protocols: Default::default(),
             http2: Default::default(),

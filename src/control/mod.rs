@@ -34,7 +34,7 @@ pub struct Feed {
     /// Whether what it saw last is in use; if not, `fragment` is older.
     pub accepted: bool,
     /// The endpoints of those of its upstreams that are `discovered`.
-    pub endpoints: EndpointLists,
+    pub endpoints: Arc<EndpointLists>,
     /// When the oldest of the changes that led to this became known, where the provider tells.
     pub since: Option<Instant>,
 }

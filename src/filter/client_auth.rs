@@ -113,6 +113,8 @@ mod tests {
             subject: subject.map(Into::into),
             error_page: None,
             forward: false,
+            ca_at: None,
+            crl_at: None,
         };
         ClientAuth::new(&spec).expect("an expression")
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Template, dump};
+use super::{Location, Template, dump};
 
 /// What the clients of a host must show in the TLS handshake. It goes by the name the client asks
 /// for there, and takes the place of what the listener demands. Requests for the host on
@@ -27,6 +27,12 @@ pub struct HostClientAuth {
     /// always get. None of the four is taken from clients.
     #[serde(skip_serializing_if = "dump::is_default")]
     pub forward: bool,
+    /// Where the CAs were named, for what is said of them.
+    #[serde(skip)]
+    pub ca_at: Option<Location>,
+    /// Where the lists of revoked certificates were.
+    #[serde(skip)]
+    pub crl_at: Option<Location>,
 }
 
 /// Whether a client of a host must show a certificate.

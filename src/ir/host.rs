@@ -32,6 +32,9 @@ pub enum HostPatternError {
     /// A `*` anywhere but as the whole first label.
     #[error("a '*' may only be the whole first label, as in '*.example.com'")]
     MisplacedWildcard,
+    /// A URL, or a part of one.
+    #[error("a host has no scheme and no path")]
+    Url,
     /// A port was given.
     #[error("a host has no port here; listeners have ports")]
     Port,
@@ -74,6 +77,9 @@ impl HostPattern {
 fn check_name(name: &str) -> Result<Box<str>, HostPatternError> {
     if name.is_empty() {
         return Err(HostPatternError::Empty);
+    }
+    if name.contains('/') {
+        return Err(HostPatternError::Url);
     }
     if name.contains('*') {
         return Err(HostPatternError::MisplacedWildcard);

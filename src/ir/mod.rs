@@ -58,8 +58,8 @@ pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
 pub use https::{Hsts, HttpsRedirect};
 pub use ingress_rule::IngressRule;
 pub use listener::{
-    Certificate, ClientAuth, ClientAuthMode, Http2Options, Listener, ListenerForwarding,
-    ListenerProtocols, ListenerTls, TlsVersion,
+    Certificate, ClientAuth, ClientAuthMode, EncodedSlashes, Http2Options, Listener,
+    ListenerForwarding, ListenerProtocols, ListenerTls, TlsVersion,
 };
 pub use origin::{Location, Name, Origin};
 pub use passthrough::TlsPassthrough;
@@ -102,7 +102,7 @@ pub struct Fragment {
     /// Virtual hosts in declaration order.
     pub hosts: Vec<Arc<VirtualHost>>,
     /// Upstreams by name.
-    pub upstreams: BTreeMap<Name, Arc<Upstream>>,
+    pub upstreams: Arc<BTreeMap<Name, Arc<Upstream>>>,
     /// Process-wide settings; `None` where the provider has no say in them.
     pub settings: Option<Settings>,
     /// The access log where no settings say anything of one.
@@ -118,7 +118,7 @@ pub struct Config {
     /// Virtual hosts; one entry per (pattern, listener selector) after the merge.
     pub hosts: Vec<Arc<VirtualHost>>,
     /// Upstreams by name.
-    pub upstreams: BTreeMap<Name, Arc<Upstream>>,
+    pub upstreams: Arc<BTreeMap<Name, Arc<Upstream>>>,
     /// Process-wide settings.
     pub settings: Settings,
 }

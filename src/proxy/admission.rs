@@ -14,9 +14,9 @@ use crate::upstream::limits::{Full, Place, Turnstile, Wait};
 use crate::util::moment::Moment;
 use crate::util::wheel::timeout;
 
-/// Lets a request in; what is returned has to be waited for. The place is kept by the request's
+/// Lets a request in at `now`; what is returned has to be waited for. The place is kept by the request's
 /// story, through all attempts and until the response is complete.
-pub fn enter(request: &mut Request) -> Result<Option<Queued>, ProxyError> {
+pub fn enter(request: &mut Request, now: Moment) -> Result<Option<Queued>, ProxyError> {
     let context = &request.context;
     let worker = context.worker.id;
     let Some(mut upstream) = draw(context, &request.headers) else {
@@ -26,7 +26,6 @@ pub fn enter(request: &mut Request) -> Result<Option<Queued>, ProxyError> {
         upstream = stand_in.tell(&mut request.headers);
     }
     let context = &request.context;
-    let now = context.started;
     upstream.limits.budget.deposit(worker, now);
     let upstream = request.upstream.insert(upstream);
     let Some(turnstile) = &upstream.limits.requests else { return Ok(None) };

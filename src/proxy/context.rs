@@ -15,7 +15,7 @@ use super::tunnel::Tunnel;
 use super::worker::WorkerSnapshot;
 use crate::error::ProxyError;
 use crate::filter::Seat;
-use crate::ir::{ListenerForwarding, Name, Settings};
+use crate::ir::{EncodedSlashes, ListenerForwarding, Name, Settings};
 use crate::snapshot::{
     CompiledListener, CompiledRoute, CountedRule, ListenerId, RouteId, Snapshot,
 };
@@ -64,6 +64,8 @@ pub struct ClientConn {
     pub peer_text: HeaderValue,
     /// What else endpoints are told about it.
     pub forwarding: ListenerForwarding,
+    /// What becomes of encoded slashes in its requests' paths.
+    pub encoded_slashes: EncodedSlashes,
     /// The field lines that tell endpoints about this connection; see `forwarding`.
     pub forwarding_lines: Box<[u8]>,
     /// The tunnel that an upgrade on this connection opened; taken over by the server once the
@@ -161,6 +163,9 @@ pub struct Context {
     pub link: Rc<dyn ClientLink>,
     /// When its head was complete.
     pub started: Moment,
+    /// When its first attempt began: what comes before is no endpoint's doing, be it a service that
+    /// is asked about it or a client that sends its body slowly.
+    pub forwarded: Cell<Moment>,
     /// The snapshot it is served by, until it outlasts it. Nobody else borrows it for change.
     snapshot: RefCell<Option<WorkerSnapshot>>,
     /// What stays where the snapshot is gone.
@@ -220,11 +225,13 @@ impl Context {
         let snapshot = worker.snapshot()?;
         let client = Cell::new(conn.peer.ip());
         let secure = Cell::new(conn.secure);
+        let started = Moment::now();
         Some(Rc::new(Self {
             conn,
             worker,
             link,
-            started: Moment::now(),
+            started,
+            forwarded: Cell::new(started),
             snapshot: RefCell::new(Some(snapshot)),
             account: OnceCell::new(),
             request_id: OnceCell::new(),

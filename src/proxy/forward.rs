@@ -96,9 +96,8 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
         None => Selection::of(&upstream, &request),
     };
     request.selection = Some(selection);
-    // The first attempt begins with the request, as near as makes no difference.
     let first = request.tried.all().is_empty() && context.attempts.get() == 0;
-    let now = if first { context.started } else { Moment::now() };
+    let now = if first { context.forwarded.get() } else { Moment::now() };
     let choice = choose(&context.worker, now, &upstream, selection, &request.tried);
     let in_flight = match choice {
         Ok(in_flight) => in_flight,
@@ -116,11 +115,8 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
     let endpoint = in_flight.endpoint().clone();
     let before = context.upstream.replace(Some((upstream.clone(), Some(endpoint.clone()))));
     context.attempts.set(context.attempts.get() + 1);
-    // The first attempt begins with the request, as near as makes no difference.
-    let first = context.attempts.get() == 1 && context.queued.get().is_none();
-    let started = if first { context.started } else { Moment::now() };
     let due = route.timeouts.request.map(|limit| context.started.after(limit));
-    let mut watch = Watch::new(upstream.clone(), in_flight, worker, started, due);
+    let mut watch = Watch::new(upstream.clone(), in_flight, worker, now, due);
     let connection =
         match connect(&context, route, &request, &upstream, &endpoint, &mut watch).await {
             Ok(connection) => connection,

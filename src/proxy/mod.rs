@@ -41,6 +41,7 @@ mod worker;
 pub use body::Body;
 pub use context::{ClientConn, ClientLink, Context, HttpVersion, RequestId};
 pub use forwarding::{client_scheme, connection_lines, ip_value};
+pub use layers::MOST_LOOKUPS;
 pub use passthrough::Passing;
 pub use request::{Host, Inbound, Request, Tried, Upgrade};
 pub use request_body::{H2Body, IncomingBody, RequestBody};

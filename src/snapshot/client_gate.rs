@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use crate::filter::ClientAuth;
-use crate::ir::{ClientTrust, HostClientAuth, Problem, VirtualHost};
-use crate::tls::{ClientDemand, TlsShared};
+use crate::ir::{ClientTrust, HostClientAuth, Location, Problem, VirtualHost};
+use crate::tls::{CaFault, ClientDemand, TlsShared};
 
 /// What stands before all routes of a host.
 #[derive(Debug)]
@@ -31,6 +31,35 @@ impl ClientGate {
     }
 }
 
+/// Why nobody passes.
+struct Fault {
+    why: String,
+    hint: String,
+    /// What is wrong stands there; `None` is the host.
+    location: Option<Location>,
+}
+
+impl Fault {
+    fn of(fault: &CaFault, spec: &HostClientAuth) -> Self {
+        let location = match fault {
+            CaFault::Crl => &spec.crl_at,
+            _ => &spec.ca_at,
+        };
+        Self {
+            why: fault.to_string(),
+            hint: format!("{}; until then its requests are answered 503", fault.hint()),
+            location: location.clone(),
+        }
+    }
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        let hint = "its requests are answered 503 until it is mended".to_owned();
+        Self { why, hint, location: None }
+    }
+}
+
 /// The demands of the snapshots in use: thousands of hosts share a few.
 #[derive(Default)]
 pub(super) struct Demands(HashMap<ClientTrust, Weak<ClientDemand>>);
@@ -47,11 +76,11 @@ impl Demands {
         let made = self.demand(spec, tls).and_then(|demand| Ok((demand, ClientAuth::new(spec)?)));
         Some(Arc::new(match made {
             Ok((demand, auth)) => ClientGate::Asks { demand, auth },
-            Err(reason) => {
-                let message = format!("client certificates of host '{}': {reason}", host.pattern);
-                let hint = "its requests are answered 503 until it is mended";
-                problems.push(Problem::error(message).hint(hint).about(&host.origin));
-                ClientGate::Closed(reason)
+            Err(Fault { why, hint, location }) => {
+                let message = format!("client certificates of host '{}': {why}", host.pattern);
+                let problem = Problem::error(message).hint(hint).at(location);
+                problems.push(problem.about(&host.origin));
+                ClientGate::Closed(why)
             }
         }))
     }
@@ -60,14 +89,15 @@ impl Demands {
         &mut self,
         spec: &HostClientAuth,
         tls: &TlsShared,
-    ) -> Result<Arc<ClientDemand>, String> {
+    ) -> Result<Arc<ClientDemand>, Fault> {
         if let ClientTrust::Missing(why) = &spec.trust {
-            return Err(why.clone());
+            return Err(why.clone().into());
         }
         if let Some(known) = self.0.get(&spec.trust).and_then(Weak::upgrade) {
             return Ok(known);
         }
-        let demand = ClientDemand::build(&spec.trust, tls).map_err(|fault| fault.to_string())?;
+        let demand =
+            ClientDemand::build(&spec.trust, tls).map_err(|fault| Fault::of(&fault, spec))?;
         let demand = Arc::new(demand);
         self.0.insert(spec.trust.clone(), Arc::downgrade(&demand));
         Ok(demand)

@@ -84,7 +84,7 @@ pub struct Snapshot {
     /// gets. Some numbers are free.
     routes: Box<[Option<Arc<CompiledRoute>>]>,
     /// All upstreams, by name.
-    pub upstreams: BTreeMap<Name, Arc<Upstream>>,
+    pub upstreams: Arc<BTreeMap<Name, Arc<Upstream>>>,
     /// What was found wrong while compiling.
     pub problems: Vec<Problem>,
 }

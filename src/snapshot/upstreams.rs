@@ -17,7 +17,7 @@ use crate::util::moment::Moment;
 #[derive(Default)]
 pub(super) struct Upstreams {
     /// Those that can be used.
-    pub usable: BTreeMap<Name, Arc<Upstream>>,
+    pub usable: Arc<BTreeMap<Name, Arc<Upstream>>>,
     /// What is wrong with the others.
     pub unusable: BTreeMap<Name, String>,
     /// Those that are not what they were before.
@@ -61,11 +61,11 @@ impl Upstreams {
             upstreams.usable.clone_from(&previous.upstreams);
             upstreams.changed.extend(gone(&previous.config, config));
             for name in &upstreams.changed {
-                upstreams.usable.remove(name);
+                Arc::make_mut(&mut upstreams.usable).remove(name);
             }
         }
         let mut declared = previous.map(|old| old.config.upstreams.iter().peekable());
-        for (name, spec) in &config.upstreams {
+        for (name, spec) in &*config.upstreams {
             // With TLS there is more to look at: it may go on with other settings than it wants.
             if let Some(declared) = &mut declared
                 && is_next(declared, name, spec)
@@ -82,7 +82,7 @@ impl Upstreams {
                     let problem = Problem::error(message).about(&spec.origin);
                     let Some(old) = old.filter(|old| is_no_weaker(old)) else {
                         problems.push(problem.hint("its requests are refused until it is mended"));
-                        upstreams.usable.remove(name);
+                        Arc::make_mut(&mut upstreams.usable).remove(name);
                         upstreams.unusable.insert(name.clone(), error.to_string());
                         upstreams.changed.insert(name.clone());
                         continue;
@@ -94,8 +94,8 @@ impl Upstreams {
             let upstream = registry.obtain(name, spec, transport, &targets(name, spec), now);
             if !known.is_some_and(|known| Arc::ptr_eq(known, &upstream)) {
                 upstreams.changed.insert(name.clone());
+                Arc::make_mut(&mut upstreams.usable).insert(name.clone(), upstream);
             }
-            upstreams.usable.insert(name.clone(), upstream);
         }
         upstreams
     }
@@ -116,9 +116,12 @@ fn is_next(declared: &mut InOrder<'_>, name: &Name, spec: &Arc<ir::Upstream>) ->
 
 /// The upstreams that are in `before` and not in `config`.
 fn gone(before: &Config, config: &Config) -> Vec<Name> {
+    if Arc::ptr_eq(&before.upstreams, &config.upstreams) {
+        return Vec::new();
+    }
     let mut now = config.upstreams.iter().peekable();
     let mut gone = Vec::new();
-    for (name, spec) in &before.upstreams {
+    for (name, spec) in &*before.upstreams {
         let same = now.next_if(|(_, other)| Arc::ptr_eq(other, spec)).is_some();
         if !same {
             while now.next_if(|(other, _)| *other < name).is_some() {}

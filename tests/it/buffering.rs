@@ -131,6 +131,49 @@ async fn a_slow_upload_reaches_a_back_end_once_it_is_whole_or_more_than_is_buffe
 }
 
 #[tokio::test]
+async fn what_comes_before_an_attempt_is_not_the_endpoints_doing() {
+    const WAIT: Duration = Duration::from_millis(1200);
+    let auth = Backend::script(|mut conn| async move {
+        while conn.request().await.is_some() {
+            pass(WAIT).await;
+            conn.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        }
+    })
+    .await;
+    let app = Backend::saying("stored").await;
+    let url = format!("http://{}/", auth.address());
+    let route = format!(
+        "request_buffer: 64KiB, retry: {{ per_try: 600ms, attempts: 1 }}, \
+         auth: {{ external: {{ url: \"{url}\" }} }}"
+    );
+    let proxy = one_route(&app, &route).await;
+    let mut client = Client::connect(proxy.web()).await;
+    // The service takes its time.
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    assert_eq!(client.response().await.text(), "stored");
+    // So does the client, once the service has answered.
+    client.send(upload("POST", 4)).await;
+    client.send("ab").await;
+    assert!(client.silent(WAIT * 2).await);
+    client.send("cd").await;
+    assert_eq!(client.response().await.text(), "stored");
+    let entries = || {
+        let lines = proxy.stdout().into_iter().filter(|line| line.contains("upstream_ms"));
+        lines
+            .map(|line| serde_json::from_str(&line).expect("JSON"))
+            .collect::<Vec<serde_json::Value>>()
+    };
+    eventually(STEP, "both are logged", async || entries().len() == 2).await;
+    for entry in entries() {
+        let took = entry["upstream_ms"].as_f64().expect("a number");
+        assert!(
+            took < 600.0 && entry["duration_ms"].as_f64().is_some_and(|all| all > 1200.0),
+            "{entry}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_was_buffered_is_sent_again_where_its_request_may_be() {
     let bad = Backend::script(|mut conn| async move {
         if conn.request().await.is_some() {

@@ -113,6 +113,31 @@ fn check_looks_into_certificates_as_well() {
 }
 
 #[test]
+fn check_points_at_the_file_of_client_cas_or_revoked_certificates_that_is_damaged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    file(directory.path(), "ca.pem", &Ca::new().pem);
+    file(directory.path(), "damaged.pem", "-----BEGIN NOTHING-----\n");
+    let text = r#"
+listeners: { web: { bind: ":8443", tls: {} } }
+hosts:
+  a.example:
+    client_auth:
+      ca: ca.pem
+      crl: damaged.pem
+    routes: [ { respond: {} } ]
+  b.example: { client_auth: { ca: damaged.pem }, routes: [ { respond: {} } ] }
+"#;
+    let path = file(directory.path(), "x.yaml", text);
+    let output = command(&["check", &path]);
+    assert_eq!(output.status.code(), Some(3), "{}", out(&output));
+    for (place, form) in [("x.yaml:7:12", "BEGIN X509 CRL"), ("x.yaml:9:35", "BEGIN CERTIFICATE")] {
+        let of = out(&output).split("error: ").find(|part| part.contains(place)).map(str::to_owned);
+        let told = of.unwrap_or_else(|| panic!("nothing at {place}: {}", out(&output)));
+        assert!(told.contains(form) && told.contains("503"), "{told}");
+    }
+}
+
+#[test]
 fn wrong_usage_exits_2_and_a_proxy_that_is_not_there_1() {
     assert_eq!(command(&["run", "--upstream", "no port"]).status.code(), Some(2));
     assert_eq!(command(&["run", "--config", "x", "--upstream", "x:1"]).status.code(), Some(2));

@@ -76,9 +76,18 @@ async fn empty_variables_say_nothing_and_a_port_for_nobody_is_warned_of() {
     let config = "listeners: { main: { bind: \"@web@\" } }\n\
                   hosts: { \"*\": { routes: [ { respond: { body: x } } ] } }\n";
     let mut setup = Setup::new(config);
-    for name in
-        ["PORT", "PORTCULLIS_ADMIN", "PORTCULLIS_WORKERS", "PORTCULLIS_ZONE", "PORTCULLIS_LOG"]
-    {
+    for name in [
+        "PORT",
+        "PORTCULLIS_ADMIN",
+        "PORTCULLIS_WORKERS",
+        "PORTCULLIS_ZONE",
+        "PORTCULLIS_LOG",
+        "PORTCULLIS_KUBERNETES",
+        "PORTCULLIS_KUBECONFIG",
+        "PORTCULLIS_HTTP",
+        "PORTCULLIS_CONFIGMAP",
+        "PORTCULLIS_WATCH_TIMEOUT",
+    ] {
         setup = setup.env(name, "");
     }
     let proxy = setup.start().await;

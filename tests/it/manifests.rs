@@ -139,3 +139,25 @@ fn routes_and_explain_read_manifests_and_mix_them_with_configuration() {
         text(&run(directory.path(), &["explain", "http://other.example/", "-c", "web.yaml"]));
     assert!(told.contains("404"), "{told}");
 }
+
+#[test]
+fn routes_and_explain_serve_the_class_that_run_and_check_would_where_it_would_be_listened_for() {
+    let directory = written("web.yaml", MANIFESTS);
+    let told = |args: &[&str]| text(&run(directory.path(), &[args, &["-c", "web.yaml"]].concat()));
+    let routes = told(&["routes"]);
+    assert!(routes.contains("Ingress/shop/web") && !routes.contains("theirs"), "{routes}");
+    let routes = told(&["routes", "--ingress-class", "traefik"]);
+    assert!(routes.contains("shop/theirs") && !routes.contains("shop/web"), "{routes}");
+    let url = "http://shop.example.com/cart/x";
+    let explained = told(&["explain", url]);
+    assert!(explained.contains("listener http ([::]:8080)"), "{explained}");
+    let explained = told(&["explain", url, "--ingress-class=traefik"]);
+    assert!(explained.contains("shop/theirs"), "{explained}");
+    let by_variable = Command::new(portcullis())
+        .current_dir(directory.path())
+        .args(["routes", "-c", "web.yaml"])
+        .env("PORTCULLIS_INGRESS_CLASS", "traefik")
+        .output();
+    let by_variable = text(&by_variable.expect("the binary runs"));
+    assert!(by_variable.contains("shop/theirs") && !by_variable.contains("shop/web"));
+}

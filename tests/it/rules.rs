@@ -114,4 +114,15 @@ async fn explain_tells_the_rules() {
     for part in ["is set", "answered with 200", "host becomes {cookie_beta}.internal"] {
         assert!(text.contains(part), "{part} in {text}");
     }
+    // What it says is what the proxy does.
+    let mut client = Client::connect(proxy.web()).await;
+    for path in ["/robots.txt", "/open", "/served/away/x", "/served/circle", "/served?go=on"] {
+        let mut explain = std::process::Command::new(portcullis());
+        let url = format!("http://t{path}");
+        let output = explain.args(["explain", &url, "--config"]).arg(proxy.path()).output();
+        let text = String::from_utf8_lossy(&output.expect("it runs").stdout).into_owned();
+        let status = client.request("GET", "t", path).await.status;
+        let answered = text.contains(&format!("answer   {status}: "));
+        assert_eq!(answered, path != "/open" && path != "/served/away/x", "{status} {text}");
+    }
 }

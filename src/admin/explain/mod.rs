@@ -9,6 +9,7 @@
 mod forecast;
 mod policies;
 mod question;
+mod ruled;
 mod text;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 pub use forecast::Forecast;
 pub use policies::Policies;
 pub use question::{Question, QuestionError};
+pub use ruled::RuleAnswer;
 
 use std::sync::Arc;
 
@@ -25,13 +27,14 @@ use serde::{Deserialize, Serialize};
 
 use super::view::{self, RouteView, UpstreamView};
 use crate::filter::{Location, RequestTarget};
-use crate::ir::HostPattern;
+use crate::ir::{EncodedSlashes, HostPattern};
 use crate::proxy::{Sight, client_scheme};
 use crate::snapshot::{
     Action, CompiledListener, CompiledRoute, Outcome, RequestFacts, Snapshot, Trial,
 };
 use crate::upstream::Upstream;
 use crate::util::moment::Moment;
+use ruled::Found;
 
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,6 +90,15 @@ pub struct OnListener {
     /// the upstream to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passes_to: Option<PassesTo>,
+    /// Path and query that rules made of its own, where routes were looked for by them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leads_to: Option<String>,
+    /// The answer of rules before any route; nothing below counts then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<RuleAnswer>,
+    /// Whether rules looked at what is not known here, such as a client certificate.
+    #[serde(default)]
+    pub guessed: bool,
     /// The route that serves it; `None` is answered 404.
     pub won: Option<Winner>,
     /// The other routes of the host, by rank.
@@ -113,6 +125,9 @@ pub struct Winner {
     pub policies: Policies,
     /// Path and query as the upstream gets them, where the route forwards.
     pub upstream_target: Option<String>,
+    /// The answer of a rule of it, where one answers this request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<RuleAnswer>,
     /// Where the route's `https_redirect` leads, where this request is one that it redirects.
     pub https_redirect: Option<String>,
     /// Where a redirect leads.
@@ -151,7 +166,11 @@ pub struct Loser {
 pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
     let mut explanation =
         Explanation { request: question.asked(), refused: None, note: None, listeners: Vec::new() };
-    let target = match question.target() {
+    let (listeners, note) = ways_in(snapshot, question);
+    let keeps =
+        listeners.iter().any(|listener| listener.spec.encoded_slashes == EncodedSlashes::Keep);
+    let slashes = if keeps { EncodedSlashes::Keep } else { EncodedSlashes::Refuse };
+    let target = match question.target(slashes) {
         Ok(target) if target.path() == "*" && question.method != Method::OPTIONS => {
             explanation.refused = Some(bad_request("'*' is only for OPTIONS"));
             return explanation;
@@ -169,7 +188,11 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
     }
     explanation.request.path = target.path().to_owned();
     explanation.request.query = target.query().map(str::to_owned);
-    let (listeners, note) = ways_in(snapshot, question);
+    if listeners.iter().any(|listener| leads_elsewhere(listener, question, &target)) {
+        explanation.refused =
+            Some(bad_request("an encoded slash that leads to another route as a slash"));
+        return explanation;
+    }
     explanation.note = note;
     explanation.listeners =
         listeners.iter().map(|listener| on(snapshot, listener, question, &target)).collect();
@@ -208,6 +231,21 @@ fn ways_in<'s>(
     (all, Some(note))
 }
 
+/// Whether a path with an encoded slash meets another route with a slash in its place.
+fn leads_elsewhere(
+    listener: &CompiledListener,
+    question: &Question,
+    target: &RequestTarget,
+) -> bool {
+    let Some(decoded) = target.with_decoded_slashes() else { return false };
+    let Some(table) = listener.hosts.lookup(question.host.name().as_bytes()) else { return false };
+    let route = |path: &str| {
+        let (method, headers) = (&question.method, &question.headers);
+        table.lookup(&RequestFacts { method, path, query: target.query(), headers })
+    };
+    decoded.map_or(true, |decoded| route(decoded.path()) != route(target.path()))
+}
+
 fn on(
     snapshot: &Snapshot,
     listener: &CompiledListener,
@@ -215,12 +253,6 @@ fn on(
     target: &RequestTarget,
 ) -> OnListener {
     let host = question.host.name();
-    let facts = RequestFacts {
-        method: &question.method,
-        path: target.path(),
-        query: target.query(),
-        headers: &question.headers,
-    };
     let pattern = listener.hosts.matched(host);
     let passes_to = listener.passage(host).map(|passage| {
         let sight = Sight { client: question.client, host, target, headers: &Default::default() };
@@ -239,15 +271,21 @@ fn on(
             host: pattern.as_ref().map(ToString::to_string),
             host_match: pattern.as_ref().map(|pattern| how(pattern).to_owned()),
             passes_to: Some(passes_to),
+            leads_to: None,
+            answer: None,
+            guessed: false,
             won: None,
             others: Vec::new(),
         };
     }
-    let table = listener.hosts.lookup(host.as_bytes());
-    let trials = table.map(|table| table.explain(&facts)).unwrap_or_default();
-    let won = trials.iter().find(|trial| trial.outcome == Outcome::Won);
-    let winner = won.and_then(|won| snapshot.route(won.route));
-    let others = trials.iter().filter(|trial| trial.outcome != Outcome::Won);
+    let found = pattern.as_ref().zip(listener.hosts.lookup(host.as_bytes()));
+    let found = found.map(|(pattern, table)| {
+        ruled::find(snapshot, listener, (pattern, table), question, target)
+    });
+    let winner = found.as_ref().and_then(|found| found.winner(snapshot));
+    let trials = found.iter().flat_map(|found| &found.trials);
+    let others = trials.filter(|trial| trial.outcome != Outcome::Won);
+    let elsewhere = found.as_ref().filter(|found| found.routed && found.target != *target);
     OnListener {
         listener: listener.name.to_string(),
         address: listener.spec.bind.to_string(),
@@ -255,7 +293,15 @@ fn on(
         host: pattern.as_ref().map(ToString::to_string),
         host_match: pattern.as_ref().map(|pattern| how(pattern).to_owned()),
         passes_to: None,
-        won: winner.and_then(|route| account(snapshot, route, question, target)),
+        leads_to: elsewhere.map(|found| match found.secret {
+            true => "<redacted>".to_owned(),
+            false => found.target.as_str().to_owned(),
+        }),
+        answer: found.as_ref().filter(|found| !found.routed).and_then(|found| found.answer.clone()),
+        guessed: found.as_ref().is_some_and(|found| found.guessed),
+        won: winner
+            .zip(found.as_ref())
+            .and_then(|(route, found)| account(snapshot, route, question, found)),
         others: others.filter_map(|trial| loser(snapshot, trial, winner)).collect(),
     }
 }
@@ -273,11 +319,23 @@ fn account(
     snapshot: &Snapshot,
     route: &CompiledRoute,
     question: &Question,
-    target: &RequestTarget,
+    found: &Found,
 ) -> Option<Winner> {
     let (view, spec) = view::route(snapshot, route)?;
-    let hosts = snapshot.config.hosts.iter().filter(|host| host.pattern == route.host);
-    let rules: Vec<_> = hosts.flat_map(|host| host.rules.iter().cloned()).collect();
+    let target = &found.target;
+    let policies = Policies::new(route, &ruled::of_host(snapshot, &route.host), spec);
+    let ended = Winner {
+        route: view,
+        policies,
+        upstream_target: None,
+        answer: found.answer.clone(),
+        https_redirect: None,
+        location: None,
+        upstreams: Vec::new(),
+    };
+    if ended.answer.is_some() {
+        return Some(ended);
+    }
     let secure = client_scheme(&question.headers).unwrap_or(question.secure);
     let to_https = (route.https_redirect.as_ref())
         .filter(|plan| {
@@ -285,14 +343,7 @@ fn account(
         })
         .and_then(|plan| plan.location(question.host.name(), target));
     if let Some(location) = to_https {
-        return Some(Winner {
-            route: view,
-            policies: Policies::new(route, &rules, spec),
-            upstream_target: None,
-            https_redirect: location.to_str().ok().map(str::to_owned),
-            location: None,
-            upstreams: Vec::new(),
-        });
+        return Some(Winner { https_redirect: found.shown(&location), ..ended });
     }
     let location = match &route.action {
         Action::Redirect(plan) => plan.location(&Location {
@@ -316,15 +367,14 @@ fn account(
             .collect(),
         _ => Vec::new(),
     };
-    let forwards = matches!(route.action, Action::Forward(_));
-    Some(Winner {
-        route: view,
-        policies: Policies::new(route, &rules, spec),
-        https_redirect: None,
-        upstream_target: forwards.then(|| policies::rewritten(route, spec, target)).flatten(),
-        location: location.and_then(|location| location.to_str().ok().map(str::to_owned)),
-        upstreams,
-    })
+    let upstream_target = match &route.action {
+        Action::Forward(_) if found.secret => None,
+        Action::Forward(_) if found.settled => Some(target.as_str().to_owned()),
+        Action::Forward(_) => policies::rewritten(route, spec, target),
+        _ => None,
+    };
+    let location = location.and_then(|location| found.shown(&location));
+    Some(Winner { upstream_target, location, upstreams, ..ended })
 }
 
 fn target(snapshot: &Snapshot, live: &Arc<Upstream>, weight: u32, sight: &Sight<'_>) -> Target {

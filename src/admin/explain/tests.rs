@@ -200,6 +200,76 @@ fn cookies_prefixes_of_bytes_and_expressions_are_told() {
     assert!(text.contains("*.shop.example (wildcard of one label)"), "{text}");
 }
 
+const RULES: &str = r#"
+listeners: { web: { bind: "127.0.0.1:8080" } }
+hosts:
+  shop.example:
+    rules:
+      - when: { value: "{uri}", is: /robots.txt }
+        respond: { status: 200, body: none }
+      - rewrite: { regex: "^/v1/(.*)$", path: "/{1}?v=1" }
+      - when: { value: "{remote_addr}", is: 10.0.0.9 }
+        respond: { status: 403 }
+    routes:
+      - name: front
+        path: /
+        upstream: app
+        https_redirect: on
+        rules: [ { when: { value: "{http_x_bot}" }, redirect: { to: "https://{host}/bots?{uri}" } } ]
+      - name: old
+        path: /old
+        upstream: app
+        rewrite: { path: /never }
+        rules:
+          - rewrite: { regex: "^/old/circle", path: "/old/circle", then: lookup }
+          - rewrite: { regex: "^/old/stop", path: "/stopped", then: stop }
+          - rewrite: { regex: "^/old/(.*)$", path: "/old/circle/{1}" , then: continue }
+          - rewrite: { regex: "^/old/circle/away", path: "/new", then: lookup }
+      - { name: new, path: /new, upstream: app }
+      - { name: hidden, path: /hidden, upstream: app, rules: [ { redirect: { to: "/x?${file:key}" } } ] }
+upstreams: { app: { endpoints: ["10.0.0.1:80"] } }
+"#;
+
+#[test]
+fn rules_that_answer_or_change_the_path_are_gone_through() {
+    let snapshot = compiled(RULES);
+    let ask = |path: &str, headers: &[&str], from: Option<&str>| {
+        let url = format!("http://shop.example:8080{path}");
+        let question = Question::new(&url, "GET", headers).unwrap();
+        let from = from.map(|address| address.parse().unwrap());
+        let explanation = explain(&snapshot, &question.from(from));
+        (only(&explanation).clone(), explanation.to_string())
+    };
+    let (on, text) = ask("/robots.txt", &[], None);
+    assert!(text.contains("answer   200: a rule of the host") && on.won.is_none(), "{text}");
+    assert!(!text.contains("https"), "{text}");
+    let (on, text) = ask("/a", &["x-bot: yes"], None);
+    let answer = on.won.unwrap().answer.unwrap();
+    assert_eq!(
+        (answer.status, answer.location.as_deref()),
+        (302, Some("https://shop.example/bots?/a"))
+    );
+    assert!(text.contains("answer   302: a rule of the route"), "{text}");
+    assert!(!text.contains("redirect to https"), "{text}");
+    let (_, text) = ask("/a", &[], Some("10.0.0.9"));
+    assert!(text.contains("answer   403: a rule of the host") && !text.contains("note"), "{text}");
+    let (on, text) = ask("/v1/a?b=c", &[], None);
+    assert_eq!(on.leads_to.as_deref(), Some("/a?v=1&b=c"));
+    assert!(text.contains("some rules look at what is not known here"), "{text}");
+    assert!(text.contains("Location: https://shop.example/a?v=1&b=c"), "{text}");
+    let (on, text) = ask("/old/stop", &[], None);
+    assert_eq!(on.won.unwrap().upstream_target.as_deref(), Some("/stopped"), "{text}");
+    let (on, text) = ask("/old/away", &[], None);
+    assert_eq!(on.won.unwrap().route.name, "new", "{text}");
+    let (on, text) = ask("/old/circle", &[], None);
+    assert!(text.contains("answer   500: its rewrites lead in a circle"), "{text}");
+    assert!(on.won.is_none() && on.others.is_empty(), "{text}");
+    let (on, text) = ask("/hidden", &[], None);
+    let json = serde_json::to_string(&on).unwrap();
+    assert!(text.contains("Location: <redacted>"), "{text}");
+    assert!(!text.contains(SECRET) && !json.contains(SECRET), "{text} {json}");
+}
+
 #[test]
 fn a_request_that_is_redirected_to_https_is_told_as_such() {
     let snapshot = compiled(NEW_CONDITIONS);

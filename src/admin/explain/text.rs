@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Explanation, Loser, OnListener, Policies, Target, Winner};
+use super::{Explanation, Loser, OnListener, Policies, RuleAnswer, Target, Winner};
 use crate::admin::view::{EndpointView, UpstreamView, milliseconds};
 
 /// The most losers that are listed; the JSON form has all.
@@ -47,9 +47,19 @@ impl Display for OnListener {
             }
             return to.upstream.iter().try_for_each(|target| write!(f, "{target}"));
         }
-        match &self.won {
-            Some(won) => write!(f, "{won}")?,
-            None => writeln!(f, "  route    none matches: answered 404")?,
+        if let Some(path) = &self.leads_to {
+            writeln!(f, "  path     rules make it {path}")?;
+        }
+        if self.guessed {
+            writeln!(
+                f,
+                "  note     some rules look at what is not known here; they see nothing there"
+            )?;
+        }
+        match (&self.won, &self.answer) {
+            (_, Some(answer)) => write!(f, "{answer}")?,
+            (Some(won), None) => write!(f, "{won}")?,
+            (None, None) => writeln!(f, "  route    none matches: answered 404")?,
         }
         losers(f, &self.others)
     }
@@ -79,7 +89,9 @@ impl Display for Winner {
         for error in &route.errors {
             writeln!(f, "             error: {error}")?;
         }
-        if let Some(location) = &self.https_redirect {
+        if let Some(answer) = &self.answer {
+            write!(f, "{answer}")?;
+        } else if let Some(location) = &self.https_redirect {
             writeln!(f, "  answer   redirect to https, for it did not come over TLS")?;
             writeln!(f, "             Location: {location}")?;
         } else if self.upstreams.is_empty() {
@@ -93,6 +105,14 @@ impl Display for Winner {
         }
         self.upstreams.iter().try_for_each(|target| write!(f, "{target}"))?;
         write!(f, "{}", self.policies)
+    }
+}
+
+impl Display for RuleAnswer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  answer   {}: {}", self.status, self.why)?;
+        let location = self.location.iter();
+        location.into_iter().try_for_each(|to| writeln!(f, "             Location: {to}"))
     }
 }
 

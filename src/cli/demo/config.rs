@@ -86,7 +86,7 @@ pub fn fragment(shop: &Shop, listeners: &DemoListeners) -> Fragment {
             .into(),
         ),
         hosts: vec![Arc::new(host)],
-        upstreams: shared(upstreams.collect()),
+        upstreams: Arc::new(shared(upstreams.collect())),
         settings: Some(settings),
     }
 }
@@ -100,6 +100,7 @@ fn listener(name: &str, listeners: &DemoListeners, tls: Option<ListenerTls>) -> 
         tls,
         proxy_protocol: Vec::new(),
         trusted_proxies: Vec::new(),
+        encoded_slashes: Default::default(),
         forwarding: Default::default(),
         protocols: ListenerProtocols::default(),
         http2: Http2Options::default(),

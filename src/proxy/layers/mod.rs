@@ -27,7 +27,7 @@ pub use access_log::access_log;
 pub use answer::answer;
 pub use filters::filters;
 pub use limits::limits;
-pub use lookup::lookup;
+pub use lookup::{MOST_LOOKUPS, lookup};
 pub use normalize::normalize;
 pub use policies::policies;
 pub use retry::retry;

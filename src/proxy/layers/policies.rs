@@ -12,7 +12,7 @@ use crate::proxy::{Body, Request};
 use crate::telemetry::MethodLabel;
 
 /// Has requests pass the layers below, in this order, where their route has any of these
-/// policies. Others go past all of them: six layers, each with nothing to do, cost a request
+/// policies. Others go past all of them: seven layers, each with nothing to do, cost a request
 /// more than all of balancing does.
 pub fn policies<S>(
     mut inner: S,

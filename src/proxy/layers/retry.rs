@@ -37,14 +37,18 @@ where
                 // Boxed: the requests of other routes have no space for it.
                 request.body = Some(Box::pin(body.buffered(size)).await?);
             }
-            if let Some(queued) = admission::enter(&mut request)? {
+            let mut now = Moment::now();
+            if let Some(queued) = admission::enter(&mut request, now)? {
                 let context = request.context.clone();
                 Box::pin(queued.admitted(&context)).await?;
+                now = Moment::now();
             }
             let upstream = request.upstream.as_ref();
             if upstream.is_some_and(|upstream| upstream.transport.speaks_http10()) {
                 Box::pin(fit_http10(&mut request)).await?;
+                now = Moment::now();
             }
+            request.context.forwarded.set(now);
             keep_body(&mut request);
             let until = until(&request);
             let context = request.context.clone();

@@ -23,6 +23,10 @@ use crate::util::moment::Moment;
 /// The most interim responses before the final one, over HTTP/2, too.
 pub const MAX_INTERIM: u8 = 16;
 
+/// The most of a body that is read at once before the client is known to take it; later pieces are
+/// as long as half of what went before.
+const FIRST_PIECES: u64 = 64 * 1024;
+
 /// A request being sent and its response being read.
 pub struct H1Exchange<B> {
     conn: Option<Box<H1Conn>>,
@@ -203,7 +207,9 @@ where
                     return Poll::Ready(Some(Err(error)));
                 }
             };
-            match ready!(conn.poll_fill(cx, expected)) {
+            // A reader that takes nothing holds one small piece, not one of the largest.
+            let most = (self.progress / 2).max(FIRST_PIECES);
+            match ready!(conn.poll_fill(cx, expected.min(most))) {
                 Ok(0) if decoder.ends_with_connection() => {
                     self.rx = Rx::Over;
                     return Poll::Ready(None);

@@ -196,6 +196,12 @@ async fn what_an_answer_says_of_itself_is_kept_to() {
     twice("X-Field: Expires: Thu, 01 Jan 1970 00:00:00 GMT\r\n", false).await;
     twice("X-Field: Vary: *\r\n", false).await;
     twice("X-Field: Vary: X-Original-URL\r\n", false).await;
+    // What the proxy itself tells the service is in no request.
+    for own in
+        ["X-Real-IP", "x-forwarded-for", "Accept, Forwarded", "Ssl-Client-Verify", "Host", "Via"]
+    {
+        twice(&format!("X-Field: Vary: {own}\r\n"), false).await;
+    }
     twice("X-Field: Vary: Accept, Cookie\r\nCookie: a=b\r\n", true).await;
     twice("X-Status: 403\r\n", false).await;
     twice("X-Status: 500\r\nX-Field: Cache-Control: max-age=60\r\n", false).await;

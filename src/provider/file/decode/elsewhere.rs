@@ -33,6 +33,16 @@ pub(super) fn hint(structure: &str, word: &str) -> Option<&'static str> {
             "did you mean `path`? with `regex`, `$1` in it is what the first group matched"
         }
         ("Upstream", word) => upstream(word)?,
+        ("Defaults", word) => of_routes(word)?,
+        ("Host", word) => of_routes(word).or_else(|| of_routes_and_defaults(word))?,
+        ("Protocol", "http2" | "http/2" | "grpc") => "`h2` over TLS, `h2c` without",
+        ("Protocol", "http3" | "h3" | "quic") => {
+            "there is no HTTP/3; `auto` takes HTTP/2 where it is offered"
+        }
+        ("Protocol", "https" | "tls" | "ssl") => {
+            "leave `protocol` out, and write `tls: true` beside it"
+        }
+        ("Protocol", "grpcs") => "write `h2`, and `tls: true` beside it",
         ("HealthCheck", "expect_status" | "expected_status" | "statuses") => {
             "did you mean `status`?"
         }
@@ -55,6 +65,45 @@ pub(super) fn hint(structure: &str, word: &str) -> Option<&'static str> {
         ("Retry", "per_try_timeout" | "timeout") => "did you mean `per_try`?",
         ("Retry", "next_upstream_timeout" | "total_timeout") => "did you mean `max_elapsed`?",
         ("Retry", "conditions" | "retry_on") => "did you mean `on`?",
+        _ => return None,
+    })
+}
+
+/// Keys that routes alone have.
+fn of_routes(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "auth" => "`auth` belongs to routes",
+        "error_pages" => "`error_pages` belongs to routes",
+        "sticky" => "`sticky` belongs to routes with `upstreams`",
+        "rewrite" => "`rewrite` belongs to routes",
+        "redirect" => "`redirect` belongs to routes",
+        "respond" => "`respond` belongs to routes",
+        "upstream" | "upstreams" => "it belongs to routes: `routes: [{ path: /, upstream: … }]`",
+        _ => return None,
+    })
+}
+
+/// Keys that routes and `defaults` have.
+fn of_routes_and_defaults(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "access"
+        | "access_log"
+        | "body_limit"
+        | "connection_limit"
+        | "cors"
+        | "hedge"
+        | "hsts"
+        | "https_redirect"
+        | "rate_limit"
+        | "request_buffer"
+        | "request_headers"
+        | "response_buffer"
+        | "response_headers"
+        | "response_rate"
+        | "response_rate_after"
+        | "retry"
+        | "timeout"
+        | "timeouts" => "it belongs to routes and `defaults`",
         _ => return None,
     })
 }

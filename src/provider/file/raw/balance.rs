@@ -17,7 +17,8 @@ pub(in crate::provider::file) enum Algorithm {
     ClientSideWeightedRoundRobin,
     /// Another name of `least_request`.
     LeastConnections,
-    /// The endpoint with the fewest requests in flight per weight, out of two taken at random.
+    /// The endpoint with the fewest requests in flight per weight: of all, where there are up to
+    /// four, else of two taken at random.
     LeastRequest,
     /// The endpoint that reports the lowest utilisation (ORCA).
     LeastUtilization,

@@ -26,6 +26,8 @@ pub(super) fn client_auth(
         subject: raw.subject.get().map(|pattern| pattern.0.0.clone()),
         error_page: auth::template(context, "error_page", &raw.error_page),
         forward: or(&raw.forward, false),
+        ca_at: raw.ca.given().and_then(|path| context.location(path.place)),
+        crl_at: raw.crl.given().and_then(|path| context.location(path.place)),
     })
 }
 

@@ -57,9 +57,13 @@ pub(super) fn hosts(
         let pattern = match HostPattern::parse(&key.value) {
             Ok(pattern) => pattern,
             Err(error) => {
-                let hint = "for example `shop.example.com`, `*.example.com`, or `*` for any other";
+                let hint = match meant(key) {
+                    Some(host) => format!("write `{host}`"),
+                    None => "for example `shop.example.com`, `*.example.com`, or `*` for any other"
+                        .to_owned(),
+                };
                 let message = format!("{} is no host: {error}", shown(key));
-                context.error(key.place, message, Some(hint));
+                context.error(key.place, message, Some(&hint));
                 continue;
             }
         };
@@ -88,6 +92,17 @@ pub(super) fn hosts(
         });
     }
     hosts
+}
+
+/// The host in a URL that stands in the place of one.
+fn meant(key: &At<String>) -> Option<HostPattern> {
+    let text = key.value.split_once("://").map_or(key.value.as_str(), |(_, rest)| rest);
+    let authority = text.split('/').next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    HostPattern::parse(host).ok().filter(|_| !key.substituted)
 }
 
 /// The pattern with what its star stands for.

@@ -132,18 +132,18 @@ fn fragment(context: &mut Context<'_>, documents: &[raw::Document]) -> Fragment 
         upstreams: upstreams.iter().map(|(name, _)| name.value.as_str()).collect(),
     };
     let hosts = host::hosts(context, &hosts, &names, &defaults);
-    let mut fragment = Fragment {
+    let mut upstreams = ir::shared(upstream::upstreams(context, &upstreams));
+    for (name, upstream) in std::mem::take(&mut context.implicit) {
+        upstreams.entry(name).or_insert_with(|| Arc::new(upstream));
+    }
+    Fragment {
         access_log: None,
         provider: Name::from(PROVIDER),
         listeners: ir::shared(listener::listeners(context, &listeners, &settings)),
         hosts: hosts.into_iter().map(Arc::new).collect(),
-        upstreams: ir::shared(upstream::upstreams(context, &upstreams)),
+        upstreams: Arc::new(upstreams),
         settings: Some(settings),
-    };
-    for (name, upstream) in std::mem::take(&mut context.implicit) {
-        fragment.upstreams.entry(name).or_insert_with(|| Arc::new(upstream));
     }
-    fragment
 }
 
 /// The value, or what stands for nothing given.

@@ -266,7 +266,7 @@ const UNHONOURED: [Unhonoured; 44] = [
     ("strict-validate-path-type", "paths are read as they are written", TAKE_OUT),
     (
         "upstream-keepalive-*",
-        "connections to back ends may be of any age and have any number of requests",
+        "connections to back ends are kept for ten minutes at most, for any number of requests",
         TAKE_OUT,
     ),
     ("use-gzip", GZIP, "compress in the application"),

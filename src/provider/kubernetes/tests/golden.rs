@@ -60,7 +60,7 @@ fn case(name: &str, text: &str) -> String {
     for (key, why) in &translation.ignored {
         writeln!(out, "# {key} is not served: {why}").unwrap();
     }
-    for (key, report) in &translation.reports {
+    for (key, report) in &*translation.reports {
         for Finding { verdict, subject, message, hint } in &report.findings {
             let line = manifests.place("Ingress", key, subject).map_or(0, |place| place.line);
             let said = [message.clone()].into_iter().chain(hint.clone()).collect::<Vec<_>>();

@@ -214,7 +214,7 @@ proptest! {
                 }
             }
         }
-        for (name, upstream) in &translation.fragment.upstreams {
+        for (name, upstream) in &*translation.fragment.upstreams {
             prop_assert_eq!(upstream.discovered, translation.endpoints.contains_key(name));
         }
     }

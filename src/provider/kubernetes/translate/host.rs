@@ -84,7 +84,7 @@ pub(super) fn hosts(
 /// What holds for all rules of a host.
 pub(super) struct Traits<'o> {
     /// Whose paths are expressions: those of a single rule make it so for all.
-    regex: BTreeSet<HostPattern>,
+    pub regex: BTreeSet<HostPattern>,
     /// Those that have TLS, by whichever Ingress.
     tls: BTreeSet<HostPattern>,
     /// The wildcards that have it, in the whole cluster: so have the hosts that they cover.
@@ -120,7 +120,7 @@ impl<'o> Traits<'o> {
 
     /// The redirect to https of a host's routes by `policy`. Without a host of its own a request
     /// has no certificate that it could be sent to.
-    fn https(&self, policy: &Policy, pattern: &HostPattern) -> Option<HttpsRedirect> {
+    pub fn https(&self, policy: &Policy, pattern: &HostPattern) -> Option<HttpsRedirect> {
         let wanted = match policy.to_https {
             ToHttps::Always => true,
             ToHttps::Never => false,
@@ -136,12 +136,12 @@ impl<'o> Traits<'o> {
 }
 
 /// Where rules find their place, in the order of their age.
-struct Place<'p, 'i> {
-    hosts: &'p mut Hosts,
+pub(super) struct Place<'p, 'i> {
+    pub hosts: &'p mut Hosts,
     /// Which object has a path, and where its route is in the host.
-    taken: &'p mut HashMap<(HostPattern, RulePath), (Key, usize)>,
-    traits: &'p Traits<'p>,
-    upstreams: &'p mut Upstreams<'i>,
+    pub taken: &'p mut HashMap<(HostPattern, RulePath), (Key, usize)>,
+    pub traits: &'p Traits<'p>,
+    pub upstreams: &'p mut Upstreams<'i>,
 }
 
 impl Place<'_, '_> {
@@ -182,9 +182,7 @@ impl Place<'_, '_> {
                         }
                         self.path(index, object, &pattern, read, &path.backend, &subject);
                     }
-                    Err(why) => {
-                        object.report.add(Finding::refused(format!("{subject}.path"), why));
-                    }
+                    Err(why) => self.refused(index, object, &pattern, path, why, &subject),
                 }
             }
         }

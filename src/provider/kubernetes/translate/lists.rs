@@ -14,6 +14,8 @@ use crate::provider::kubernetes::{Inputs, Key, Slice, Slices};
 pub(super) struct Lists {
     services: BTreeMap<Key, Made>,
     lists: BTreeMap<Name, Arc<[EndpointSpec]>>,
+    /// The same as it was last told, while it is the same.
+    told: Option<Arc<BTreeMap<Name, Arc<[EndpointSpec]>>>>,
 }
 
 /// What the lists of one Service are made from.
@@ -60,7 +62,9 @@ impl Lists {
 
     /// There is no upstream `name` any more.
     pub fn remove(&mut self, service: &Key, name: &Name) {
-        self.lists.remove(name);
+        if self.lists.remove(name).is_some() {
+            self.told = None;
+        }
         if let Some(made) = self.services.get_mut(service) {
             made.upstreams.retain(|(known, _)| known != name);
             if made.upstreams.is_empty() {
@@ -70,7 +74,7 @@ impl Lists {
     }
 
     /// All lists, as they are in `inputs`.
-    pub fn all(&mut self, inputs: &Inputs) -> BTreeMap<Name, Arc<[EndpointSpec]>> {
+    pub fn all(&mut self, inputs: &Inputs) -> Arc<BTreeMap<Name, Arc<[EndpointSpec]>>> {
         let mut slices = inputs.slices.iter().peekable();
         let mut stale = Vec::new();
         for (service, made) in &self.services {
@@ -87,7 +91,7 @@ impl Lists {
         for service in stale {
             self.refresh(inputs, &service);
         }
-        self.lists.clone()
+        self.told.get_or_insert_with(|| Arc::new(self.lists.clone())).clone()
     }
 
     /// Makes the lists of `service` anew; returns those that have become others.
@@ -99,6 +103,7 @@ impl Lists {
             if self.lists.get(&name).is_none_or(|known| **known != *list) {
                 let list: Arc<[EndpointSpec]> = list.into();
                 self.lists.insert(name.clone(), list.clone());
+                self.told = None;
                 changed.push((name, list));
             }
         }

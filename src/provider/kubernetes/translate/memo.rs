@@ -2,7 +2,7 @@
 //! the cluster has. What comes out is what a translation from scratch comes to, and what has not
 //! changed is the same in memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use ir::{
@@ -75,14 +75,17 @@ type Reading = (Policy, Report, References);
 #[derive(Default)]
 struct Whole {
     hosts: BTreeMap<HostPattern, Arc<VirtualHost>>,
-    upstreams: BTreeMap<Name, Arc<Upstream>>,
+    /// Copied where it changes and was told, as most changes are none of upstreams.
+    upstreams: Arc<BTreeMap<Name, Arc<Upstream>>>,
     /// How many parts have an upstream, where it is more than one.
     shared: HashMap<Name, usize>,
+    /// Those whose part went, while one that has them, too, is still to come.
+    awaited: BTreeSet<Name>,
     certificates: BTreeMap<Key, BTreeSet<HostPattern>>,
     /// The Secrets of certificates as they were, and what they hold.
     secrets: BTreeMap<Key, (Option<Arc<Secret>>, Certificate)>,
     listeners: BTreeMap<Name, Arc<Listener>>,
-    reports: BTreeMap<Key, Arc<Report>>,
+    reports: Arc<BTreeMap<Key, Arc<Report>>>,
     problems: BTreeMap<Key, Vec<Problem>>,
     refused: BTreeMap<Key, String>,
     /// Those of parts that have some.
@@ -113,7 +116,7 @@ impl Memo {
             let asked = read.and_then(|read| read.asked.as_deref());
             if let Some((name, place)) = asked.filter(|(name, _)| !upstreams.contains_key(name)) {
                 let upstream = policy::upstream(place, origin("Ingress", key));
-                upstreams.insert(name.clone(), Arc::new(upstream));
+                Arc::make_mut(&mut upstreams).insert(name.clone(), Arc::new(upstream));
             }
         }
         let mut references = refers;
@@ -233,19 +236,12 @@ impl Memo {
                 None => missing.push(group),
             }
         }
-        // First all that goes: a host may pass from one group to another.
-        let mut gone = HashMap::new();
-        for (_, (_, part)) in self.parts.extract_if(|_, (round, _)| *round != self.round) {
-            let Some(first) = part.first().cloned() else { continue };
-            self.whole.remove(&first, &part, &mut self.lists);
-            self.sightings.remove(&part.seen);
-            gone.insert(first, part);
-        }
-        let rest = self.catch_all.take().unwrap_or_default();
-        self.whole.remove(&nobody(), &rest, &mut self.lists);
-        self.sightings.remove(&rest.seen);
+        let going = self.parts.extract_if(|_, (round, _)| *round != self.round);
+        let going = going.filter_map(|(_, (_, part))| Some((part.first().cloned()?, part)));
+        let gone: HashMap<_, _> = going.collect();
         let none = Part::default();
         let named = selector(options);
+        let mut coming = Vec::new();
         for group in missing {
             let members: Vec<_> = group.iter().filter_map(|at| selected.get(*at)).collect();
             let Some((first, ingress)) = members.first() else { continue };
@@ -267,6 +263,18 @@ impl Memo {
             let mut part =
                 Part::new(members, objects, references, &named, wildcards, inputs, options);
             part.share(gone.get(&first).map_or(&none, |part| &**part));
+            coming.push((first, place, part));
+        }
+        // First all that goes: a host may pass from one group to another.
+        let stays = Stays::with(coming.iter().map(|(_, _, part)| part));
+        for (first, part) in &gone {
+            self.whole.remove(first, part, &stays, &mut self.lists);
+            self.sightings.remove(&part.seen);
+        }
+        let rest = self.catch_all.take().unwrap_or_default();
+        self.whole.remove(&nobody(), &rest, &stays, &mut self.lists);
+        self.sightings.remove(&rest.seen);
+        for (first, place, part) in coming {
             self.whole.add(&first, &part, &mut self.lists);
             self.sightings.add(&part.seen, inputs);
             self.parts.insert(place, (self.round, Box::new(part)));
@@ -298,9 +306,35 @@ fn selector(options: &Options) -> ListenerSelector {
     ListenerSelector::Named(listeners(options, Vec::new()).into_keys().collect())
 }
 
+/// What parts that are to come have as well as parts that go: the large maps that were told stay as
+/// they are where nothing of that is another.
+struct Stays<'p> {
+    upstreams: HashSet<&'p Name>,
+    services: HashSet<(&'p Key, &'p Name)>,
+    reports: HashSet<&'p Key>,
+}
+
+impl<'p> Stays<'p> {
+    fn with(parts: impl Iterator<Item = &'p Part> + Clone) -> Self {
+        Self {
+            upstreams: parts
+                .clone()
+                .flat_map(|part| &part.upstreams)
+                .map(|(name, _)| name)
+                .collect(),
+            services: parts
+                .clone()
+                .flat_map(|part| &part.services)
+                .map(|(service, name, _)| (service, name))
+                .collect(),
+            reports: parts.flat_map(|part| &part.reports).map(|(key, _)| key).collect(),
+        }
+    }
+}
+
 impl Whole {
     /// Takes out what `part` brought; upstreams that others have, too, stay.
-    fn remove(&mut self, first: &Key, part: &Part, lists: &mut Lists) {
+    fn remove(&mut self, first: &Key, part: &Part, stays: &Stays<'_>, lists: &mut Lists) {
         for host in &part.hosts {
             self.hosts.remove(&host.pattern);
         }
@@ -310,13 +344,19 @@ impl Whole {
                 Some(others) if *others > 1 => *others -= 1,
                 Some(_) => drop(self.shared.remove(name)),
                 None => {
-                    self.upstreams.remove(name);
+                    if stays.upstreams.contains(name) {
+                        self.awaited.insert(name.clone());
+                    } else {
+                        Arc::make_mut(&mut self.upstreams).remove(name);
+                    }
                     gone.insert(name);
                 }
             }
         }
         for (service, name, _) in part.services.iter().filter(|(_, name, _)| gone.contains(name)) {
-            lists.remove(service, name);
+            if !stays.services.contains(&(service, name)) {
+                lists.remove(service, name);
+            }
         }
         for (secret, host) in &part.certificates {
             if let Some(hosts) = self.certificates.get_mut(secret) {
@@ -326,8 +366,8 @@ impl Whole {
                 }
             }
         }
-        for (key, _) in &part.reports {
-            self.reports.remove(key);
+        for (key, _) in part.reports.iter().filter(|(key, _)| !stays.reports.contains(key)) {
+            Arc::make_mut(&mut self.reports).remove(key);
         }
         for (key, _) in &part.problems {
             self.problems.remove(key);
@@ -344,13 +384,12 @@ impl Whole {
             self.hosts.insert(host.pattern.clone(), host.clone());
         }
         for (name, upstream) in &part.upstreams {
-            let Some(known) = self.upstreams.get_mut(name) else {
-                self.upstreams.insert(name.clone(), upstream.clone());
-                continue;
-            };
-            *self.shared.entry(name.clone()).or_insert(0) += 1;
-            if known != upstream {
-                known.clone_from(upstream);
+            let known = self.upstreams.get(name);
+            if known.is_some() && !self.awaited.remove(name) {
+                *self.shared.entry(name.clone()).or_insert(0) += 1;
+            }
+            if known != Some(upstream) {
+                Arc::make_mut(&mut self.upstreams).insert(name.clone(), upstream.clone());
             }
         }
         for (service, name, port) in &part.services {
@@ -359,7 +398,11 @@ impl Whole {
         for (secret, host) in &part.certificates {
             self.certificates.entry(secret.clone()).or_default().insert(host.clone());
         }
-        self.reports.extend(part.reports.iter().cloned());
+        for (key, report) in &part.reports {
+            if self.reports.get(key) != Some(report) {
+                Arc::make_mut(&mut self.reports).insert(key.clone(), report.clone());
+            }
+        }
         self.problems.extend(part.problems.iter().cloned());
         self.refused.extend(part.refused.iter().cloned());
         if part.references != References::default() {

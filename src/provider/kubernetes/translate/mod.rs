@@ -4,6 +4,7 @@
 //! rest of it, and everything else, is served.
 
 mod canary;
+mod closed;
 mod group;
 mod host;
 mod lists;
@@ -45,13 +46,13 @@ pub struct Translation {
     /// The configuration. The upstreams that are made from Services have no endpoints in it.
     pub fragment: Fragment,
     /// The endpoints of every upstream that is `discovered`.
-    pub endpoints: BTreeMap<Name, Arc<[EndpointSpec]>>,
+    pub endpoints: Arc<BTreeMap<Name, Arc<[EndpointSpec]>>>,
     /// Everything that is wrong, about the objects it stands in.
     pub problems: Vec<Problem>,
     /// What of Secrets and ConfigMaps must be known.
     pub references: References,
     /// What became of each Ingress that is served.
-    pub reports: BTreeMap<Key, Arc<Report>>,
+    pub reports: Arc<BTreeMap<Key, Arc<Report>>>,
     /// Why, of these, some should not be taken over: their last good version is to be translated
     /// in their place, where there is one. Until then their requests are answered 503.
     pub refused: BTreeMap<Key, String>,
@@ -96,6 +97,7 @@ fn listeners(options: &Options, certificates: Vec<ir::Certificate>) -> BTreeMap<
             tls,
             proxy_protocol: Vec::new(),
             trusted_proxies: Vec::new(),
+            encoded_slashes: options.encoded_slashes,
             forwarding: ir::ListenerForwarding {
                 scheme: true,
                 original: true,

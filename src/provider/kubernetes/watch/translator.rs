@@ -59,7 +59,7 @@ pub struct Everything {
     /// The configuration.
     pub fragment: Arc<Fragment>,
     /// The endpoints of its discovered upstreams.
-    pub endpoints: Lists,
+    pub endpoints: Arc<Lists>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// When the oldest of the changes became known; `None` at the beginning.
@@ -108,9 +108,9 @@ pub struct Translator {
     awaited: (BTreeSet<Key>, Option<Instant>),
     memo: Memo,
     held: Held,
-    ours: BTreeMap<Key, Arc<Report>>,
+    ours: Arc<BTreeMap<Key, Arc<Report>>>,
     said: Option<(Arc<Fragment>, Vec<Problem>)>,
-    endpoints: Lists,
+    endpoints: Arc<Lists>,
     /// When what is known changed that is not written down.
     unwritten: Option<Instant>,
     alive: bool,
@@ -131,9 +131,9 @@ impl Translator {
             awaited: Default::default(),
             memo: Memo::default(),
             held: Held::default(),
-            ours: BTreeMap::new(),
+            ours: Default::default(),
             said: None,
-            endpoints: BTreeMap::new(),
+            endpoints: Default::default(),
             unwritten: None,
             alive: true,
         }
@@ -287,7 +287,7 @@ impl Translator {
         for service in std::mem::take(&mut self.effects.services) {
             for (name, list) in self.memo.endpoints(self.parts.store.inputs(), &service) {
                 if self.endpoints.get(&name) != Some(&list) {
-                    self.endpoints.insert(name.clone(), list.clone());
+                    Arc::make_mut(&mut self.endpoints).insert(name.clone(), list.clone());
                     lists.insert(name, list);
                 }
             }

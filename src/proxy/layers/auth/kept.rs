@@ -4,14 +4,14 @@
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use http::header::{VARY, WWW_AUTHENTICATE};
+use http::header::{HOST, VARY, VIA, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::external;
 use crate::filter::{Place, lifetime, render, values};
 use crate::proxy::answers::{Answer, Tag};
-use crate::proxy::{Context, Request};
-use crate::snapshot::External;
+use crate::proxy::{Context, Request, forwarding};
+use crate::snapshot::{External, Way};
 use crate::util::moment::Moment;
 
 /// A request as far as answers are kept for it.
@@ -85,14 +85,17 @@ impl Alike {
 }
 
 /// The fields of requests that an answer depends on; `None` where it depends on what requests do
-/// not have, but the question had.
+/// not have, but the question had: fields that are this proxy's to write, and whatever the routes of
+/// the request's own host make of a question.
 fn varying(external: &External, headers: &HeaderMap) -> Option<Box<[HeaderName]>> {
     let mut names = Vec::new();
     for field in headers.get_all(VARY) {
         for name in field.to_str().ok()?.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let name: HeaderName = Some(name).filter(|name| *name != "*")?.parse().ok()?;
             let own = external.spec.request_headers.iter().any(|(own, _)| *own == name);
-            if own || external::is_of_the_question(&name) {
+            let written = forwarding::is_owned(name.as_str()) || [HOST, VIA].contains(&name);
+            let own_host = matches!(external.way, Way::OwnHost);
+            if own || own_host || written || external::is_of_the_question(&name) {
                 return None;
             }
             names.push(name);

@@ -160,7 +160,7 @@ fn endpoints_go_the_short_way_and_only_where_they_are_others() {
     world.set(slice("10.0.0.2"));
     world.set(ingress("b.example", None));
     let all = world.all();
-    assert_eq!(all.endpoints, lists, "what was told apart is in the whole");
+    assert_eq!(*all.endpoints, lists, "what was told apart is in the whole");
 }
 
 #[test]
