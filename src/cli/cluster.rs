@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+use crate::ir::EncodedSlashes;
 use crate::provider::kubernetes::{Access, CONTROLLER, Key, Options};
 
 /// Where plain HTTP is listened for unless `run --http` says otherwise: a port that needs no rights.
@@ -98,6 +99,10 @@ pub struct MeaningArgs {
     /// nothing, as in ingress-nginx
     #[arg(long, env = "PORTCULLIS_ENABLE_SSL_PASSTHROUGH", value_parser = clap::builder::FalseyValueParser::new())]
     enable_ssl_passthrough: bool,
+    /// Keep `%2F` in paths as it is, which back ends like RabbitMQ, GitLab and npm registries need,
+    /// rather than answer 400. It is part of its segment: rules see `/a%2Fb`, not `/a/b`
+    #[arg(long, env = "PORTCULLIS_KEEP_ENCODED_SLASHES", value_parser = clap::builder::FalseyValueParser::new())]
+    keep_encoded_slashes: bool,
     /// The domain of the cluster's own names
     #[arg(
         long,
@@ -127,6 +132,10 @@ impl MeaningArgs {
             allowed_response_headers: self.allow_response_header.clone(),
             hsts: defaults.hsts.filter(|_| !self.no_hsts),
             ssl_passthrough: self.enable_ssl_passthrough,
+            encoded_slashes: match self.keep_encoded_slashes {
+                true => EncodedSlashes::Keep,
+                false => EncodedSlashes::Refuse,
+            },
             cluster_domain: self.cluster_domain.as_str().into(),
             http: HTTP.parse().ok(),
             https: HTTPS.parse().ok(),

@@ -90,8 +90,11 @@ fn find<'m, T>(left: &mut Peekable<btree_map::Iter<'m, Name, T>>, name: &Name) -
 pub struct Discovered {
     lists: EndpointLists,
     /// The upstreams and lists that this was made from, which are kept from becoming others.
-    from: Option<(Arc<BTreeMap<Name, Arc<Upstream>>>, Vec<Arc<EndpointLists>>)>,
+    from: Option<(Declared, Vec<Arc<EndpointLists>>)>,
 }
+
+/// The upstreams of a configuration.
+type Declared = Arc<BTreeMap<Name, Arc<Upstream>>>;
 
 impl Discovered {
     /// Takes over what the feeds say of the upstreams of `config`; returns those for which it is

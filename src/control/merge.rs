@@ -172,6 +172,7 @@ mod tests {
             tls: None,
             proxy_protocol: Vec::new(),
             trusted_proxies: Vec::new(),
+            encoded_slashes: Default::default(),
             forwarding: Default::default(),
             protocols: Default::default(),
             http2: Default::default(),

@@ -103,7 +103,9 @@ mod tests {
         assert!(plan.concerns(&target("/.well-known/acme-challenge/../../x")));
         assert!(plan.concerns(&target("/.well-known/acme-challenge")));
         let asterisk = http::uri::PathAndQuery::from_static("*");
-        assert!(!plan.concerns(&RequestTarget::parse(asterisk).expect("a target")));
+        assert!(
+            !plan.concerns(&RequestTarget::parse(asterisk, Default::default()).expect("a target"))
+        );
     }
 
     #[test]

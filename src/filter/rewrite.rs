@@ -58,7 +58,7 @@ impl PathPlan {
                 if path.is_empty() {
                     path.push('/');
                 }
-                RequestTarget::from_parts(&path, query)
+                target.moved(&path, query)
             }
         }
     }

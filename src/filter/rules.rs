@@ -281,7 +281,7 @@ impl Ruling {
         };
         self.captures = found;
         let text = self.with(facts, |facts| render(path, facts, Place::Url));
-        let own = self.target.as_ref().unwrap_or(facts.target).query();
+        let own = self.target.as_ref().unwrap_or(facts.target);
         match joined(&text, own) {
             Ok(target) => self.target = Some(target),
             Err(_) => return self.answer(Answer::Unsound),
@@ -298,25 +298,25 @@ impl Ruling {
 }
 
 /// The target that a rewrite comes to, with the client's own query where that stays.
-fn joined(text: &[u8], own: Option<&str>) -> Result<RequestTarget, TargetError> {
+fn joined(text: &[u8], own: &RequestTarget) -> Result<RequestTarget, TargetError> {
     let text = std::str::from_utf8(text).map_err(|_| TargetError::Character)?;
-    let (text, own) = match text.strip_suffix('?') {
+    let (text, kept) = match text.strip_suffix('?') {
         Some(text) => (text, None),
-        None => (text, own),
+        None => (text, own.query()),
     };
-    let own = own.filter(|own| !own.is_empty());
+    let kept = kept.filter(|kept| !kept.is_empty());
     let (path, query) = match text.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (text, None),
     };
-    let query = match (query, own) {
-        (Some(query), Some(own)) if !query.is_empty() => Some(format!("{query}&{own}")),
+    let query = match (query, kept) {
+        (Some(query), Some(kept)) if !query.is_empty() => Some(format!("{query}&{kept}")),
         (Some(query), None) => Some(query.to_owned()),
-        (_, own) => own.map(str::to_owned),
+        (_, kept) => kept.map(str::to_owned),
     };
     match path.starts_with('/') {
-        true => RequestTarget::from_rewrite(path, query.as_deref()),
-        false => RequestTarget::from_rewrite(&format!("/{path}"), query.as_deref()),
+        true => own.rewritten(path, query.as_deref()),
+        false => own.rewritten(&format!("/{path}"), query.as_deref()),
     }
 }
 

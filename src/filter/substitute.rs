@@ -60,14 +60,15 @@ impl Substitution {
         let query = query.map(pieces).transpose().map_err(|error| wrong(&error))?;
         let substitution = Self { regex, path, query, drops_query };
         // What is wrong with any match is found here and not by a request.
-        substitution.build(None, None).map_err(|error| wrong(&error))?;
+        let root = RequestTarget::from_parts("/", None).map_err(|error| wrong(&error))?;
+        substitution.build(None, &root).map_err(|error| wrong(&error))?;
         Ok(substitution)
     }
 
     /// The target after the rewrite: as it was where the expression is not found in the path.
     pub fn apply(&self, target: &RequestTarget) -> Result<RequestTarget, TargetError> {
         match self.regex.captures(target.path().as_bytes()) {
-            Some(found) => self.build(Some(&found), target.query()),
+            Some(found) => self.build(Some(&found), target),
             None => Ok(target.clone()),
         }
     }
@@ -76,7 +77,7 @@ impl Substitution {
     fn build(
         &self,
         found: Option<&Captures<'_>>,
-        own: Option<&str>,
+        own: &RequestTarget,
     ) -> Result<RequestTarget, TargetError> {
         let mut path = String::new();
         for piece in &self.path {
@@ -92,8 +93,8 @@ impl Substitution {
                 Piece::Group(_) => push_parameter(&mut query, text(piece, found)?),
             }
         }
-        let own = own.filter(|_| !self.drops_query);
-        let query = match (query.is_empty(), own) {
+        let query_of_own = own.query().filter(|_| !self.drops_query);
+        let query = match (query.is_empty(), query_of_own) {
             (true, own) => own,
             (false, Some(own)) if !own.is_empty() => {
                 query.push('&');
@@ -102,7 +103,7 @@ impl Substitution {
             }
             (false, _) => Some(&*query),
         };
-        RequestTarget::from_rewrite(&path, query)
+        own.rewritten(&path, query)
     }
 }
 

@@ -3,14 +3,24 @@
 //! The bytes the router matched, the policies saw and the endpoint receives are the same bytes:
 //! this type is the only way to hold them, and building one normalises (RFC 3986 §6.2.2):
 //! encoded unreserved characters are decoded, other escapes get upper-case digits, dot segments
-//! are resolved and repeated slashes merged. What servers disagree about is refused.
+//! are resolved and repeated slashes merged. What servers disagree about is refused; an encoded
+//! slash may be kept instead, as part of its segment.
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 
+use crate::ir::EncodedSlashes;
+
+/// An encoded slash in its one form.
+const SLASH: &str = "%2F";
+
 /// A normalised path and its query.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestTarget(PathAndQuery);
+pub struct RequestTarget {
+    whole: PathAndQuery,
+    /// Whether there is an encoded slash in the path.
+    slashes: EncodedSlashes,
+}
 
 /// Why a target was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,58 +44,77 @@ pub enum TargetError {
 
 impl RequestTarget {
     /// Normalises a path and query as received. Without a copy where there is nothing to change.
-    pub fn parse(raw: PathAndQuery) -> Result<Self, TargetError> {
+    pub fn parse(raw: PathAndQuery, slashes: EncodedSlashes) -> Result<Self, TargetError> {
         match scan(raw.as_str().as_bytes())? {
-            Form::Clean => Ok(Self(raw)),
-            Form::Rewrite => Self::rebuild(raw.path(), raw.query()),
+            Form::Clean => Ok(Self { whole: raw, slashes: EncodedSlashes::Refuse }),
+            Form::Rewrite => Self::rebuild(raw.path(), raw.query(), slashes),
         }
     }
 
     /// Builds a target from text; normalised like any other.
     pub fn from_parts(path: &str, query: Option<&str>) -> Result<Self, TargetError> {
         scan(path.as_bytes())?;
-        Self::rebuild(path, query)
+        Self::rebuild(path, query, EncodedSlashes::Refuse)
     }
 
-    /// The same of a path into which parts of a request were put. They were in their one form, so a
-    /// dot segment came about by the way they were put together, and may lead elsewhere than
-    /// whoever wrote the rewrite meant.
-    pub fn from_rewrite(path: &str, query: Option<&str>) -> Result<Self, TargetError> {
+    /// The same of a path with parts of this one's. Has an encoded slash only where this one has.
+    pub fn moved(&self, path: &str, query: Option<&str>) -> Result<Self, TargetError> {
         scan(path.as_bytes())?;
-        if decode(path)?.split('/').any(|segment| matches!(segment, "." | "..")) {
+        Self::rebuild(path, query, self.slashes)
+    }
+
+    /// The same where a rewrite put the parts of this one's path. They were in their one
+    /// form, so a dot segment came about by the way they were put together, and may lead elsewhere
+    /// than whoever wrote the rewrite meant.
+    pub fn rewritten(&self, path: &str, query: Option<&str>) -> Result<Self, TargetError> {
+        scan(path.as_bytes())?;
+        if decode(path, self.slashes)?.split('/').any(|segment| matches!(segment, "." | "..")) {
             return Err(TargetError::Dots);
         }
-        Self::rebuild(path, query)
+        Self::rebuild(path, query, self.slashes)
     }
 
     /// The path; starts with `/`, or is `*` for `OPTIONS *`.
     pub fn path(&self) -> &str {
-        self.0.path()
+        self.whole.path()
     }
 
     /// The query without its `?`.
     pub fn query(&self) -> Option<&str> {
-        self.0.query()
+        self.whole.query()
     }
 
     /// Path and query as they go on the wire.
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        self.whole.as_str()
     }
 
     /// The same for messages of the `http` crate.
     pub fn as_path_and_query(&self) -> &PathAndQuery {
-        &self.0
+        &self.whole
     }
 
-    fn rebuild(path: &str, query: Option<&str>) -> Result<Self, TargetError> {
-        let mut out = normalise(path)?;
+    /// The path as servers see it that take an encoded slash for a slash; `None` where there is
+    /// none.
+    pub fn with_decoded_slashes(&self) -> Option<Result<Self, TargetError>> {
+        let decoded = || Self::from_parts(&self.path().replace(SLASH, "/"), self.query());
+        (self.slashes == EncodedSlashes::Keep).then(decoded)
+    }
+
+    fn rebuild(
+        path: &str,
+        query: Option<&str>,
+        slashes: EncodedSlashes,
+    ) -> Result<Self, TargetError> {
+        let mut out = normalise(path, slashes)?;
+        let kept = slashes == EncodedSlashes::Keep && out.contains(SLASH);
+        let slashes = if kept { EncodedSlashes::Keep } else { EncodedSlashes::Refuse };
         if let Some(query) = query {
             out.push('?');
             out.push_str(query);
         }
-        let bytes = Bytes::from(out);
-        PathAndQuery::from_maybe_shared(bytes).map(Self).map_err(|_| TargetError::Character)
+        let whole = PathAndQuery::from_maybe_shared(Bytes::from(out));
+        Ok(Self { whole: whole.map_err(|_| TargetError::Character)?, slashes })
     }
 }
 
@@ -119,8 +148,8 @@ fn scan(raw: &[u8]) -> Result<Form, TargetError> {
     Ok(form)
 }
 
-fn normalise(path: &str) -> Result<String, TargetError> {
-    let decoded = decode(path)?;
+fn normalise(path: &str, slashes: EncodedSlashes) -> Result<String, TargetError> {
+    let decoded = decode(path, slashes)?;
     let mut out = String::with_capacity(decoded.len());
     let mut segments = decoded.split('/').peekable();
     segments.next(); // before the first slash
@@ -132,6 +161,7 @@ fn normalise(path: &str) -> Result<String, TargetError> {
                 let parent = out.rfind('/').unwrap_or(0);
                 out.truncate(parent);
             }
+            _ if climbs(segment) => return Err(TargetError::Separator),
             _ => {
                 out.push('/');
                 out.push_str(segment);
@@ -149,8 +179,14 @@ fn normalise(path: &str) -> Result<String, TargetError> {
     Ok(out)
 }
 
+/// Whether a segment has dot segments in it for who takes an encoded slash for a slash: what
+/// leads out of a route must not depend on who looks.
+fn climbs(segment: &str) -> bool {
+    segment.contains(SLASH) && segment.split(SLASH).any(|part| matches!(part, "." | ".."))
+}
+
 /// Decodes escaped unreserved characters and brings other escapes into one form.
-fn decode(path: &str) -> Result<String, TargetError> {
+fn decode(path: &str, slashes: EncodedSlashes) -> Result<String, TargetError> {
     let mut out = String::with_capacity(path.len());
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
@@ -164,6 +200,7 @@ fn decode(path: &str) -> Result<String, TargetError> {
         };
         let value = (high * 16 + low) as u8;
         match value {
+            b'/' if slashes == EncodedSlashes::Keep => out.push_str(SLASH),
             b'/' | b'\\' | 0 => return Err(TargetError::Separator),
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
                 out.push(char::from(value));
@@ -185,8 +222,36 @@ mod tests {
     use proptest::prelude::*;
 
     fn parsed(raw: &str) -> Result<String, TargetError> {
+        with(raw, EncodedSlashes::Refuse)
+    }
+
+    fn with(raw: &str, slashes: EncodedSlashes) -> Result<String, TargetError> {
         let raw = PathAndQuery::try_from(raw).map_err(|_| TargetError::Character)?;
-        RequestTarget::parse(raw).map(|target| target.as_str().to_owned())
+        RequestTarget::parse(raw, slashes).map(|target| target.as_str().to_owned())
+    }
+
+    #[test]
+    fn an_encoded_slash_is_kept_where_that_is_wanted_and_leads_nowhere_else() {
+        let kept = |raw| with(raw, EncodedSlashes::Keep);
+        for (raw, path) in [
+            ("/api/queues/%2f/q", "/api/queues/%2F/q"),
+            ("/@scope%2Fpkg?a=%2f", "/@scope%2Fpkg?a=%2f"),
+            ("//a/./b%2f%2fc/../d%2F", "/a/d%2F"),
+            ("/a%252fb", "/a%252fb"),
+        ] {
+            assert_eq!(kept(raw).as_deref(), Ok(path), "{raw}");
+        }
+        for raw in ["/x%2f..%2Fadmin", "/x%2f%2e%2e", "/..%2fx", "/a%2f.%2fb", "/a%5Cb", "/a%00"] {
+            assert_eq!(kept(raw), Err(TargetError::Separator), "{raw}");
+        }
+        let raw = PathAndQuery::from_static("/a%2fb");
+        let target = RequestTarget::parse(raw, EncodedSlashes::Keep).unwrap();
+        let decoded = target.with_decoded_slashes().map(|target| target.unwrap());
+        assert_eq!(decoded.map(|target| target.path().to_owned()).as_deref(), Some("/a/b"));
+        assert_eq!(target.rewritten("/v1/a%2Fb", None).unwrap().path(), "/v1/a%2Fb");
+        let plain = RequestTarget::from_parts("/a", None).unwrap();
+        assert!(plain.with_decoded_slashes().is_none());
+        assert_eq!(plain.rewritten("/v1/a%2Fb", None), Err(TargetError::Separator));
     }
 
     #[test]
@@ -231,9 +296,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_normalised_target_stays_as_it_is(raw in "/[a-c./%25e2;~?]{0,24}") {
-            if let Ok(once) = parsed(&raw) {
-                prop_assert_eq!(parsed(&once), Ok(once.clone()));
+        fn a_normalised_target_stays_as_it_is(raw in "/([a-c./%25e2;~?]|%2f|%2e){0,24}") {
+            for slashes in [EncodedSlashes::Refuse, EncodedSlashes::Keep] {
+                let Ok(once) = with(&raw, slashes) else { continue };
+                prop_assert_eq!(with(&once, slashes), Ok(once.clone()));
                 let path = once.split('?').next().unwrap_or_default();
                 prop_assert!(!path.contains("//"), "{}", path);
                 prop_assert!(path.split('/').all(|s| s != "." && s != ".."), "{}", path);

@@ -35,6 +35,9 @@ pub struct Listener {
     /// What else upstreams are told about its clients.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub forwarding: ListenerForwarding,
+    /// What becomes of `%2F` in paths.
+    #[serde(skip_serializing_if = "dump::is_default")]
+    pub encoded_slashes: EncodedSlashes,
     /// Which protocols are offered.
     pub protocols: ListenerProtocols,
     /// HTTP/2 settings.
@@ -59,6 +62,20 @@ pub struct ListenerForwarding {
     pub original: bool,
     /// Keeps the `X-Request-ID` of every client that sends a sound one, not only of trusted peers.
     pub keep_request_id: bool,
+}
+
+/// What becomes of requests with `%2F` in their path, which some servers take for a `/` and others
+/// do not. Connections keep what held when they were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EncodedSlashes {
+    /// They are answered 400.
+    #[default]
+    Refuse,
+    /// It stays as it is, part of its segment, for routes and upstreams alike. Refused all the same
+    /// where it borders a segment `.` or `..`, and where the path leads to another route with a `/`
+    /// in its place.
+    Keep,
 }
 
 /// Which HTTP versions a listener speaks. HTTP/1 is always there.

@@ -58,8 +58,8 @@ pub use host::{HostPattern, HostPatternError, ListenerSelector, VirtualHost};
 pub use https::{Hsts, HttpsRedirect};
 pub use ingress_rule::IngressRule;
 pub use listener::{
-    Certificate, ClientAuth, ClientAuthMode, Http2Options, Listener, ListenerForwarding,
-    ListenerProtocols, ListenerTls, TlsVersion,
+    Certificate, ClientAuth, ClientAuthMode, EncodedSlashes, Http2Options, Listener,
+    ListenerForwarding, ListenerProtocols, ListenerTls, TlsVersion,
 };
 pub use origin::{Location, Name, Origin};
 pub use passthrough::TlsPassthrough;

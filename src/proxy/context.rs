@@ -15,7 +15,7 @@ use super::tunnel::Tunnel;
 use super::worker::WorkerSnapshot;
 use crate::error::ProxyError;
 use crate::filter::Seat;
-use crate::ir::{ListenerForwarding, Name, Settings};
+use crate::ir::{EncodedSlashes, ListenerForwarding, Name, Settings};
 use crate::snapshot::{
     CompiledListener, CompiledRoute, CountedRule, ListenerId, RouteId, Snapshot,
 };
@@ -64,6 +64,8 @@ pub struct ClientConn {
     pub peer_text: HeaderValue,
     /// What else endpoints are told about it.
     pub forwarding: ListenerForwarding,
+    /// What becomes of encoded slashes in its requests' paths.
+    pub encoded_slashes: EncodedSlashes,
     /// The field lines that tell endpoints about this connection; see `forwarding`.
     pub forwarding_lines: Box<[u8]>,
     /// The tunnel that an upgrade on this connection opened; taken over by the server once the

@@ -20,7 +20,7 @@ use super::connections::Place;
 use super::hello::{self, Hello};
 use super::link::ClientTimeouts;
 use super::{Transport, WorkerCx, h1, h2, proxy_protocol};
-use crate::ir::ListenerForwarding;
+use crate::ir::{EncodedSlashes, ListenerForwarding};
 use crate::proxy::{ClientConn, HttpVersion, Passing, Stack, WorkerSnapshot};
 use crate::snapshot::{CompiledListener, ListenerId};
 use crate::tls::{Admitted, ClientDemand, PolicyId, ServerTls, handshake_kind, handshake_version};
@@ -147,8 +147,8 @@ async fn steps<S: Stack>(
         }
     }
     let (peer, local) = (canonical(client), canonical(local));
-    let forwarding = listener.spec.forwarding;
-    let mut facts = Facts { peer, local, forwarding, ..Facts::new(listener.id) };
+    let (forwarding, encoded_slashes) = (listener.spec.forwarding, listener.spec.encoded_slashes);
+    let mut facts = Facts { peer, local, forwarding, encoded_slashes, ..Facts::new(listener.id) };
     let mut ahead = BytesMut::new();
     if listener.passes_by_name() {
         match hello::read(&mut tcp, &mut ahead).await {
@@ -190,6 +190,7 @@ struct Facts {
     peer: SocketAddr,
     local: SocketAddr,
     forwarding: ListenerForwarding,
+    encoded_slashes: EncodedSlashes,
     secure: bool,
     version: HttpVersion,
     server_name: Option<std::sync::Arc<str>>,
@@ -206,6 +207,7 @@ impl Facts {
             peer: nowhere,
             local: nowhere,
             forwarding: ListenerForwarding::default(),
+            encoded_slashes: EncodedSlashes::default(),
             secure: false,
             version: HttpVersion::H1,
             server_name: None,
@@ -236,6 +238,7 @@ impl Facts {
                 self.forwarding,
             ),
             forwarding: self.forwarding,
+            encoded_slashes: self.encoded_slashes,
             tunnel: Default::default(),
         }
     }

@@ -3,6 +3,7 @@
 
 mod alike;
 mod annotations;
+mod closed;
 mod log;
 mod tls;
 mod writes;

@@ -174,21 +174,28 @@ async fn no_route_is_a_404_that_a_person_or_a_program_can_read() {
 
 #[tokio::test]
 async fn the_bytes_that_were_matched_are_the_bytes_that_are_forwarded() {
+    for encoded_slashes in ["refuse", "keep"] {
+        matched_is_forwarded(encoded_slashes).await;
+    }
+}
+
+async fn matched_is_forwarded(encoded_slashes: &str) {
     let app = Backend::saying("open").await;
     let admin = Backend::saying("closed").await;
     let proxy = Proxy::start(
         r#"
-listeners: { web: { bind: "@web@" } }
+listeners: { web: { bind: "@web@", encoded_slashes: @slashes@ } }
 hosts:
   "*":
     routes:
       - { path: /, upstream: app }
       - { path: /admin, upstream: admin }
+      - { path: /moved, upstream: app, rewrite: { prefix: /v1 } }
 upstreams:
   app: { endpoints: ["@app@"] }
   admin: { endpoints: ["@secret@"] }
 "#,
-        &[("app", &app.address()), ("secret", &admin.address())],
+        &[("app", &app.address()), ("secret", &admin.address()), ("slashes", &encoded_slashes)],
     )
     .await;
     let mut faults = Vec::new();
@@ -215,6 +222,12 @@ upstreams:
         "/admin/%2e",
         "/..",
         "/a/../../admin",
+        "/admin%2fx",
+        "/a/..%2f..%2fadmin",
+        "/%2fadmin",
+        "/%2Fadmin/x",
+        "/admin/%2fx",
+        "/admin/%2f..%2f..%2f",
     ] {
         let (before_app, before_admin) = (app.requests().len(), admin.requests().len());
         let response = get(proxy.web(), "t", target).await;
@@ -237,7 +250,18 @@ upstreams:
             faults.push(format!("{target}: dot segments reached the upstream in {}", seen.1));
         }
     }
-    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    assert!(faults.is_empty(), "{encoded_slashes}:\n{}", faults.join("\n"));
+    for (target, forwarded) in [
+        ("/api/queues/%2f/q?a=%2f", "/api/queues/%2F/q?a=%2f"),
+        ("/@scope%2Fpkg", "/@scope%2Fpkg"),
+        ("/moved/a%2fb", "/v1/a%2Fb"),
+    ] {
+        let response = get(proxy.web(), "t", target).await;
+        match encoded_slashes {
+            "keep" => assert_eq!(app.last().target, forwarded),
+            _ => assert_eq!(response.status, 400, "{target}"),
+        }
+    }
 }
 
 /// The path as a careful back end reads it: unreserved characters decoded once, dot segments

@@ -27,9 +27,11 @@ use serde::{Deserialize, Serialize};
 
 use super::view::{self, RouteView, UpstreamView};
 use crate::filter::{Location, RequestTarget};
-use crate::ir::HostPattern;
+use crate::ir::{EncodedSlashes, HostPattern};
 use crate::proxy::{Sight, client_scheme};
-use crate::snapshot::{Action, CompiledListener, CompiledRoute, Outcome, Snapshot, Trial};
+use crate::snapshot::{
+    Action, CompiledListener, CompiledRoute, Outcome, RequestFacts, Snapshot, Trial,
+};
 use crate::upstream::Upstream;
 use crate::util::moment::Moment;
 use ruled::Found;
@@ -164,7 +166,11 @@ pub struct Loser {
 pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
     let mut explanation =
         Explanation { request: question.asked(), refused: None, note: None, listeners: Vec::new() };
-    let target = match question.target() {
+    let (listeners, note) = ways_in(snapshot, question);
+    let keeps =
+        listeners.iter().any(|listener| listener.spec.encoded_slashes == EncodedSlashes::Keep);
+    let slashes = if keeps { EncodedSlashes::Keep } else { EncodedSlashes::Refuse };
+    let target = match question.target(slashes) {
         Ok(target) if target.path() == "*" && question.method != Method::OPTIONS => {
             explanation.refused = Some(bad_request("'*' is only for OPTIONS"));
             return explanation;
@@ -182,7 +188,11 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
     }
     explanation.request.path = target.path().to_owned();
     explanation.request.query = target.query().map(str::to_owned);
-    let (listeners, note) = ways_in(snapshot, question);
+    if listeners.iter().any(|listener| leads_elsewhere(listener, question, &target)) {
+        explanation.refused =
+            Some(bad_request("an encoded slash that leads to another route as a slash"));
+        return explanation;
+    }
     explanation.note = note;
     explanation.listeners =
         listeners.iter().map(|listener| on(snapshot, listener, question, &target)).collect();
@@ -219,6 +229,21 @@ fn ways_in<'s>(
     }
     let note = format!("no listener speaks {scheme}; every listener is shown");
     (all, Some(note))
+}
+
+/// Whether a path with an encoded slash meets another route with a slash in its place.
+fn leads_elsewhere(
+    listener: &CompiledListener,
+    question: &Question,
+    target: &RequestTarget,
+) -> bool {
+    let Some(decoded) = target.with_decoded_slashes() else { return false };
+    let Some(table) = listener.hosts.lookup(question.host.name().as_bytes()) else { return false };
+    let route = |path: &str| {
+        let (method, headers) = (&question.method, &question.headers);
+        table.lookup(&RequestFacts { method, path, query: target.query(), headers })
+    };
+    decoded.map_or(true, |decoded| route(decoded.path()) != route(target.path()))
 }
 
 fn on(

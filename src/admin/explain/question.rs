@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::Asked;
 use crate::filter::{RequestTarget, TargetError};
+use crate::ir::EncodedSlashes;
 use crate::proxy::Host;
 
 /// A request, as far as it decides the route.
@@ -112,8 +113,8 @@ impl Question {
     }
 
     /// The target in the form in which it is looked up.
-    pub(super) fn target(&self) -> Result<RequestTarget, TargetError> {
-        RequestTarget::parse(self.target.clone())
+    pub(super) fn target(&self, slashes: EncodedSlashes) -> Result<RequestTarget, TargetError> {
+        RequestTarget::parse(self.target.clone(), slashes)
     }
 
     /// The request as it was asked.
@@ -151,11 +152,11 @@ mod tests {
         let question = ask("HTTPS://Shop.Example:8443/a?b=c#d", &["X-A: 1"]).unwrap();
         assert!(question.secure);
         assert_eq!((question.effective_port(), question.host.name()), (8443, "shop.example"));
-        assert_eq!(question.target().unwrap().as_str(), "/a?b=c");
+        assert_eq!(question.target(EncodedSlashes::Refuse).unwrap().as_str(), "/a?b=c");
         assert_eq!(question.headers["x-a"], "1");
         let question = ask("shop.example", &[]).unwrap();
         assert_eq!((question.scheme(), question.effective_port()), ("http", 80));
-        assert_eq!(question.target().unwrap().as_str(), "/");
+        assert_eq!(question.target(EncodedSlashes::Refuse).unwrap().as_str(), "/");
     }
 
     #[test]

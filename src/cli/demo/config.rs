@@ -100,6 +100,7 @@ fn listener(name: &str, listeners: &DemoListeners, tls: Option<ListenerTls>) -> 
         tls,
         proxy_protocol: Vec::new(),
         trusted_proxies: Vec::new(),
+        encoded_slashes: Default::default(),
         forwarding: Default::default(),
         protocols: ListenerProtocols::default(),
         http2: Http2Options::default(),

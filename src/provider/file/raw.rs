@@ -78,6 +78,11 @@ pub(super) struct Document {
 pub(super) struct Listener {
     /// Address and port: `0.0.0.0:8080`, `[::]:8080`; `:8080` and `8080` mean every IPv4 address.
     pub bind: Field<Text<Bind>>,
+    /// What becomes of `%2F` in paths: `refuse` answers 400, `keep` leaves it as it is, part of its
+    /// segment, for routes and upstreams; refused all the same beside `.` and `..`, and where the
+    /// path leads to another route with a `/` in its place. Conditions of rules see `%2F`. Default:
+    /// `refuse`.
+    pub encoded_slashes: Field<EncodedSlashes>,
     /// Headers that tell upstreams about clients of this listener, as ingress-nginx sends them.
     pub forwarding: Field<ListenerForwarding>,
     /// HTTP/2: `true`, `false` or its limits. Default: `true`.

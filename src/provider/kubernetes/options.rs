@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderName;
-use ir::{AccessLog, AccessLogFormat, AccessLogTarget, Hsts};
+use ir::{AccessLog, AccessLogFormat, AccessLogTarget, EncodedSlashes, Hsts};
 
 use super::controller::Controller;
 use super::{Key, References};
@@ -52,6 +52,8 @@ pub struct Options {
     pub allowed_response_headers: Vec<HeaderName>,
     /// Whether TLS is left to back ends that `ssl-passthrough` asks it for.
     pub ssl_passthrough: bool,
+    /// What becomes of `%2F` in paths.
+    pub encoded_slashes: EncodedSlashes,
     /// The domain of the cluster's own names. Default `cluster.local`.
     pub cluster_domain: Arc<str>,
     /// Whether routes tell the rule that they were made from, for metrics under ingress-nginx's
@@ -104,6 +106,7 @@ impl Default for Options {
             controller: Arc::default(),
             allowed_response_headers: Vec::new(),
             ssl_passthrough: false,
+            encoded_slashes: EncodedSlashes::Refuse,
             cluster_domain: "cluster.local".into(),
             rules: false,
             partial: false,

@@ -70,7 +70,8 @@ fn judge(inbound: Inbound) -> Result<Box<Request>, ProxyError> {
         }
         _ => None,
     };
-    let target = RequestTarget::parse(path).map_err(bad_request)?;
+    let target = RequestTarget::parse(path, context.conn.encoded_slashes);
+    let target = target.map_err(bad_request)?;
     if target.path() == "*" && parts.method != Method::OPTIONS {
         return Err(bad_request("'*' is only for OPTIONS"));
     }

@@ -19,6 +19,7 @@ fn snapshots(address: SocketAddr) -> (Arc<SnapshotHandle>, Arc<Snapshot>, Arc<Sn
         tls: None,
         proxy_protocol: Vec::new(),
         trusted_proxies: Vec::new(),
+        encoded_slashes: Default::default(),
         forwarding: Default::default(),
         protocols: Default::default(),
         http2: Default::default(),

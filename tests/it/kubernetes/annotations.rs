@@ -7,7 +7,7 @@ use super::{World, shop};
 use crate::harness::*;
 
 /// An Ingress for `host` with these annotations.
-fn annotated(host: &str, path: &str, annotations: &[(&str, &str)]) -> Value {
+pub fn annotated(host: &str, path: &str, annotations: &[(&str, &str)]) -> Value {
     let mut object = ingress(&host.replace('.', "-"), host, "web");
     object["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!(path);
     if path.contains('(') {

@@ -4,7 +4,7 @@ valued: [access-log, access-log-path, admin, allow-response-header, annotations-
   default-ssl-certificate, election-id, http, https, ingress-class, kubeconfig, log, port,
   public-http-port, public-https-port, publish-service, publish-status-address, state-dir, upstream, watch-namespace, watch-timeout,
   workers, zone]
-switches: [allow-external-name, enable-ssl-passthrough, ingress-class-by-name, ingress-nginx-metrics, kubernetes, no-hsts, publish-node-addresses,
+switches: [allow-external-name, enable-ssl-passthrough, ingress-class-by-name, ingress-nginx-metrics, keep-encoded-slashes, kubernetes, no-hsts, publish-node-addresses,
   serve-nginx-class, watch-ingress-without-class]
 {{- end }}
 

@@ -54,6 +54,15 @@ pub(in crate::provider::file) struct Forwarding {
     pub via: Field<bool>,
 }
 
+/// What becomes of `%2F` in paths.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::provider::file) enum EncodedSlashes {
+    Keep,
+    Refuse,
+}
+
 /// Headers that tell upstreams about clients of a listener, as ingress-nginx sends them.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

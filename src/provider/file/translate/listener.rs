@@ -6,8 +6,8 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use ir::{
-    Certificate, ClientAuth, ClientAuthMode, Http2Options, Listener, ListenerForwarding,
-    ListenerProtocols, ListenerTls, Name, Settings, TlsVersion,
+    Certificate, ClientAuth, ClientAuthMode, EncodedSlashes, Http2Options, Listener,
+    ListenerForwarding, ListenerProtocols, ListenerTls, Name, Settings, TlsVersion,
 };
 
 use super::context::Context;
@@ -69,6 +69,10 @@ fn listener(
             .map(|raw| proxy_protocol(context, raw))
             .unwrap_or_default(),
         trusted_proxies: networks(&raw.trusted_proxies),
+        encoded_slashes: match or(&raw.encoded_slashes, raw::EncodedSlashes::Refuse) {
+            raw::EncodedSlashes::Refuse => EncodedSlashes::Refuse,
+            raw::EncodedSlashes::Keep => EncodedSlashes::Keep,
+        },
         forwarding: raw.forwarding.get().map(forwarding).unwrap_or_default(),
         protocols: ListenerProtocols { http2 },
         http2: options,

@@ -24,6 +24,9 @@ pub struct AuthTls {
     pub error_page: Option<Template>,
     /// An expression that must be found in the subject of a certificate.
     pub match_cn: Option<Pattern>,
+    /// What asks for certificates and cannot be read, by its name: then no certificate will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<&'static str>,
 }
 
 /// Whether a client needs a certificate.
@@ -42,7 +45,7 @@ pub enum VerifyClient {
 
 impl AuthTls {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let auth = Self {
+        let mut auth = Self {
             secret: reader.guard("auth-tls-secret", value::full_object),
             verify: reader.guard("auth-tls-verify-client", |text| {
                 value::choice(
@@ -59,8 +62,13 @@ impl AuthTls {
             pass_certificate: reader.value("auth-tls-pass-certificate-to-upstream", value::boolean),
             error_page: reader.value("auth-tls-error-page", variable::url),
             match_cn: reader.guard("auth-tls-match-cn", Pattern::parse),
+            unreadable: None,
         };
-        if !reader.has("auth-tls-secret") {
+        let mut asking = ["auth-tls-secret", "auth-tls-match-cn"].into_iter();
+        auth.unreadable = asking.find(|name| reader.denies(name));
+        if !reader.has("auth-tls-secret") && auth.unreadable != Some("auth-tls-secret") {
+            // Of an expression alone nothing follows for others of the host.
+            auth.unreadable = None;
             for name in [
                 "auth-tls-verify-client",
                 "auth-tls-verify-depth",

@@ -127,12 +127,18 @@ impl SessionCookie {
                 &[("None", SameSite::None), ("Lax", SameSite::Lax), ("Strict", SameSite::Strict)],
             )
         };
+        let secure = reader.value("session-cookie-secure", value::boolean);
+        if secure == Some(false) {
+            let text = "`false` has no effect, as in ingress-nginx: given over https, the cookie \
+                        is `Secure`";
+            reader.amend("session-cookie-secure", Class::Ignored, text);
+        }
         Self {
             name: reader.value("session-cookie-name", value::cookie_name),
             path: reader.value("session-cookie-path", value::path),
             domain: reader.value("session-cookie-domain", domain),
             same_site: reader.value("session-cookie-samesite", same_site),
-            secure: reader.value("session-cookie-secure", value::boolean),
+            secure: secure.filter(|secure| *secure),
             expires: reader.value("session-cookie-expires", value::seconds),
             max_age: reader.value("session-cookie-max-age", value::seconds),
         }

@@ -62,7 +62,7 @@ pub use rewrite::{Rewrite, RewriteTarget};
 pub use snippet::Snippets;
 pub use table::{Support, names, support};
 pub use timeouts::{NextUpstream, Timeouts};
-pub use value::ObjectRef;
+pub use value::{ObjectRef, boolean};
 pub use variable::{Piece, Template, Variable};
 
 use std::collections::BTreeMap;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::finding::Class;
 use super::reader::Reader;
 use super::value::{self, ObjectRef};
 
@@ -13,7 +14,7 @@ pub struct ProxySsl {
     /// The Secret with the client certificate (`tls.crt`, `tls.key`) and the authority that back
     /// ends are verified by (`ca.crt`).
     pub secret: Option<ObjectRef>,
-    /// Whether back ends are verified. Default false.
+    /// Whether back ends are verified, which needs a Secret. Default false.
     pub verify: Option<bool>,
     /// The name they are verified by and that is sent to them. Default is the upstream's.
     pub name: Option<Arc<str>>,
@@ -23,12 +24,19 @@ pub struct ProxySsl {
 
 impl ProxySsl {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        Self {
+        let mut ssl = Self {
             secret: reader.guard("proxy-ssl-secret", value::full_object),
             verify: reader.value("proxy-ssl-verify", value::switch),
             name: reader.value("proxy-ssl-name", name),
             server_name: reader.value("proxy-ssl-server-name", value::switch),
+        };
+        if ssl.verify == Some(true) && !reader.has("proxy-ssl-secret") {
+            ssl.verify = None;
+            let text = "has no effect without `proxy-ssl-secret`, as in ingress-nginx: back ends \
+                        are not verified";
+            reader.amend("proxy-ssl-verify", Class::Ignored, text);
         }
+        ssl
     }
 }
 

@@ -138,6 +138,12 @@ impl<'a> Reader<'a> {
         self.entries.contains_key(name)
     }
 
+    /// Whether requests are answered 503 because of what was read as `name`.
+    pub(super) fn denies(&self, name: &str) -> bool {
+        let denied = |class| matches!(class, Class::Denied);
+        self.findings.iter().any(|(noted, finding)| *noted == name && denied(finding.class))
+    }
+
     /// The value of `name`; where it is wrong, it is as if it were not there.
     pub(super) fn value<T>(
         &mut self,

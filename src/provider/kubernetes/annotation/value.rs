@@ -36,7 +36,7 @@ impl fmt::Display for ObjectRef {
 }
 
 /// `true` or `false`, in the spellings Go takes.
-pub(super) fn boolean(text: &str) -> Result<bool, String> {
+pub fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),

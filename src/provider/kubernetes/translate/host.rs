@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use ir::{
-    Action, BackendRef, HostPattern, HttpsRedirect, Name, Origin, PathMatch, Route, RouteMatch,
-    VirtualHost,
+    Action, BackendRef, Guard, HostPattern, HttpsRedirect, Name, Origin, PathMatch, Route,
+    RouteMatch, VirtualHost,
 };
 use k8s_openapi::api::networking::v1::IngressBackend;
 
@@ -84,7 +84,7 @@ pub(super) fn hosts(
 /// What holds for all rules of a host.
 pub(super) struct Traits<'o> {
     /// Whose paths are expressions: those of a single rule make it so for all.
-    regex: BTreeSet<HostPattern>,
+    pub regex: BTreeSet<HostPattern>,
     /// Those that have TLS, by whichever Ingress.
     tls: BTreeSet<HostPattern>,
     /// The wildcards that have it, in the whole cluster: so have the hosts that they cover.
@@ -120,7 +120,7 @@ impl<'o> Traits<'o> {
 
     /// The redirect to https of a host's routes by `policy`. Without a host of its own a request
     /// has no certificate that it could be sent to.
-    fn https(&self, policy: &Policy, pattern: &HostPattern) -> Option<HttpsRedirect> {
+    pub fn https(&self, policy: &Policy, pattern: &HostPattern) -> Option<HttpsRedirect> {
         let wanted = match policy.to_https {
             ToHttps::Always => true,
             ToHttps::Never => false,
@@ -136,12 +136,12 @@ impl<'o> Traits<'o> {
 }
 
 /// Where rules find their place, in the order of their age.
-struct Place<'p, 'i> {
-    hosts: &'p mut Hosts,
+pub(super) struct Place<'p, 'i> {
+    pub hosts: &'p mut Hosts,
     /// Which object has a path, and where its route is in the host.
-    taken: &'p mut HashMap<(HostPattern, RulePath), (Key, usize)>,
-    traits: &'p Traits<'p>,
-    upstreams: &'p mut Upstreams<'i>,
+    pub taken: &'p mut HashMap<(HostPattern, RulePath), (Key, usize)>,
+    pub traits: &'p Traits<'p>,
+    pub upstreams: &'p mut Upstreams<'i>,
 }
 
 impl Place<'_, '_> {
@@ -182,9 +182,7 @@ impl Place<'_, '_> {
                         }
                         self.path(index, object, &pattern, read, &path.backend, &subject);
                     }
-                    Err(why) => {
-                        object.report.add(Finding::refused(format!("{subject}.path"), why));
-                    }
+                    Err(why) => self.refused(index, object, &pattern, path, why, &subject),
                 }
             }
         }
@@ -301,11 +299,15 @@ pub(super) fn route(
         name,
         origin,
         matches: RouteMatch::of(path),
-        guard: policy.guard.clone(),
+        // What is sent elsewhere is so before anybody is asked who they are.
+        guard: match action {
+            Action::RedirectTo(_) => Guard::default(),
+            _ => policy.guard.clone(),
+        },
         cors: policy.cors.clone().map(Box::new),
         // What fails, fails for everybody.
         auth: match action {
-            Action::Fail { .. } => None,
+            Action::Fail { .. } | Action::RedirectTo(_) => None,
             _ => policy.auth.clone().map(Box::new),
         },
         error_pages: None,
@@ -417,7 +419,8 @@ fn canaries(
             match joinable(object.key, placed, settings) {
                 Err(why) => object.report.add(Finding::refused(subject, why)),
                 Ok((placed, main, cookie_by_path)) => {
-                    // Of the canary only its balancing counts, else what holds for the rule.
+                    // Of the canary only its balancing counts, and whether its Service stands for
+                    // its endpoints, else what holds for the rule.
                     let own = (object.policy.upstream.clone(), object.policy.cookie_by_path);
                     let mut balance = own.0.balance.clone();
                     if object.policy.canary_sticky {
@@ -425,7 +428,9 @@ fn canaries(
                         object.policy.cookie_by_path = cookie_by_path;
                         placed.route.sticky = balance.affinity.is_some();
                     }
-                    object.policy.upstream = super::service::Settings { balance, ..main };
+                    let service_address = own.0.service_address;
+                    object.policy.upstream =
+                        super::service::Settings { balance, service_address, ..main };
                     let text = placed.path.text.clone();
                     let upstream = upstream(object, &text, &path.backend, &subject, upstreams);
                     (object.policy.upstream, object.policy.cookie_by_path) = own;

@@ -4,6 +4,7 @@
 //! rest of it, and everything else, is served.
 
 mod canary;
+mod closed;
 mod group;
 mod host;
 mod lists;
@@ -96,6 +97,7 @@ fn listeners(options: &Options, certificates: Vec<ir::Certificate>) -> BTreeMap<
             tls,
             proxy_protocol: Vec::new(),
             trusted_proxies: Vec::new(),
+            encoded_slashes: options.encoded_slashes,
             forwarding: ir::ListenerForwarding {
                 scheme: true,
                 original: true,

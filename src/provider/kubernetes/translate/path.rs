@@ -51,7 +51,10 @@ impl RulePath {
                 None => format!("the path `{path}` {error}"),
             };
             Pattern::parse(path).map_err(fault)?;
-            return Ok(Self { kind, text: path.into(), regex });
+            let read = Self { kind, text: path.into(), regex };
+            // Requests are matched by a larger one, which must not turn out too large later.
+            Pattern::parse(&format!(r"\A(?:{})\z", read.matches().text())).map_err(fault)?;
+            return Ok(read);
         }
         let mut text = normal(path)?;
         if kind == Kind::Prefix && text.len() > 1 && text.ends_with('/') {

@@ -100,7 +100,7 @@ fn question(
         Some((path, query)) => (path, Some(query)),
         None => (url, None),
     };
-    let target = RequestTarget::from_parts(path, query).map_err(failed)?;
+    let target = request.target.moved(path, query).map_err(failed)?;
     let mut headers = request.headers.clone();
     let original = format!(
         "{}://{}{}",

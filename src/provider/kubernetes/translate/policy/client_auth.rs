@@ -24,12 +24,26 @@ impl Mapping<'_> {
             "auth-tls-verify-client",
             "auth-tls-verify-depth",
         ]);
-        let Some(secret) = &values.secret else { return };
         let mode = match values.verify {
             None | Some(VerifyClient::On) => HostClientAuthMode::Required,
             Some(VerifyClient::Optional) => HostClientAuthMode::Optional,
             Some(VerifyClient::OptionalNoCa) => HostClientAuthMode::OptionalUntrusted,
             Some(VerifyClient::Off) => return,
+        };
+        if let Some(name) = values.unreadable {
+            // Others may have paths of the host, which nothing else closes.
+            self.policy.client_auth = Some(HostClientAuth {
+                mode: HostClientAuthMode::Required,
+                trust: ClientTrust::Missing(format!("`{name}` cannot be read")),
+                ca_at: None,
+                crl_at: None,
+                subject: None,
+                error_page: None,
+                forward: false,
+            });
+        }
+        let Some(secret) = values.secret.as_ref().filter(|_| values.unreadable.is_none()) else {
+            return;
         };
         if values.match_cn.is_some() && mode == HostClientAuthMode::OptionalUntrusted {
             let text = "is honoured for certificates that the authority has signed; with others \

@@ -54,7 +54,8 @@ pub(super) fn complete(own: &BTreeMap<String, String>, options: &Options) -> Com
             inherit(name, text, &mut all);
         }
     }
-    if value("auth-url").is_none() && value("enable-global-auth") != Some("false") {
+    let wanted = value("enable-global-auth").map(annotation::boolean);
+    if value("auth-url").is_none() && wanted != Some(Ok(false)) {
         for (name, text) in controller.auth.iter().filter(|(name, _)| value(name).is_none()) {
             inherit(name, text, &mut all);
         }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use http::StatusCode;
 use ir::{
     Action, Auth, Bodies, Cors, Filter, Guard, HostPattern, HttpsRedirect, Retry, RetryOn, Rule,
-    Scope, ServicePlace, Timeouts,
+    Scope, ServicePlace, Step, Timeouts,
 };
 use k8s_openapi::api::networking::v1::Ingress;
 
@@ -200,6 +200,16 @@ impl Policy {
             Action::Fail { .. } => Vec::new(),
             _ => self.rules.clone(),
         }
+    }
+
+    /// Whether it turns requests away, or might, that are served where nothing is said.
+    pub fn restricts(&self) -> bool {
+        let turns = |rule: &Rule| rule.then.iter().any(|step| !matches!(step, Step::Filter(_)));
+        self.guard != Guard::default()
+            || self.auth.is_some()
+            || self.client_auth.is_some()
+            || self.answer.is_some()
+            || self.rules.iter().chain(&self.server_rules).any(turns)
     }
 
     /// Lets nobody in. The first reason stays.

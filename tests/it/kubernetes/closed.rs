@@ -1,0 +1,65 @@
+//! What of an Ingress restricts access and cannot be read: nobody gets past it by way of another
+//! Ingress of the same host.
+
+use serde_json::{Value, json};
+
+use super::{World, shop};
+use crate::harness::*;
+
+/// An Ingress for `host`, so many seconds old compared to others.
+fn object(name: &str, host: &str, path: &str, age: u32, annotations: &[(&str, &str)]) -> Value {
+    let mut object = ingress(name, host, "web");
+    object["metadata"]["creationTimestamp"] = json!(format!("2024-01-01T00:00:{:02}Z", 59 - age));
+    let rule = &mut object["spec"]["rules"][0]["http"]["paths"][0];
+    rule["path"] = json!(path);
+    rule["pathType"] = json!("Prefix");
+    if path.contains('(') {
+        rule["pathType"] = json!("ImplementationSpecific");
+    }
+    for (name, value) in annotations {
+        object["metadata"]["annotations"][format!("nginx.ingress.kubernetes.io/{name}")] =
+            json!(value);
+    }
+    object
+}
+
+const ASKED: (&str, &str) = ("auth-url", "http://web.shop.svc.cluster.local/auth");
+
+#[tokio::test]
+async fn what_guards_and_cannot_be_read_is_not_passed_by_way_of_another_ingress() {
+    let app = Backend::saying("web").await;
+    let cluster = shop(app.address()).await;
+    let regex = ("use-regex", "true");
+    for (host, path, annotations) in [
+        ("path.example", "/admin(?=/|$)(.*)", &[ASKED, regex][..]),
+        ("free.example", "/admin(?=/|$)(.*)", &[regex]),
+        ("tls.example", "/x", &[("auth-tls-secret", "clients")]),
+        (
+            "subject.example",
+            "/x",
+            &[("auth-tls-secret", "shop/clients"), ("auth-tls-match-cn", "CN=(?!evil).*")],
+        ),
+    ] {
+        // The older of the two is the one that is open.
+        let name = host.replace('.', "-");
+        cluster.put(object(&format!("open-{name}"), host, "/", 9, &[]));
+        cluster.put(object(&name, host, path, 1, annotations));
+    }
+    let world = World::start(&cluster, &[]).await;
+    for (host, target, status) in [
+        ("path.example", "/", 200),
+        ("path.example", "/shop", 200),
+        ("path.example", "/admin", 503),
+        ("path.example", "/Admin/x", 503),
+        ("path.example", "/%61dmin", 503),
+        ("path.example", "/x/../admin", 503),
+        ("free.example", "/admin", 200),
+        ("tls.example", "/", 503),
+        ("tls.example", "/x", 503),
+        ("subject.example", "/", 503),
+    ] {
+        let answer = get(world.http, host, target).await;
+        assert_eq!(answer.status, status, "{host}{target}: {answer}");
+    }
+    world.proxy.logs("requests to paths that begin with `/admin`").await;
+}
