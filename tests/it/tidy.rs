@@ -87,6 +87,17 @@ fn imports_run_one_way() {
 }
 
 #[test]
+fn the_table_of_rooms_has_every_room() {
+    let rooms = LAYERS.iter().map(|(room, _)| *room).chain(TOP.iter().copied());
+    for (_, text) in text_files(&["ARCHITECTURE.md"]) {
+        for room in rooms.clone() {
+            let mut rows = text.lines().filter(|line| line.starts_with("| `"));
+            assert!(rows.any(|row| row.contains(&format!("`{room}`"))), "no row for {room}");
+        }
+    }
+}
+
+#[test]
 fn crates_stay_behind_their_fences() {
     let mut faults = Vec::new();
     for source in rust_files("src") {

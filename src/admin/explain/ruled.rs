@@ -86,7 +86,9 @@ pub(super) fn find(
         answer: None,
         trials: Vec::new(),
     };
-    let mut walk = Walk { listener, question, asked, ruling: Ruling::default(), found };
+    let gated = table.client_gate.is_some();
+    let ruling = Ruling::default();
+    let mut walk = Walk { listener, question, asked, gated, ruling, found };
     if let Some(rules) = &table.rules {
         let verdict = walk.judge(rules, &of_host(snapshot, pattern));
         // What a host's rules make of the path is what routes are looked for by.
@@ -126,6 +128,8 @@ struct Walk<'a> {
     listener: &'a CompiledListener,
     question: &'a Question,
     asked: &'a RequestTarget,
+    /// Whether the host demands client certificates, which comes before all that it answers.
+    gated: bool,
     ruling: Ruling,
     found: Found,
 }
@@ -166,12 +170,13 @@ impl Walk<'_> {
 
     /// With the answer that the rules gave.
     fn answered(mut self, by: &str) -> Found {
+        let whom = if self.gated { ", to whom `client_auth` lets in" } else { "" };
+        let by = &format!("{by}{whom}");
         let (status, why, location) = match self.ruling.answer.take() {
             Some(Answer::Response(status, ..)) => (status, by.to_owned(), None),
             Some(Answer::Redirect(status, to)) => (status, by.to_owned(), self.found.shown(&to)),
             Some(Answer::Unsound) | None => {
-                let why = format!("what {by} makes of it is no path or URL");
-                (StatusCode::BAD_REQUEST, why, None)
+                (StatusCode::BAD_REQUEST, format!("{by}: it makes no path or URL"), None)
             }
         };
         self.found.answer = Some(RuleAnswer { status: status.as_u16(), why, location });

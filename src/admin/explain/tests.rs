@@ -227,6 +227,10 @@ hosts:
           - rewrite: { regex: "^/old/circle/away", path: "/new", then: lookup }
       - { name: new, path: /new, upstream: app }
       - { name: hidden, path: /hidden, upstream: app, rules: [ { redirect: { to: "/x?${file:key}" } } ] }
+  shown.example:
+    client_auth: { ca: "ca.pem", mode: optional }
+    rules: [ { respond: { status: 410 } } ]
+    routes: []
 upstreams: { app: { endpoints: ["10.0.0.1:80"] } }
 "#;
 
@@ -264,6 +268,8 @@ fn rules_that_answer_or_change_the_path_are_gone_through() {
     let (on, text) = ask("/old/circle", &[], None);
     assert!(text.contains("answer   500: its rewrites lead in a circle"), "{text}");
     assert!(on.won.is_none() && on.others.is_empty(), "{text}");
+    let (_, text) = ask("/", &["host: shown.example"], None);
+    assert!(text.contains("410: a rule of the host, to whom `client_auth` lets in"), "{text}");
     let (on, text) = ask("/hidden", &[], None);
     let json = serde_json::to_string(&on).unwrap();
     assert!(text.contains("Location: <redacted>"), "{text}");
