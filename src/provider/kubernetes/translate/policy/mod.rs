@@ -330,7 +330,7 @@ impl Mapping<'_> {
             Class::Honoured => Verdict::Honoured,
             Class::Difference | Class::Ignored | Class::NeverExisted => Verdict::Differs,
             Class::NotHonoured => Verdict::Omitted,
-            Class::Denied | Class::Refused => Verdict::Refused,
+            Class::Denied | Class::Closed | Class::Refused => Verdict::Refused,
         };
         let read = matches!(found.class, Class::Honoured | Class::Difference);
         let finding = Finding {

@@ -31,6 +31,8 @@ impl Mapping<'_> {
             self.policy.rules = rules;
         }
         if let Some(snippet) = &values.server {
+            // What is closed is so before anything else is done with requests.
+            self.closed_by(snippet);
             let (filters, rules) = self.snippet("server-snippet", snippet);
             let edits = filters.into_iter().map(Step::Filter).collect::<Vec<_>>();
             if !edits.is_empty() {
@@ -40,23 +42,50 @@ impl Mapping<'_> {
         }
     }
 
+    /// Closes the hosts for what lines that cannot be read would have kept out of them: other
+    /// Ingresses have paths there, too.
+    fn closed_by(&mut self, snippet: &Snippet) {
+        let reading = Reading::new(self.key);
+        let within = snippet.refused.iter().filter_map(|refusal| refusal.within.as_deref());
+        let mut rules: Vec<Rule> = within.map(|all| reading.closing(all.iter())).collect();
+        let directives = &snippet.directives;
+        let rewrites = directives.iter().any(Directive::rewrites);
+        for directive in directives.iter().filter(|directive| directive.turns_away()) {
+            if Reading::new(self.key).directive(&directive.kind).is_ok() {
+                continue;
+            }
+            rules.push(match &directive.kind {
+                Kind::If { given, condition, .. } if !rewrites => {
+                    reading.closing(given.iter().chain([condition]))
+                }
+                _ => reading.closing([].iter()),
+            });
+        }
+        rules.dedup();
+        self.policy.server_rules.extend(rules);
+    }
+
     fn snippet(&mut self, name: &'static str, snippet: &Snippet) -> (Vec<Filter>, Vec<Rule>) {
-        let mut reading =
-            Reading { key: self.key, rules: Vec::new(), filters: Vec::new(), notes: Vec::new() };
+        let mut reading = Reading::new(self.key);
         let mut left = Vec::new();
         let mut closed = None;
         for directive in &snippet.directives {
             let Err(why) = reading.directive(&directive.kind) else { continue };
             let text = format!("line {} is not honoured: {why}", directive.line);
-            if keeps_out(directive) {
+            if directive.turns_away() {
                 closed.get_or_insert(text);
             } else {
                 left.push(text);
             }
         }
         if let Some(text) = closed {
-            self.note(name, Verdict::Refused, format!("{text}; requests are answered 503"));
-            self.policy.deny(format!("{name}: {text}"));
+            if name == "server-snippet" {
+                let text = format!("{text}; requests to the host that it is for are answered 503");
+                self.note(name, Verdict::Refused, text);
+            } else {
+                self.note(name, Verdict::Refused, format!("{text}; requests are answered 503"));
+                self.policy.deny(format!("{name}: {text}"));
+            }
         } else if !left.is_empty() {
             let some = left.len() < snippet.directives.len();
             let start = if some { "is honoured in part: " } else { "" };
@@ -70,15 +99,6 @@ impl Mapping<'_> {
     }
 }
 
-/// Whether requests are answered or turned away by it.
-fn keeps_out(directive: &Directive) -> bool {
-    match &directive.kind {
-        Kind::Return { .. } | Kind::Redirect { .. } => true,
-        Kind::If { then, .. } => then.iter().any(keeps_out),
-        _ => false,
-    }
-}
-
 /// A snippet on its way into filters and rules.
 struct Reading<'k> {
     key: &'k Key,
@@ -88,7 +108,19 @@ struct Reading<'k> {
     notes: Vec<&'static str>,
 }
 
-impl Reading<'_> {
+impl<'k> Reading<'k> {
+    fn new(key: &'k Key) -> Self {
+        Self { key, filters: Vec::new(), rules: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Lets nobody in for whom all of this holds; nobody at all where that cannot be told.
+    fn closing<'c>(&self, when: impl Iterator<Item = &'c snippet::Condition>) -> Rule {
+        let when = when.map(|one| self.condition(one)).collect::<Result<Vec<_>, _>>();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let body = ir::Template::of([]);
+        let reply = Reply { status, body, content_type: "text/plain; charset=utf-8".into() };
+        Rule { when: when.unwrap_or_default(), then: vec![Step::Respond(reply)] }
+    }
     fn directive(&mut self, kind: &Kind) -> Result<(), String> {
         if let Kind::If { given, condition, then } = kind {
             let all = given.iter().chain([condition]);
