@@ -8,6 +8,7 @@ use ir::{
     ResponseEdit, Rewrite, Rule, Scope, Step, Test,
 };
 
+use super::capture::{matches, takes};
 use super::template::{variable, within};
 use super::{Mapping, auth};
 use crate::ir;
@@ -27,6 +28,7 @@ impl Mapping<'_> {
         self.mapped.extend(["configuration-snippet", "server-snippet"]);
         if let Some(snippet) = &values.configuration {
             let (filters, rules) = self.snippet("configuration-snippet", snippet);
+            self.policy.captures = snippet.directives.iter().any(takes);
             self.policy.filters.extend(filters);
             self.policy.rules = rules;
         }
@@ -67,6 +69,14 @@ impl Mapping<'_> {
 
     fn snippet(&mut self, name: &'static str, snippet: &Snippet) -> (Vec<Filter>, Vec<Rule>) {
         let mut reading = Reading::new(self.key);
+        let directives = &snippet.directives;
+        let matching = directives.iter().any(matches);
+        if name == "server-snippet" && !matching {
+            // There is no expression of a path yet.
+            reading.before = 0;
+        } else if matching && directives.iter().any(takes) {
+            reading.notes.push("`$1` outside of `if` is what the path's expression captures");
+        }
         let mut left = Vec::new();
         let mut closed = None;
         for directive in &snippet.directives {
@@ -106,11 +116,13 @@ struct Reading<'k> {
     rules: Vec<Rule>,
     /// What is different here.
     notes: Vec<&'static str>,
+    /// How many groups there may be of an expression that matched before.
+    before: u8,
 }
 
 impl<'k> Reading<'k> {
     fn new(key: &'k Key) -> Self {
-        Self { key, filters: Vec::new(), rules: Vec::new(), notes: Vec::new() }
+        Self { key, filters: Vec::new(), rules: Vec::new(), notes: Vec::new(), before: 9 }
     }
 
     /// Lets nobody in for whom all of this holds; nobody at all where that cannot be told.
@@ -125,13 +137,13 @@ impl<'k> Reading<'k> {
         if let Kind::If { given, condition, then } = kind {
             let all = given.iter().chain([condition]);
             let when = all.map(|one| self.condition(one)).collect::<Result<Vec<_>, _>>()?;
-            let groups = u8::try_from(condition.groups().unwrap_or(9).min(9)).unwrap_or(9);
-            return self.block(&when, then, groups);
+            let own = condition.groups().map(|groups| u8::try_from(groups.min(9)).unwrap_or(9));
+            return self.block(&when, then, own.unwrap_or(self.before));
         }
-        match self.filter(kind, 9)? {
+        match self.filter(kind, self.before)? {
             // Edits hold wherever they stand.
             Some(filter) => self.filters.push(filter),
-            None => self.step(Vec::new(), kind, 9)?,
+            None => self.step(Vec::new(), kind, self.before)?,
         }
         Ok(())
     }
