@@ -263,6 +263,17 @@ async fn back_ends_go_and_come_back(space: &Namespace<'_>, address: SocketAddr) 
     println!("{sent} POSTs while a Service had pods, none and two again, {unavailable} found none");
     assert!(lost.is_empty(), "{} of {sent} lost: {lost:?}", lost.len());
     assert!(*unavailable > 0, "{counts:?}");
+    // Each replica hears of the endpoints by itself.
+    eventually(STEP * 3, "all replicas have endpoints", async || {
+        for _ in 0..20 {
+            let response = cluster.try_get(address, "echo.example", "/cart").await;
+            if response.is_none_or(|response| response.status != 200) {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
     let load = Load::start(cluster.inside(), address, "echo.example", &["/cart"], 3);
     load.more(200).await;
     println!("{} POSTs after that, 0 lost", load.end().await.all_served());

@@ -246,7 +246,7 @@ fn problem(finding: &Finding) -> Option<Problem> {
     let message = format!("{}: {}", finding.annotation, finding.message);
     let problem = match finding.class {
         Class::Honoured => return None,
-        Class::Denied | Class::Refused => Problem::error(message),
+        Class::Denied | Class::Closed | Class::Refused => Problem::error(message),
         _ => Problem::warning(message),
     };
     Some(match &finding.remedy {

@@ -42,6 +42,12 @@ rewrite ^/deny/(.*)$ /admin/$1 last;
 gunzip on;
 "#;
 
+const CAPTURES: &str = r#"
+more_set_headers "X-Cap: [$1]";
+proxy_set_header X-Tenant $1;
+if ($http_x_away) { return 302 /to/$1; }
+"#;
+
 const SERVER: &str = r#"
 location = /robots.txt { return 200 "User-agent: *"; }
 location /admin { deny all; }
@@ -62,6 +68,8 @@ async fn snippets_do_what_nginx_would() {
     // Not a word of it is understood, and it might keep requests out.
     let guard = [("configuration-snippet", "auth_basic \"x\";\nmore_set_headers \"X-A: b\";")];
     cluster.put(annotated("guard.example", "/", &guard));
+    let captures = [("use-regex", "true"), ("configuration-snippet", CAPTURES)];
+    cluster.put(annotated("capture.example", "/t/([a-z]+)/x", &captures));
     let world = World::start(&cluster, &[]).await;
     let mut client = Client::connect(world.http).await;
     client
@@ -108,6 +116,11 @@ async fn snippets_do_what_nginx_would() {
     ask("/v1/old/x?q", "").await;
     assert_eq!(app.last().target, "/new/x?old=1&q");
     assert_eq!(get(world.http, "guard.example", "/").await.status, 503);
+    let captured = get(world.http, "capture.example", "/T/blue/x/y").await;
+    assert_eq!(captured.headers.get("x-cap"), Some("[blue]"), "{captured}");
+    assert_eq!(app.last().headers.get("x-tenant"), Some("blue"));
+    client.send("GET /t/red/x HTTP/1.1\r\nHost: capture.example\r\nX-Away: 1\r\n\r\n").await;
+    assert_eq!(client.response().await.headers.get("location"), Some("/to/red"));
     world.proxy.logs("gunzip").await;
 }
 

@@ -63,3 +63,53 @@ async fn what_guards_and_cannot_be_read_is_not_passed_by_way_of_another_ingress(
     }
     world.proxy.logs("requests to paths that begin with `/admin`").await;
 }
+
+const LOCATION: &str = "location ~ ^/admin {\n  allow 10.0.0.0/8;\n  deny all;\n}";
+const LOGIN: &str =
+    "if ($cookie_auth = \"\") { return 302 https://login.example/?h=$ssl_server_name; }";
+const COUNTRY: &str = "if ($geoip2_country != \"DE\") { rewrite ^ /blocked.html last; }";
+
+#[tokio::test]
+async fn lines_of_snippets_that_turn_requests_away_and_cannot_be_read_close() {
+    let app = Backend::saying("web").await;
+    let cluster = shop(app.address()).await;
+    for (host, name, text) in [
+        ("location.example", "server-snippet", LOCATION),
+        ("include.example", "server-snippet", "include /etc/nginx/blocklist/*.conf;"),
+        ("broken.example", "server-snippet", "location /x { deny all; "),
+        ("header.example", "server-snippet", "if ($http_x) { return 403 $upstream_http_etag; }"),
+        ("login.example", "configuration-snippet", LOGIN),
+        ("country.example", "configuration-snippet", COUNTRY),
+        ("lua.example", "configuration-snippet", "rewrite_by_lua_file /etc/nginx/jwt.lua;"),
+        ("gunzip.example", "configuration-snippet", "gunzip on;"),
+    ] {
+        let name_of = host.replace('.', "-");
+        cluster.put(object(&format!("open-{name_of}"), host, "/", 9, &[]));
+        cluster.put(object(&name_of, host, "/static", 1, &[(name, text)]));
+    }
+    let world = World::start(&cluster, &[]).await;
+    for (host, target, status) in [
+        ("location.example", "/admin", 503),
+        ("location.example", "/admin/x", 503),
+        ("location.example", "/", 200),
+        ("location.example", "/static", 200),
+        ("include.example", "/", 503),
+        ("include.example", "/static", 503),
+        ("broken.example", "/", 503),
+        ("header.example", "/", 200),
+        ("login.example", "/static", 503),
+        ("login.example", "/", 200),
+        ("country.example", "/static", 503),
+        ("lua.example", "/static", 503),
+        ("gunzip.example", "/static", 200),
+    ] {
+        let answer = get(world.http, host, target).await;
+        assert_eq!(answer.status, status, "{host}{target}: {answer}");
+    }
+    let mut client = Client::connect(world.http).await;
+    client.send("GET / HTTP/1.1\r\nHost: header.example\r\nX-X: 1\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200);
+    client.send("GET / HTTP/1.1\r\nHost: header.example\r\nX: 1\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 503);
+    world.proxy.logs("requests to the host with `$uri ~ ^/admin` are answered 503").await;
+}

@@ -22,6 +22,9 @@ pub enum Class {
     NeverExisted,
     /// The object's requests are answered 503 because of it.
     Denied,
+    /// Requests to the object's hosts are answered 503 because of it, those for other objects
+    /// included.
+    Closed,
     /// The object is not taken over because of it.
     Refused,
 }
@@ -59,7 +62,7 @@ impl Finding {
             Class::Difference | Class::Ignored | Class::NotHonoured | Class::NeverExisted => {
                 Severity::Warning
             }
-            Class::Denied | Class::Refused => Severity::Error,
+            Class::Denied | Class::Closed | Class::Refused => Severity::Error,
         };
         let problem = Problem::error(format!("{}: {}", self.annotation, self.message));
         let problem = Problem { severity, ..problem };
@@ -90,6 +93,7 @@ impl fmt::Display for Class {
             Self::NotHonoured => "not honoured",
             Self::NeverExisted => "never existed",
             Self::Denied => "denied",
+            Self::Closed => "closed",
             Self::Refused => "refused",
         })
     }

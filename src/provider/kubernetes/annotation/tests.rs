@@ -83,9 +83,16 @@ fn what_restricts_access_never_goes_unnoticed() {
         ("configuration-snippet", "allow 10.0.0.0/8; deny all;"),
         ("configuration-snippet", "location /x { deny all; }"),
         ("configuration-snippet", "if ($uri ~ (?!x)y) { return 403; }"),
-        ("server-snippet", "if ($x) { return 403"),
+        ("configuration-snippet", "if ($x) { return 302 /login; }"),
+        ("configuration-snippet", "include /etc/nginx/blocklist.conf;"),
     ] {
         assert!(parsed(&[(name, value)]).denied.is_some(), "{name}: {value}");
+    }
+    // What holds for a host closes that, and not its own object alone.
+    for value in ["if ($x) { return 403", "deny 10.0.0.0/8;", "location /x { include y; }"] {
+        let parsed = parsed(&[("server-snippet", value)]);
+        assert!(parsed.denied.is_none(), "{value}");
+        assert!(parsed.findings.iter().any(|one| one.class == Class::Closed), "{value}");
     }
 }
 

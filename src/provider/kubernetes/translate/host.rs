@@ -14,7 +14,7 @@ use super::name::{aliases, www};
 use super::pages::pages;
 use super::passthrough::passages;
 use super::path::{Kind, RulePath};
-use super::policy::{Policy, ToHttps};
+use super::policy::{Policy, ToHttps, capture};
 use super::rule::{rule, rule_of_default};
 use super::service::{Upstreams, WantedPort};
 use super::{Object, pattern, server, site, tls};
@@ -271,6 +271,9 @@ fn placed(
     let mut route = route(&object.policy, Name::from(name), origin, path.matches(), action);
     if traits.options.controller.lets_in(&path.text, path.regex) {
         route.auth = None;
+    }
+    if object.policy.captures && path.regex && !matches!(route.action, Action::Fail { .. }) {
+        capture(&path.text, &mut route);
     }
     if main.is_some() {
         route.filters.extend(object.policy.rewrite.filters(&path.text));

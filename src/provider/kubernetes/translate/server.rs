@@ -38,7 +38,9 @@ pub(super) fn rules(
         for loser in losers.into_iter().filter(|loser| told.insert((*loser, pattern.clone()))) {
             if let Some(object) = objects.get_mut(loser) {
                 let subject = format!("{}/server-snippet", options.annotation_prefix);
-                let text = format!("that of the older Ingress {key} holds for `{pattern}`");
+                let text = format!(
+                    "that of the older Ingress {key} holds for `{pattern}`, and nothing of this one"
+                );
                 object.report.add(Finding::omitted(subject, text));
             }
         }

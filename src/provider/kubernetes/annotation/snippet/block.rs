@@ -50,8 +50,10 @@ impl Translator {
         };
         let before = self.names.clone();
         (self.inside, self.groups) = (true, condition.as_ref().and_then(Condition::groups));
+        self.within = condition.iter().cloned().collect();
         let then = self.all(block);
         (self.inside, self.groups) = (false, None);
+        self.within.clear();
         let Some(condition) = condition else {
             return Ok(then.into_iter().map(|directive| directive.kind).collect());
         };
@@ -92,7 +94,11 @@ impl Translator {
         };
         if !block.iter().all(answers) {
             let reason = "`location` can have nothing but `return` and `deny all` in it";
-            return Err(Box::new(refuse(statement, reason)));
+            let mut refusal = refuse(statement, reason);
+            if let (true, Ok(Holds::If(condition))) = (refusal.guards, condition) {
+                refusal.within = Some(vec![condition]);
+            }
+            return Err(Box::new(refusal));
         }
         self.conditional(statement, condition, block)
     }

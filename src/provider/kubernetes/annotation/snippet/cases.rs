@@ -66,7 +66,9 @@ impl Names {
 
     /// Forgets what is set by a statement that is not read, so that nothing goes by an older value.
     pub fn lose(&mut self, statement: &Statement) {
-        if statement.name == "set"
+        // Modules have further ones: set_by_lua_block, auth_request_set.
+        let name = statement.name.as_str();
+        if (name == "set" || name.starts_with("set_") || name.ends_with("_set"))
             && let Some(name) = statement.arguments.first().and_then(|word| word.strip_prefix('$'))
         {
             self.0.insert(name.to_owned(), None);

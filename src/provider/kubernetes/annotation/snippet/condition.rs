@@ -1,5 +1,6 @@
 //! The conditions of `if`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use regex::escape;
@@ -97,6 +98,20 @@ impl Condition {
             _ => return Err("it does not name one path".to_owned()),
         };
         Ok(Self { variable: Variable::Uri, test })
+    }
+}
+
+/// As nginx writes it.
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variable = &self.variable;
+        match &self.test {
+            Test::True => write!(f, "{variable}"),
+            Test::Is(text) => write!(f, "{variable} = {text:?}"),
+            Test::IsNot(text) => write!(f, "{variable} != {text:?}"),
+            Test::Matches(pattern) => write!(f, "{variable} ~ {pattern}"),
+            Test::MatchesNot(pattern) => write!(f, "{variable} !~ {pattern}"),
+        }
     }
 }
 

@@ -133,11 +133,20 @@ pub enum RewriteFlag {
 }
 
 impl Directive {
-    /// Whether it keeps requests out.
-    pub fn refuses_requests(&self) -> bool {
+    /// Whether it answers requests or leads them elsewhere: without it they might be let in.
+    pub fn turns_away(&self) -> bool {
         match &self.kind {
-            Kind::Return { status, .. } => status.is_client_error(),
-            Kind::If { then, .. } => then.iter().any(Self::refuses_requests),
+            Kind::Return { .. } | Kind::Redirect { .. } | Kind::Rewrite { .. } => true,
+            Kind::If { then, .. } => then.iter().any(Self::turns_away),
+            _ => false,
+        }
+    }
+
+    /// Whether it changes paths.
+    pub fn rewrites(&self) -> bool {
+        match &self.kind {
+            Kind::Rewrite { .. } => true,
+            Kind::If { then, .. } => then.iter().any(Self::rewrites),
             _ => false,
         }
     }
@@ -165,6 +174,8 @@ pub(super) struct Translator {
     pub(super) names: Names,
     /// Whether a block is being read.
     pub(super) inside: bool,
+    /// Its condition.
+    pub(super) within: Vec<Condition>,
     /// The groups of its condition, where that has an expression.
     pub(super) groups: Option<usize>,
     /// How much more text may come of names that were set: a snippet must not grow without end.
@@ -182,6 +193,7 @@ impl Translator {
             snippet: Snippet::default(),
             names: Names::default(),
             inside: false,
+            within: Vec::new(),
             groups: None,
             room: Cell::new(MOST_EXPANDED),
             count: 0,
@@ -191,6 +203,11 @@ impl Translator {
 
     pub(super) fn translate(mut self, statements: &[Statement]) -> Snippet {
         let directives = self.all(statements);
+        if directives.iter().any(Directive::rewrites) {
+            // Which path such a condition is about is not known, as locations come after rewrites.
+            let within = self.snippet.refused.iter_mut().filter_map(|one| one.within.as_mut());
+            within.for_each(Vec::clear);
+        }
         self.snippet.directives = directives;
         self.snippet
     }
@@ -201,7 +218,9 @@ impl Translator {
             self.count += 1;
             if self.count > MOST_DIRECTIVES {
                 self.names.lose(statement);
-                self.snippet.refused.push(refuse(statement, "it is one directive too many"));
+                let refusal = refuse(statement, "it is one directive too many");
+                let refusal = self.placed(refusal);
+                self.snippet.refused.push(refusal);
                 continue;
             }
             match self.one(statement) {
@@ -212,14 +231,23 @@ impl Translator {
                 }
                 Err(refusal) => {
                     self.names.lose(statement);
+                    let refusal = self.placed(*refusal);
                     // Of a line that is read several times it is said once.
                     if !self.snippet.refused.contains(&refusal) {
-                        self.snippet.refused.push(*refusal);
+                        self.snippet.refused.push(refusal);
                     }
                 }
             }
         }
         kept
+    }
+
+    /// The refusal with what must hold for it to count, where it closes a host.
+    fn placed(&self, mut refusal: Refusal) -> Refusal {
+        if refusal.guards && self.context == Context::Server {
+            refusal.within.get_or_insert_with(|| self.within.clone());
+        }
+        refusal
     }
 
     pub(super) fn single(&mut self, statement: &Statement) -> Kinds {

@@ -63,7 +63,9 @@ impl Snippet {
             Err(error) => {
                 let guards = refusal::may_guard(text);
                 let reason = format!("{}, so nothing of the snippet is read", error.message);
-                let refused = vec![Refusal { line: error.line, reason, remedy: None, guards }];
+                let within = (guards && context == Context::Server).then(Vec::new);
+                let refusal = Refusal { line: error.line, reason, remedy: None, guards, within };
+                let refused = vec![refusal];
                 Self { directives: Vec::new(), refused }
             }
         }
@@ -84,7 +86,7 @@ fn read(reader: &mut Reader<'_>, name: &'static str, context: Context) -> Option
     if !reader.takes_snippets() {
         let text = "is not honoured: snippets are turned off here\nuse annotations";
         let guards = |snippet: &Snippet| {
-            let returns = |directive: &Directive| directive.refuses_requests();
+            let returns = |directive: &Directive| directive.turns_away();
             snippet.directives.iter().any(returns) || snippet.refused.iter().any(|r| r.guards)
         };
         let class = if guards(&snippet) { Class::Denied } else { Class::NotHonoured };
@@ -97,8 +99,7 @@ fn read(reader: &mut Reader<'_>, name: &'static str, context: Context) -> Option
         reader.amend(name, Class::Difference, "is honoured but for the lines that are refused");
     }
     for refusal in &snippet.refused {
-        let class = if refusal.guards { Class::Denied } else { Class::NotHonoured };
-        reader.add(name, class, &refusal.to_string());
+        reader.add(name, refusal.class(), &refusal.to_string());
     }
     Some(snippet)
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::super::finding::shown;
+use super::super::finding::{Class, shown};
+use super::condition::Condition;
 use super::statement::Statement;
 
 /// A directive that is not kept.
@@ -19,6 +20,21 @@ pub struct Refusal {
     pub remedy: Option<String>,
     /// Whether it restricts access, so that nothing may be served without it.
     pub guards: bool,
+    /// For one of a host that does: what must hold of a request for it to count; nothing is every
+    /// request to the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<Vec<Condition>>,
+}
+
+impl Refusal {
+    /// What becomes of the object because of it.
+    pub fn class(&self) -> Class {
+        match (self.guards, &self.within) {
+            (false, _) => Class::NotHonoured,
+            (true, None) => Class::Denied,
+            (true, Some(_)) => Class::Closed,
+        }
+    }
 }
 
 /// For people: a line feed before the remedy.
@@ -26,7 +42,16 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, self.reason)?;
         if self.guards {
-            f.write_str("; as it restricts access, requests are answered 503")?;
+            f.write_str("; as it restricts access, ")?;
+            match self.within.as_deref() {
+                None => f.write_str("requests")?,
+                Some([]) => f.write_str("all requests to the host")?,
+                Some(conditions) => {
+                    let conditions: Vec<_> = conditions.iter().map(ToString::to_string).collect();
+                    write!(f, "requests to the host with `{}`", conditions.join("`, `"))?;
+                }
+            }
+            f.write_str(" are answered 503")?;
         }
         match &self.remedy {
             Some(remedy) => write!(f, "\n{remedy}"),
@@ -37,26 +62,35 @@ impl fmt::Display for Refusal {
 
 /// Directives that keep requests out, or that might.
 const GUARDS: [&str; 19] = [
-    "access_by_lua",
-    "access_by_lua_block",
-    "access_by_lua_file",
     "allow",
     "auth_basic",
     "auth_basic_user_file",
     "auth_jwt",
     "auth_request",
     "deny",
+    // What is in the file is not known here.
+    "include",
     "internal",
+    "js_access",
     "limit_conn",
     "limit_except",
     "limit_req",
     "modsecurity",
     "modsecurity_rules",
+    "modsecurity_rules_file",
     "satisfy",
     "secure_link",
     "ssl_verify_client",
     "valid_referers",
 ];
+
+/// Beginnings of the names of those that run code before a request goes on.
+const CODE: [&str; 4] =
+    ["access_by_lua", "content_by_lua", "rewrite_by_lua", "server_rewrite_by_lua"];
+
+/// Directives that answer requests or lead them elsewhere, whatever the status: where the request
+/// that a page to sign in at was meant for goes on instead, it is let in.
+const TURNS: [&str; 2] = ["return", "rewrite"];
 
 /// Directives people write in snippets, and what does the same here.
 const REMEDIES: [(&str, &str); 34] = [
@@ -116,20 +150,26 @@ pub(super) fn refuse(statement: &Statement, reason: &str) -> Refusal {
         reason: reason.to_owned(),
         remedy: remedy.or(known).map(str::to_owned),
         guards: guards(statement),
+        within: None,
     }
 }
 
 /// Whether leaving `statement` out may let more requests through.
 fn guards(statement: &Statement) -> bool {
-    let refusing = statement.name == "return"
-        && statement.arguments.first().is_some_and(|status| status.starts_with('4'));
-    GUARDS.contains(&statement.name.as_str())
-        || refusing
-        || statement.block.iter().flatten().any(guards)
+    // Requests get to a named location only by directives that are refused themselves.
+    let named = statement.name == "location"
+        && statement.arguments.iter().any(|argument| argument.starts_with('@'));
+    let inside = || statement.block.iter().flatten().any(guards);
+    keeps_out(&statement.name) || TURNS.contains(&statement.name.as_str()) || !named && inside()
+}
+
+/// Whether directives of this name keep requests out, or might.
+fn keeps_out(name: &str) -> bool {
+    GUARDS.contains(&name) || CODE.iter().any(|start| name.starts_with(start))
 }
 
 /// Whether a text that is no snippet may have been meant to restrict access.
 pub(super) fn may_guard(text: &str) -> bool {
     let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.any(|word| GUARDS.contains(&word) || word == "return" || word.starts_with("auth_"))
+    words.any(|word| keeps_out(word) || TURNS.contains(&word) || word.starts_with("auth_"))
 }

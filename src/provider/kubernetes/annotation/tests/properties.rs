@@ -109,6 +109,41 @@ fn any_snippet() -> impl Strategy<Value = String> {
     prop::collection::vec(words, 0..40).prop_map(|words| words.join(" "))
 }
 
+/// A line that keeps some requests from a back end.
+fn turning() -> impl Strategy<Value = String> {
+    let deed = prop::sample::select(vec![
+        "return 403;",
+        "return 302 /login;",
+        "return 302 https://login.example/?h=$ssl_server_name;",
+        "return 503;",
+        "return 200 $nothing;",
+        "return 301;",
+        "rewrite ^ /blocked.html last;",
+        "rewrite ^/(?!x) /blocked.html last;",
+        "rewrite ^ https://login.example/ redirect;",
+        "more_set_headers \"X-A: b\"; return 403;",
+        "deny 10.0.0.0/8;",
+        "include /etc/nginx/blocked.conf;",
+        "access_by_lua_file /etc/nginx/a.lua;",
+        "rewrite_by_lua \"return\";",
+        "content_by_lua_file /etc/nginx/a.lua;",
+    ]);
+    let when = prop::sample::select(vec![
+        "",
+        "if ($http_x)",
+        "if ($geoip2_country != DE)",
+        "if ($host ~ (?!x)y)",
+        "if (-f /x)",
+        "limit_except GET",
+        "location /x",
+        "location ~ ^/(?!x)",
+    ]);
+    (when, deed).prop_map(|(when, deed)| match when {
+        "" => deed.to_owned(),
+        when => format!("{when} {{ {deed} }}"),
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
@@ -144,6 +179,28 @@ proptest! {
             let snippet = Snippet::parse(&text, context);
             for refusal in &snippet.refused {
                 prop_assert!(refusal.line >= 1 && !refusal.reason.contains('\n'));
+            }
+        }
+    }
+
+    /// What turns requests away in one line, in whatever way the line is wrong.
+    #[test]
+    fn what_turns_requests_away_is_kept_or_closed(
+        lines in prop::collection::vec(turning(), 1..6),
+    ) {
+        for context in [Context::Location, Context::Server] {
+            let snippet = Snippet::parse(&lines.join("\n"), context);
+            for line in 1..=lines.len() as u32 {
+                let mut kept = snippet.directives.iter().filter(|one| one.line == line);
+                let closed = |one: &snippet::Refusal| one.guards && one.line == line;
+                prop_assert!(
+                    kept.any(snippet::Directive::turns_away) || snippet.refused.iter().any(closed),
+                    "line {} of {:?}: {:?}", line, lines, snippet
+                );
+            }
+            for refusal in &snippet.refused {
+                let expected = refusal.guards && context == Context::Server;
+                prop_assert_eq!(refusal.within.is_some(), expected, "{:?}", refusal);
             }
         }
     }

@@ -7,6 +7,7 @@ mod access;
 mod auth;
 mod backend;
 mod balance;
+mod capture;
 mod client_auth;
 mod defaults;
 mod exchange;
@@ -28,6 +29,7 @@ use ir::{
 use k8s_openapi::api::networking::v1::Ingress;
 
 pub(super) use self::auth::{upstream, upstream_name};
+pub(super) use self::capture::capture;
 use self::defaults::Completed;
 use self::rewrite::Rewrite;
 use self::template::{template, within};
@@ -54,6 +56,8 @@ pub(super) struct Policy {
     pub filters: Vec<Filter>,
     /// What is done with some of its requests before anything else.
     pub rules: Vec<Rule>,
+    /// Whether filters or rules take what the expression of a path captures.
+    pub captures: bool,
     /// The same for all requests of its hosts.
     pub server_rules: Vec<Rule>,
     /// Who may use its routes.
@@ -120,6 +124,7 @@ impl Default for Policy {
             access_log: true,
             filters: Vec::new(),
             rules: Vec::new(),
+            captures: false,
             server_rules: Vec::new(),
             guard: Guard::default(),
             auth: None,
@@ -330,7 +335,7 @@ impl Mapping<'_> {
             Class::Honoured => Verdict::Honoured,
             Class::Difference | Class::Ignored | Class::NeverExisted => Verdict::Differs,
             Class::NotHonoured => Verdict::Omitted,
-            Class::Denied | Class::Refused => Verdict::Refused,
+            Class::Denied | Class::Closed | Class::Refused => Verdict::Refused,
         };
         let read = matches!(found.class, Class::Honoured | Class::Difference);
         let finding = Finding {

@@ -8,6 +8,7 @@ use ir::{
     ResponseEdit, Rewrite, Rule, Scope, Step, Test,
 };
 
+use super::capture::{matches, takes};
 use super::template::{variable, within};
 use super::{Mapping, auth};
 use crate::ir;
@@ -27,10 +28,13 @@ impl Mapping<'_> {
         self.mapped.extend(["configuration-snippet", "server-snippet"]);
         if let Some(snippet) = &values.configuration {
             let (filters, rules) = self.snippet("configuration-snippet", snippet);
+            self.policy.captures = snippet.directives.iter().any(takes);
             self.policy.filters.extend(filters);
             self.policy.rules = rules;
         }
         if let Some(snippet) = &values.server {
+            // What is closed is so before anything else is done with requests.
+            self.closed_by(snippet);
             let (filters, rules) = self.snippet("server-snippet", snippet);
             let edits = filters.into_iter().map(Step::Filter).collect::<Vec<_>>();
             if !edits.is_empty() {
@@ -40,23 +44,58 @@ impl Mapping<'_> {
         }
     }
 
+    /// Closes the hosts for what lines that cannot be read would have kept out of them: other
+    /// Ingresses have paths there, too.
+    fn closed_by(&mut self, snippet: &Snippet) {
+        let reading = Reading::new(self.key);
+        let within = snippet.refused.iter().filter_map(|refusal| refusal.within.as_deref());
+        let mut rules: Vec<Rule> = within.map(|all| reading.closing(all.iter())).collect();
+        let directives = &snippet.directives;
+        let rewrites = directives.iter().any(Directive::rewrites);
+        for directive in directives.iter().filter(|directive| directive.turns_away()) {
+            if Reading::new(self.key).directive(&directive.kind).is_ok() {
+                continue;
+            }
+            rules.push(match &directive.kind {
+                Kind::If { given, condition, .. } if !rewrites => {
+                    reading.closing(given.iter().chain([condition]))
+                }
+                _ => reading.closing([].iter()),
+            });
+        }
+        rules.dedup();
+        self.policy.server_rules.extend(rules);
+    }
+
     fn snippet(&mut self, name: &'static str, snippet: &Snippet) -> (Vec<Filter>, Vec<Rule>) {
-        let mut reading =
-            Reading { key: self.key, rules: Vec::new(), filters: Vec::new(), notes: Vec::new() };
+        let mut reading = Reading::new(self.key);
+        let directives = &snippet.directives;
+        let matching = directives.iter().any(matches);
+        if name == "server-snippet" && !matching {
+            // There is no expression of a path yet.
+            reading.before = 0;
+        } else if matching && directives.iter().any(takes) {
+            reading.notes.push("`$1` outside of `if` is what the path's expression captures");
+        }
         let mut left = Vec::new();
         let mut closed = None;
         for directive in &snippet.directives {
             let Err(why) = reading.directive(&directive.kind) else { continue };
             let text = format!("line {} is not honoured: {why}", directive.line);
-            if keeps_out(directive) {
+            if directive.turns_away() {
                 closed.get_or_insert(text);
             } else {
                 left.push(text);
             }
         }
         if let Some(text) = closed {
-            self.note(name, Verdict::Refused, format!("{text}; requests are answered 503"));
-            self.policy.deny(format!("{name}: {text}"));
+            if name == "server-snippet" {
+                let text = format!("{text}; requests to the host that it is for are answered 503");
+                self.note(name, Verdict::Refused, text);
+            } else {
+                self.note(name, Verdict::Refused, format!("{text}; requests are answered 503"));
+                self.policy.deny(format!("{name}: {text}"));
+            }
         } else if !left.is_empty() {
             let some = left.len() < snippet.directives.len();
             let start = if some { "is honoured in part: " } else { "" };
@@ -70,15 +109,6 @@ impl Mapping<'_> {
     }
 }
 
-/// Whether requests are answered or turned away by it.
-fn keeps_out(directive: &Directive) -> bool {
-    match &directive.kind {
-        Kind::Return { .. } | Kind::Redirect { .. } => true,
-        Kind::If { then, .. } => then.iter().any(keeps_out),
-        _ => false,
-    }
-}
-
 /// A snippet on its way into filters and rules.
 struct Reading<'k> {
     key: &'k Key,
@@ -86,20 +116,34 @@ struct Reading<'k> {
     rules: Vec<Rule>,
     /// What is different here.
     notes: Vec<&'static str>,
+    /// How many groups there may be of an expression that matched before.
+    before: u8,
 }
 
-impl Reading<'_> {
+impl<'k> Reading<'k> {
+    fn new(key: &'k Key) -> Self {
+        Self { key, filters: Vec::new(), rules: Vec::new(), notes: Vec::new(), before: 9 }
+    }
+
+    /// Lets nobody in for whom all of this holds; nobody at all where that cannot be told.
+    fn closing<'c>(&self, when: impl Iterator<Item = &'c snippet::Condition>) -> Rule {
+        let when = when.map(|one| self.condition(one)).collect::<Result<Vec<_>, _>>();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let body = ir::Template::of([]);
+        let reply = Reply { status, body, content_type: "text/plain; charset=utf-8".into() };
+        Rule { when: when.unwrap_or_default(), then: vec![Step::Respond(reply)] }
+    }
     fn directive(&mut self, kind: &Kind) -> Result<(), String> {
         if let Kind::If { given, condition, then } = kind {
             let all = given.iter().chain([condition]);
             let when = all.map(|one| self.condition(one)).collect::<Result<Vec<_>, _>>()?;
-            let groups = u8::try_from(condition.groups().unwrap_or(9).min(9)).unwrap_or(9);
-            return self.block(&when, then, groups);
+            let own = condition.groups().map(|groups| u8::try_from(groups.min(9)).unwrap_or(9));
+            return self.block(&when, then, own.unwrap_or(self.before));
         }
-        match self.filter(kind, 9)? {
+        match self.filter(kind, self.before)? {
             // Edits hold wherever they stand.
             Some(filter) => self.filters.push(filter),
-            None => self.step(Vec::new(), kind, 9)?,
+            None => self.step(Vec::new(), kind, self.before)?,
         }
         Ok(())
     }
