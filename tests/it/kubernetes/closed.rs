@@ -39,6 +39,9 @@ async fn what_guards_and_cannot_be_read_is_not_passed_by_way_of_another_ingress(
             "/x",
             &[("auth-tls-secret", "shop/clients"), ("auth-tls-match-cn", "CN=(?!evil).*")],
         ),
+        // Its only path is the other's.
+        ("whole.example", "/", &[("auth-tls-secret", "clients")]),
+        ("denied.example", "/", &[("server-snippet", "deny all;")]),
     ] {
         // The older of the two is the one that is open.
         let name = host.replace('.', "-");
@@ -57,6 +60,8 @@ async fn what_guards_and_cannot_be_read_is_not_passed_by_way_of_another_ingress(
         ("tls.example", "/", 503),
         ("tls.example", "/x", 503),
         ("subject.example", "/", 503),
+        ("whole.example", "/", 503),
+        ("denied.example", "/", 403),
     ] {
         let answer = get(world.http, host, target).await;
         assert_eq!(answer.status, status, "{host}{target}: {answer}");

@@ -26,9 +26,19 @@ use crate::provider::kubernetes::{Key, Options};
 pub(super) struct Host {
     /// The Ingress that named it first, by its place among the objects.
     pub owner: usize,
+    /// All that name it, also those whose paths are others' or cannot be read.
+    pub named: Vec<usize>,
     pub routes: Vec<Placed>,
     /// The oldest of its Ingresses that has a default backend.
     pub default: Option<usize>,
+}
+
+impl Host {
+    /// Those that say what holds for all of it, the oldest first.
+    pub fn owners(&self) -> BTreeSet<usize> {
+        let serving = self.routes.iter().map(|placed| placed.owner);
+        serving.chain([self.owner]).chain(self.named.iter().copied()).collect()
+    }
 }
 
 /// A route in its place.
@@ -160,9 +170,11 @@ impl Place<'_, '_> {
             };
             let host = self.hosts.entry(pattern.clone()).or_insert_with(|| Host {
                 owner: index,
+                named: Vec::new(),
                 routes: Vec::new(),
                 default: None,
             });
+            host.named.push(index);
             if spec.default_backend.is_some() {
                 host.default.get_or_insert(index);
             }
@@ -191,6 +203,7 @@ impl Place<'_, '_> {
             Some(backend) if rules.is_empty() => {
                 self.hosts.entry(HostPattern::Any).or_insert_with(|| Host {
                     owner: index,
+                    named: Vec::new(),
                     routes: Vec::new(),
                     default: None,
                 });
@@ -525,7 +538,7 @@ fn to_default(
 pub(super) fn catch_all(traits: &Traits<'_>, upstreams: &mut Upstreams<'_>) -> Option<VirtualHost> {
     let service = traits.options.default_backend.as_ref()?;
     let route = to_default(&HostPattern::Any, service, traits, upstreams);
-    let host = Host { owner: usize::MAX, routes: vec![route], default: None };
+    let host = Host { owner: usize::MAX, named: Vec::new(), routes: vec![route], default: None };
     Some(finish(HostPattern::Any, host, &[]))
 }
 
@@ -552,8 +565,7 @@ fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>], trai
 
 fn finish(pattern: HostPattern, host: Host, objects: &[Object<'_>]) -> VirtualHost {
     let mut routes = Vec::with_capacity(host.routes.len());
-    let owners = host.routes.iter().map(|placed| placed.owner).chain([host.owner]);
-    let owners: BTreeSet<usize> = owners.collect();
+    let owners = host.owners();
     for placed in host.routes {
         let canary = placed.canary.as_ref().zip(placed.main.as_ref()).and_then(
             |((upstream, index), main)| {

@@ -65,7 +65,8 @@ fn renamed(host: &Host, by: &Key, alias: &HostPattern) -> Host {
             canary: placed.canary.clone(),
         }
     });
-    Host { owner: host.owner, routes: routes.collect(), default: host.default }
+    let named = host.named.clone();
+    Host { owner: host.owner, named, routes: routes.collect(), default: host.default }
 }
 
 /// Sends the hosts of Ingresses that want it from the name with `www.` to the one without, or the
@@ -97,7 +98,7 @@ pub(super) fn www(hosts: &mut Hosts, objects: &[Object<'_>], traits: &Traits<'_>
         let mut route = route(&Policy::default(), route_name, origin, path.matches(), action);
         route.hsts.clone_from(&traits.options.hsts);
         let routes = vec![Placed { path, owner, route, main: None, canary: None }];
-        added.insert(from, Host { owner, routes, default: None });
+        added.insert(from, Host { owner, named: Vec::new(), routes, default: None });
     }
     hosts.append(&mut added);
 }

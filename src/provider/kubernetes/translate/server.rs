@@ -20,9 +20,7 @@ pub(super) fn rules(
     let mut found = BTreeMap::new();
     let mut told = BTreeSet::new();
     for (pattern, host) in hosts {
-        let owners: BTreeSet<usize> =
-            host.routes.iter().map(|placed| placed.owner).chain([host.owner]).collect();
-        let mut saying = owners.into_iter().filter(|index| {
+        let mut saying = host.owners().into_iter().filter(|index| {
             objects.get(*index).is_some_and(|object| !object.policy.server_rules.is_empty())
         });
         let Some(first) = saying.next() else { continue };
