@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use tokio::runtime::Handle;
 
 use crate::harness::{Random, STEP, find, pass};
@@ -222,6 +223,7 @@ impl Served {
 
     /// Ends the connection in one of three ways.
     fn end(mut self) {
+        stay();
         self.lane.begun.fetch_add(1, Ordering::SeqCst);
         let way = self.random.below(3);
         if way == 0 {
@@ -242,8 +244,15 @@ impl Served {
     }
 }
 
+/// Keeps the thread on its processor, as there is one queue of deliveries for each.
+fn stay() {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu());
+    sched_setaffinity(None, &here).expect("a processor that it may run on");
+}
+
 /// Waits until the peer's kernel has what this thread sent last. A busy kernel puts the delivery
-/// over loopback off, in order: a datagram sent now arrives behind it.
+/// over loopback off, in order: a datagram sent now, from the same processor, arrives behind it.
 fn delivered() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = socket.local_addr().expect("bound");

@@ -11,7 +11,8 @@ use ir::{Action, HostPattern, Name, Origin, PathMatch};
 use k8s_openapi::api::networking::v1::HTTPIngressPath;
 
 use super::Object;
-use super::host::{Place, Placed, route};
+use super::draft::Placed;
+use super::host::{Place, route};
 use super::path::{Kind, RulePath};
 use super::rule::rule;
 use crate::ir;

@@ -1,6 +1,6 @@
 //! Rules to virtual hosts: who gets which path, canaries, default backends, further names.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -10,6 +10,7 @@ use ir::{
 };
 use k8s_openapi::api::networking::v1::IngressBackend;
 
+use super::draft::{Host, Hosts, Placed, finish};
 use super::name::{aliases, www};
 use super::pages::pages;
 use super::passthrough::passages;
@@ -21,39 +22,6 @@ use super::{Object, pattern, server, site, tls};
 use crate::ir;
 use crate::provider::kubernetes::report::{Finding, origin};
 use crate::provider::kubernetes::{Key, Options};
-
-/// A host under construction.
-pub(super) struct Host {
-    /// The Ingress that named it first, by its place among the objects.
-    pub owner: usize,
-    /// All that name it, also those whose paths are others' or cannot be read.
-    pub named: Vec<usize>,
-    pub routes: Vec<Placed>,
-    /// The oldest of its Ingresses that has a default backend.
-    pub default: Option<usize>,
-}
-
-impl Host {
-    /// Those that say what holds for all of it, the oldest first.
-    pub fn owners(&self) -> BTreeSet<usize> {
-        let serving = self.routes.iter().map(|placed| placed.owner);
-        serving.chain([self.owner]).chain(self.named.iter().copied()).collect()
-    }
-}
-
-/// A route in its place.
-pub(super) struct Placed {
-    pub path: RulePath,
-    /// Whose it is, by its place among the objects.
-    pub owner: usize,
-    pub route: Route,
-    /// Where its requests go, where they are forwarded.
-    pub main: Option<Name>,
-    /// Where part of them goes, and by the rules of which Ingress.
-    pub canary: Option<(Name, usize)>,
-}
-
-pub(super) type Hosts = BTreeMap<HostPattern, Host>;
 
 /// The virtual hosts that the rules of all `objects`, the oldest first, come to.
 pub(super) fn hosts(
@@ -561,41 +529,6 @@ fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>], trai
     (route.guard, route.cors, route.auth) = Default::default();
     route.hsts.clone_from(&traits.options.hsts);
     host.routes.push(Placed { path, owner, route, main: None, canary: None });
-}
-
-fn finish(pattern: HostPattern, host: Host, objects: &[Object<'_>]) -> VirtualHost {
-    let mut routes = Vec::with_capacity(host.routes.len());
-    let owners = host.owners();
-    for placed in host.routes {
-        let canary = placed.canary.as_ref().zip(placed.main.as_ref()).and_then(
-            |((upstream, index), main)| {
-                Some((objects.get(*index)?.policy.canary.as_ref()?, main, upstream))
-            },
-        );
-        match canary {
-            Some((canary, main, upstream)) => {
-                routes.extend(canary.split(&placed.route, main, upstream));
-            }
-            None => routes.push(placed.route),
-        }
-    }
-    let origin = match objects.get(host.owner) {
-        Some(object) => origin("Ingress", object.key),
-        None => routes.first().map(|route| route.origin.clone()).unwrap_or_default(),
-    };
-    // Of its Ingresses the oldest that demands certificates says it for all of the host.
-    let asking = |index: &usize| objects.get(*index)?.policy.client_auth.clone();
-    let client_auth = owners.iter().find_map(asking);
-    let listeners = ir::ListenerSelector::All;
-    VirtualHost {
-        pattern,
-        listeners,
-        client_auth,
-        tls_passthrough: None,
-        rules: Vec::new(),
-        routes,
-        origin,
-    }
 }
 
 fn kind(path: &RulePath) -> &'static str {

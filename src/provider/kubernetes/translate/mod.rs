@@ -5,6 +5,7 @@
 
 mod canary;
 mod closed;
+mod draft;
 mod group;
 mod host;
 mod lists;

@@ -7,7 +7,8 @@ use http::StatusCode;
 use ir::{Action, HostPattern, Name, Origin};
 
 use super::Object;
-use super::host::{Host, Hosts, Placed, Traits, route};
+use super::draft::{Host, Hosts, Placed};
+use super::host::{Traits, route};
 use super::path::RulePath;
 use super::policy::Policy;
 use crate::ir;

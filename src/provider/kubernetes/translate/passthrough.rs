@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ir::{Guard, HostPattern, Timeouts, TlsPassthrough};
 
 use super::Object;
-use super::host::{Host, Hosts, Placed};
+use super::draft::{Host, Hosts, Placed};
 use crate::ir;
 use crate::provider::kubernetes::Options;
 use crate::provider::kubernetes::report::Finding;

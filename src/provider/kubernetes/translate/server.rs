@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ir::{HostPattern, Rule, Site};
 
 use super::Object;
-use super::host::Hosts;
+use super::draft::Hosts;
 use crate::ir;
 use crate::provider::kubernetes::Options;
 use crate::provider::kubernetes::report::Finding;
