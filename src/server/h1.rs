@@ -26,9 +26,10 @@ use crate::proxy::{ALLOWED_METHODS, Body, ClientConn, Context, Inbound, Incoming
 use crate::util::wheel::timeout;
 
 /// How long and how much is still read after this side is done, so that the client gets to see
-/// the last response instead of a reset.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 64 * 1024;
+/// the last response instead of a reset: clients look for it when they have sent all of a body that
+/// was refused by its first bytes.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// How long a connection that was accepted before the shutdown, and has not said anything yet, may
 /// still bring its request.
 const LAST_CALL: Duration = Duration::from_secs(1);

@@ -382,6 +382,15 @@ async fn a_request_body_over_the_limit_is_a_413() {
     client.response().await.assert_refused(413, "body_too_large");
     assert_eq!(app.connections(), 0, "a length that says too much is enough");
 
+    // Most clients look for an answer once they have sent everything.
+    let large = vec![b'x'; 8 << 20];
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send(format!("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n", large.len()))
+        .await;
+    client.send(&large).await;
+    client.response().await.assert_refused(413, "body_too_large");
+
     let mut client = Client::connect(proxy.web()).await;
     client
         .send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 2000\r\nExpect: 100-continue\r\n\r\n")
