@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use tokio::sync::Barrier;
 
-use self::lane::{Answer, Head, Lane, exchange};
+use self::lane::{Answer, Head, Lane, drops, exchange};
 use crate::harness::*;
 
 /// Requests altogether, and how they are spread: several back ends, each of which keeps a score of
@@ -46,6 +46,7 @@ async fn a_hundred_thousand_requests_that_meet_the_end_of_their_connection() {
     let lanes: Vec<Arc<Lane>> = CLIENTS.iter().map(|_| Lane::open(Random(random.draw()))).collect();
     let proxy = Proxy::start(&config(&lanes), &[]).await;
     let (web, score, start) = (proxy.web(), Score::default(), Instant::now());
+    let dropped = drops();
     let per_client = TRIALS.div_ceil(CLIENTS.iter().sum::<usize>() as u64);
     std::thread::scope(|scope| {
         for (number, (lane, clients)) in lanes.iter().zip(CLIENTS).enumerate() {
@@ -74,10 +75,12 @@ async fn a_hundred_thousand_requests_that_meet_the_end_of_their_connection() {
     let faults = score.faults.lock().expect("no holder panics");
     let some = &faults[..faults.len().min(20)];
     assert!(some.is_empty(), "{} faults, of them\n{}", faults.len(), some.join("\n"));
-    // Known fault, not understood: on a machine that is short of processors one such POST in some
-    // 200,000. It was sent once at most, and its client was told.
-    let unexplained = count(&score.unexplained);
-    assert!(unexplained <= 2, "{unexplained} POSTs failed while no connection was ending");
+    // One for each packet that the machine lost meanwhile: it may have been the end of a connection.
+    let (unexplained, dropped) = (count(&score.unexplained), drops() - dropped);
+    println!(
+        "{unexplained} POSTs failed while no connection was ending, {dropped} packets were lost"
+    );
+    assert!(unexplained <= dropped, "{unexplained} of {dropped}");
     let told = metrics.sum("portcullis_requests_total", &[("code", "5xx")]);
     assert_eq!(told, failed as f64, "the proxy counts the same failures as its clients");
     assert!(count(&score.after_end) > 3_000, "closed connections were met");
