@@ -31,6 +31,9 @@ pub enum TargetError {
     /// `%2F`, `%5C` or `%00`: some servers see a separator or an end there, others do not.
     #[error("an encoded slash, backslash or NUL in the path")]
     Separator,
+    /// An encoded slash that is kept, in a path that meets another route with a slash in its place.
+    #[error("an encoded slash that leads to another route as a slash")]
+    Elsewhere,
     /// A `%` without two hexadecimal digits.
     #[error("a broken percent escape in the path")]
     Escape,

@@ -20,7 +20,7 @@ use super::path::{self, PathIndex, Place};
 use super::pattern::{Pattern, Patterns};
 use super::rank::{Rank, Ranks};
 use super::{ClientGate, Passage};
-use crate::filter::Rules;
+use crate::filter::{RequestTarget, Rules, TargetError};
 use crate::ir::{PathMatch, RouteMatch};
 
 /// A route: its index in the list that whoever built the table keeps.
@@ -102,6 +102,22 @@ impl HostTable {
             }
         }
         self.paths.longest(found, facts.path, |slot| self.first_of(Slot(slot), method, facts))
+    }
+
+    /// Refuses a request for `target`, whose route is `found`, where it would meet another with a
+    /// slash in the place of an encoded one: who takes these for slashes must not see what that
+    /// other guards.
+    pub fn check_slashes(
+        &self,
+        target: &RequestTarget,
+        facts: &RequestFacts<'_>,
+        found: RouteId,
+    ) -> Result<(), TargetError> {
+        let Some(decoded) = target.with_decoded_slashes().transpose()? else { return Ok(()) };
+        match self.lookup(&RequestFacts { path: decoded.path(), ..*facts }) == Some(found) {
+            true => Ok(()),
+            false => Err(TargetError::Elsewhere),
+        }
     }
 
     /// How every route of the host fares with a request: by rank, at the end those that

@@ -29,9 +29,7 @@ use super::view::{self, RouteView, UpstreamView};
 use crate::filter::{Location, RequestTarget};
 use crate::ir::{EncodedSlashes, HostPattern};
 use crate::proxy::{Sight, client_scheme};
-use crate::snapshot::{
-    Action, CompiledListener, CompiledRoute, Outcome, RequestFacts, Snapshot, Trial,
-};
+use crate::snapshot::{Action, CompiledListener, CompiledRoute, Outcome, Snapshot, Trial};
 use crate::upstream::Upstream;
 use crate::util::moment::Moment;
 use ruled::Found;
@@ -188,11 +186,6 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
     }
     explanation.request.path = target.path().to_owned();
     explanation.request.query = target.query().map(str::to_owned);
-    if listeners.iter().any(|listener| leads_elsewhere(listener, question, &target)) {
-        explanation.refused =
-            Some(bad_request("an encoded slash that leads to another route as a slash"));
-        return explanation;
-    }
     explanation.note = note;
     explanation.listeners =
         listeners.iter().map(|listener| on(snapshot, listener, question, &target)).collect();
@@ -229,21 +222,6 @@ fn ways_in<'s>(
     }
     let note = format!("no listener speaks {scheme}; every listener is shown");
     (all, Some(note))
-}
-
-/// Whether a path with an encoded slash meets another route with a slash in its place.
-fn leads_elsewhere(
-    listener: &CompiledListener,
-    question: &Question,
-    target: &RequestTarget,
-) -> bool {
-    let Some(decoded) = target.with_decoded_slashes() else { return false };
-    let Some(table) = listener.hosts.lookup(question.host.name().as_bytes()) else { return false };
-    let route = |path: &str| {
-        let (method, headers) = (&question.method, &question.headers);
-        table.lookup(&RequestFacts { method, path, query: target.query(), headers })
-    };
-    decoded.map_or(true, |decoded| route(decoded.path()) != route(target.path()))
 }
 
 fn on(

@@ -98,13 +98,21 @@ pub(super) fn find(
         }
     }
     for _ in 0..MOST_LOOKUPS {
-        walk.found.trials = table.explain(&RequestFacts {
+        let facts = RequestFacts {
             method: &question.method,
             path: walk.found.target.path(),
             query: walk.found.target.query(),
             headers: &question.headers,
-        });
+        };
+        let trials = table.explain(&facts);
+        let won = trials.iter().find(|trial| trial.outcome == Outcome::Won);
+        let slashes =
+            won.map_or(Ok(()), |won| table.check_slashes(&walk.found.target, &facts, won.route));
+        walk.found.trials = trials;
         walk.found.routed = true;
+        if let Err(error) = slashes {
+            return walk.refused(StatusCode::BAD_REQUEST, error.to_string());
+        }
         let Some(route) = walk.found.winner(snapshot) else { return walk.found };
         let Some(rules) = &route.rules else { return walk.found };
         let spec = crate::admin::view::route(snapshot, route).map(|(_, spec)| spec);
@@ -118,9 +126,7 @@ pub(super) fn find(
         }
     }
     let why = "its rewrites lead in a circle".to_owned();
-    let status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
-    let answer = Some(RuleAnswer { status, why, location: None });
-    Found { routed: false, answer, trials: Vec::new(), ..walk.found }
+    walk.refused(StatusCode::INTERNAL_SERVER_ERROR, why)
 }
 
 /// A request on its way through rules.
@@ -166,6 +172,12 @@ impl Walk<'_> {
             self.found.target = target;
         }
         verdict
+    }
+
+    /// With an answer in the place of any route.
+    fn refused(self, status: StatusCode, why: String) -> Found {
+        let answer = Some(RuleAnswer { status: status.as_u16(), why, location: None });
+        Found { routed: false, answer, trials: Vec::new(), ..self.found }
     }
 
     /// With the answer that the rules gave.

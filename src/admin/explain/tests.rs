@@ -298,3 +298,24 @@ fn a_request_that_is_redirected_to_https_is_told_as_such() {
         assert_eq!((won.https_redirect, won.upstreams.len()), (None, 1), "{text}");
     }
 }
+
+#[test]
+fn an_encoded_slash_is_explained_as_the_proxy_takes_it() {
+    let keeps = CONFIG.replace("127.0.0.1:8080\"", "127.0.0.1:8080\", encoded_slashes: keep");
+    let (refuses, keeps) = (compiled(CONFIG), compiled(&keeps));
+    let ask = |snapshot: &Snapshot, path: &str| {
+        let url = format!("http://shop.example:8080{path}");
+        explain(snapshot, &Question::new(&url, "POST", &[] as &[&str]).unwrap())
+    };
+    assert_eq!(ask(&refuses, "/a%2Fb").refused.map(|refused| refused.status), Some(400));
+    let kept = ask(&keeps, "/a%2fb");
+    assert_eq!(kept.request.path, "/a%2Fb");
+    assert_eq!(
+        only(&kept).won.as_ref().map(|won| won.route.name.as_str()),
+        Some("front"),
+        "{kept}"
+    );
+    // As a slash it leads to the cart.
+    let led = ask(&keeps, "/cart%2Fx").to_string();
+    assert!(led.contains("answer   400: an encoded slash that leads to another route"), "{led}");
+}

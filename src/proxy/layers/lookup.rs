@@ -17,10 +17,6 @@ use crate::telemetry::Reason;
 /// How often a route is looked for, where rules ask for it. nginx has the same bound.
 pub const MOST_LOOKUPS: usize = 10;
 
-fn elsewhere(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ProxyError {
-    ProxyError::client(Reason::BadRequest).because(error)
-}
-
 /// Looks the request up in the snapshot it is served by.
 pub fn lookup<S>(
     mut inner: S,
@@ -73,14 +69,8 @@ fn find(request: &mut Request) -> Result<Found, ProxyError> {
             headers: &request.headers,
         };
         let id = table.lookup(&facts).ok_or_else(none)?;
-        // Who takes an encoded slash for a slash must not see what this route does not guard.
-        if let Some(decoded) = request.target.with_decoded_slashes() {
-            let decoded = decoded.map_err(elsewhere)?;
-            let same = table.lookup(&RequestFacts { path: decoded.path(), ..facts }) == Some(id);
-            if !same {
-                return Err(elsewhere("an encoded slash that leads to another route as a slash"));
-            }
-        }
+        let slashes = table.check_slashes(&request.target, &facts, id);
+        slashes.map_err(|error| ProxyError::client(Reason::BadRequest).because(error))?;
         let route = context.route_of(id);
         match route.as_ref().and_then(|route| route.rules.as_deref()) {
             None => return Ok(Found::Route(id)),

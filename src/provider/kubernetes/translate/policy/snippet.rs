@@ -133,6 +133,7 @@ impl<'k> Reading<'k> {
         let reply = Reply { status, body, content_type: "text/plain; charset=utf-8".into() };
         Rule { when: when.unwrap_or_default(), then: vec![Step::Respond(reply)] }
     }
+
     fn directive(&mut self, kind: &Kind) -> Result<(), String> {
         if let Kind::If { given, condition, then } = kind {
             let all = given.iter().chain([condition]);
