@@ -14,54 +14,11 @@ const IN_FLIGHT: usize = 24 << 20;
 
 #[tokio::test]
 async fn server_sent_events_arrive_one_by_one() {
-    // An event is sent only once the one before it was read: whoever holds one back stops all.
-    let read = Arc::new(tokio::sync::Notify::new());
-    let app = Backend::script({
-        let read = Arc::clone(&read);
-        move |mut conn| {
-            let read = Arc::clone(&read);
-            async move {
-                let Some(_) = conn.request().await else { return };
-                conn.send(
-                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-                     Transfer-Encoding: chunked\r\n\r\n",
-                )
-                .await;
-                for number in 0..4 {
-                    read.notified().await;
-                    let event = format!("data: {number}\n\n");
-                    conn.send(format!("{:x}\r\n{event}\r\n", event.len())).await;
-                }
-                conn.stall().await;
-            }
-        }
-    })
-    .await;
-    let proxy = Proxy::to(app.address()).await;
-
-    let mut client = Client::connect(proxy.web()).await;
-    client.send("GET /events HTTP/1.1\r\nHost: t\r\nAccept: text/event-stream\r\n\r\n").await;
-    let head = client.head().await;
+    let events = Events::start("Content-Type: text/event-stream\r\n").await;
+    let proxy = Proxy::to(events.app().address()).await;
+    events.arrive_by(&proxy).await;
+    let head = Client::connect(proxy.web()).await.request("HEAD", "t", "/events").await;
     assert_eq!(head.headers.get("content-type"), Some("text/event-stream"));
-    for number in 0..4 {
-        read.notify_one();
-        let event = client.chunk().await.expect("an event");
-        assert_eq!(String::from_utf8_lossy(&event), format!("data: {number}\n\n"));
-    }
-    drop(client);
-    eventually(STEP, "the upstream is told that nobody listens", async || app.open() == 0).await;
-
-    let mut h2 = H2::connect(proxy.web()).await;
-    let (response, _) = h2.open(get_request("t", "/events"), true).await.expect("a stream");
-    let response = within(STEP, "the head", response).await.expect("a response");
-    let mut body = response.into_body();
-    for number in 0..4 {
-        read.notify_one();
-        let data = within(STEP, "an event", body.data()).await.expect("open").expect("data");
-        assert_eq!(String::from_utf8_lossy(&data), format!("data: {number}\n\n"));
-    }
-    drop(body);
-    eventually(STEP, "a reset stream ends the upstream's", async || app.open() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

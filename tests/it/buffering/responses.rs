@@ -148,46 +148,9 @@ upstreams: {{ app: {{ endpoints: ["@app@"], protocol: h2c }} }}
 
 #[tokio::test]
 async fn nothing_waits_for_a_buffer_to_fill() {
-    // An event is sent only once the one before it was read: whoever holds one back stops all.
-    let read = Arc::new(tokio::sync::Notify::new());
-    let app = Backend::script({
-        let read = Arc::clone(&read);
-        move |mut conn| {
-            let read = Arc::clone(&read);
-            async move {
-                let Some(_) = conn.request().await else { return };
-                conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-                for number in 0..4 {
-                    read.notified().await;
-                    conn.send(format!("8\r\ndata: {number}\n\r\n")).await;
-                }
-                conn.stall().await;
-            }
-        }
-    })
-    .await;
-    let proxy = one_route(&app, "response_buffer: 1MiB").await;
-    let mut client = Client::connect(proxy.web()).await;
-    client.send("GET /events HTTP/1.1\r\nHost: t\r\n\r\n").await;
-    assert_eq!(client.head().await.status, 200);
-    for number in 0..4 {
-        read.notify_one();
-        let event = client.chunk().await.expect("an event");
-        assert_eq!(String::from_utf8_lossy(&event), format!("data: {number}\n"));
-    }
-    drop(client);
-    eventually(STEP, "the back end is told that nobody listens", async || app.open() == 0).await;
-
-    let mut h2 = H2::connect(proxy.web()).await;
-    let (response, _) = h2.open(get_request("t", "/events"), true).await.expect("a stream");
-    let mut body = within(STEP, "the head", response).await.expect("a response").into_body();
-    for number in 0..4 {
-        read.notify_one();
-        let data = within(STEP, "an event", body.data()).await.expect("open").expect("data");
-        assert_eq!(String::from_utf8_lossy(&data), format!("data: {number}\n"));
-    }
-    drop(body);
-    eventually(STEP, "a reset stream ends the back end's", async || app.open() == 0).await;
+    let events = Events::start("").await;
+    let proxy = one_route(events.app(), "response_buffer: 1MiB").await;
+    events.arrive_by(&proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod controller;
 mod dns;
+mod events;
 mod h2;
 mod h2_backend;
 mod load;
@@ -34,6 +35,7 @@ pub use self::client::{Broken, Client, Headers, Io, Response, find, get};
 pub use self::cluster::{Cluster, Network};
 pub use self::controller::Controller;
 pub use self::dns::{Dns, Kind, Srv, Trouble};
+pub use self::events::Events;
 pub use self::h2::{
     H2, H2Response, H2Tunnel, authority, collect, get_request, post_request, send_frames,
 };

@@ -23,6 +23,21 @@ fn object(name: &str, host: &str, path: &str, age: u32, annotations: &[(&str, &s
     object
 }
 
+/// Puts an Ingress for `path` beside one that is older and open to all for `/`.
+fn put(cluster: &ApiServer, host: &str, path: &str, annotations: &[(&str, &str)]) {
+    let name = host.replace('.', "-");
+    cluster.put(object(&format!("open-{name}"), host, "/", 9, &[]));
+    cluster.put(object(&name, host, path, 1, annotations));
+}
+
+/// Asks for each of these targets of hosts, and wants these statuses.
+async fn answers(world: &World, wanted: &[(&str, &str, u16)]) {
+    for (host, target, status) in wanted {
+        let answer = get(world.http, host, target).await;
+        assert_eq!(answer.status, *status, "{host}{target}: {answer}");
+    }
+}
+
 const ASKED: (&str, &str) = ("auth-url", "http://web.shop.svc.cluster.local/auth");
 
 #[tokio::test]
@@ -43,13 +58,10 @@ async fn what_guards_and_cannot_be_read_is_not_passed_by_way_of_another_ingress(
         ("whole.example", "/", &[("auth-tls-secret", "clients")]),
         ("denied.example", "/", &[("server-snippet", "deny all;")]),
     ] {
-        // The older of the two is the one that is open.
-        let name = host.replace('.', "-");
-        cluster.put(object(&format!("open-{name}"), host, "/", 9, &[]));
-        cluster.put(object(&name, host, path, 1, annotations));
+        put(&cluster, host, path, annotations);
     }
     let world = World::start(&cluster, &[]).await;
-    for (host, target, status) in [
+    let wanted = [
         ("path.example", "/", 200),
         ("path.example", "/shop", 200),
         ("path.example", "/admin", 503),
@@ -62,10 +74,8 @@ async fn what_guards_and_cannot_be_read_is_not_passed_by_way_of_another_ingress(
         ("subject.example", "/", 503),
         ("whole.example", "/", 503),
         ("denied.example", "/", 403),
-    ] {
-        let answer = get(world.http, host, target).await;
-        assert_eq!(answer.status, status, "{host}{target}: {answer}");
-    }
+    ];
+    answers(&world, &wanted).await;
     world.proxy.logs("requests to paths that begin with `/admin`").await;
 }
 
@@ -88,12 +98,10 @@ async fn lines_of_snippets_that_turn_requests_away_and_cannot_be_read_close() {
         ("lua.example", "configuration-snippet", "rewrite_by_lua_file /etc/nginx/jwt.lua;"),
         ("gunzip.example", "configuration-snippet", "gunzip on;"),
     ] {
-        let name_of = host.replace('.', "-");
-        cluster.put(object(&format!("open-{name_of}"), host, "/", 9, &[]));
-        cluster.put(object(&name_of, host, "/static", 1, &[(name, text)]));
+        put(&cluster, host, "/static", &[(name, text)]);
     }
     let world = World::start(&cluster, &[]).await;
-    for (host, target, status) in [
+    let wanted = [
         ("location.example", "/admin", 503),
         ("location.example", "/admin/x", 503),
         ("location.example", "/", 200),
@@ -107,10 +115,8 @@ async fn lines_of_snippets_that_turn_requests_away_and_cannot_be_read_close() {
         ("country.example", "/static", 503),
         ("lua.example", "/static", 503),
         ("gunzip.example", "/static", 200),
-    ] {
-        let answer = get(world.http, host, target).await;
-        assert_eq!(answer.status, status, "{host}{target}: {answer}");
-    }
+    ];
+    answers(&world, &wanted).await;
     let mut client = Client::connect(world.http).await;
     client.send("GET / HTTP/1.1\r\nHost: header.example\r\nX-X: 1\r\n\r\n").await;
     assert_eq!(client.response().await.status, 200);
