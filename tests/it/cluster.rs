@@ -376,7 +376,8 @@ async fn a_cluster_outlives_its_server_and_leaves_nothing() {
     .await;
     cluster.control("apiserver", "kill", &[]).await;
     assert!(space.client().apiserver_version().await.is_err(), "the server is away");
-    assert_eq!(answering(&space, address, 6).await.len(), 2, "the pods are not");
+    eventually(STEP, "both pods are not", async || answering(&space, address, 6).await.len() == 2)
+        .await;
     cluster.control("apiserver", "start", &["--goaway-chance=0.01"]).await;
     eventually(Duration::from_secs(60), "the server is back", async || {
         space.client().apiserver_version().await.is_ok()

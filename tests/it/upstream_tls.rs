@@ -166,8 +166,9 @@ async fn tls_settings_that_cannot_be_used_close_what_was_open() {
             edit(&mut proxy, "{ ca: missing.pem, server_name: inner.example }", said).await;
             let before = app.requests();
             get(proxy.web(), "t", "/").await.assert_refused(500, "config_error");
-            let status = proxy.admin("/api/status").await.text();
-            assert!(status.contains("upstream 'app'"), "{said}: {status}");
+            let status = async || proxy.admin("/api/status").await.text();
+            eventually(STEP, "it is told of", async || status().await.contains("upstream 'app'"))
+                .await;
             assert_eq!(app.requests(), before, "{said}: nothing gets there");
         }
     }

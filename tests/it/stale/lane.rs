@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use tokio::runtime::Handle;
 
+use super::peer::Peer;
 use crate::harness::{Random, STEP, find, pass};
 
 /// A back end whose connections end at the worst moment.
@@ -105,6 +105,18 @@ impl Lane {
     /// How often POST `id` was read.
     pub fn times_read(&self, id: u64) -> u32 {
         self.posts.lock().expect("no holder panics").get(&id).copied().unwrap_or_default()
+    }
+
+    /// Counts an end once the kernel of `peer` knows of it. Nothing less will do: a kernel that is
+    /// busy delivers late over loopback, and one short of memory may not send the end of a stream
+    /// before it repeats the last segment.
+    fn told(&self, peer: Option<Peer>) {
+        let begun = Instant::now();
+        while peer.as_ref().is_some_and(Peer::believes_it_open) {
+            assert!(begun.elapsed() < STEP, "the end of a connection never came");
+            self.runtime.block_on(pass(Duration::from_micros(50)));
+        }
+        self.ended.fetch_add(1, Ordering::SeqCst);
     }
 
     fn note(&self, head: &Head) {
@@ -223,14 +235,13 @@ impl Served {
 
     /// Ends the connection in one of three ways.
     fn end(mut self) {
-        stay();
+        let peer = Peer::of(&self.stream);
         self.lane.begun.fetch_add(1, Ordering::SeqCst);
         let way = self.random.below(3);
         if way == 0 {
             // Only its own direction: what comes late is read, and is not answered.
             let _ = self.stream.shutdown(Shutdown::Write);
-            delivered();
-            self.lane.ended.fetch_add(1, Ordering::SeqCst);
+            self.lane.told(peer);
             while self.request().is_ok() {}
             return;
         }
@@ -239,44 +250,8 @@ impl Served {
         }
         let Self { lane, stream, .. } = self;
         drop(stream);
-        delivered();
-        lane.ended.fetch_add(1, Ordering::SeqCst);
+        lane.told(peer);
     }
-}
-
-/// Keeps the thread on its processor, as there is one queue of deliveries for each.
-fn stay() {
-    let mut here = CpuSet::new();
-    here.set(sched_getcpu());
-    sched_setaffinity(None, &here).expect("a processor that it may run on");
-}
-
-/// Waits until the peer's kernel has what this thread sent last. A busy kernel puts the delivery
-/// over loopback off, in order: a datagram sent now, from the same processor, arrives behind it.
-/// Unless either is [dropped](drops).
-fn delivered() {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let address = socket.local_addr().expect("bound");
-    socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket");
-    let sent = Instant::now();
-    loop {
-        socket.send_to(&[0], address).expect("sent");
-        match socket.recv(&mut [0]) {
-            Ok(_) => return,
-            Err(error) => assert!(sent.elapsed() < STEP, "{error}"),
-        }
-    }
-}
-
-/// How many packets this machine's queues of deliveries had no room for, since it started. An end
-/// that is among them is not known to the peer, or only later.
-pub fn drops() -> u64 {
-    let table = std::fs::read_to_string("/proc/net/softnet_stat").expect("Linux");
-    let of_processor = |line: &str| {
-        let dropped = line.split_whitespace().nth(1)?;
-        u64::from_str_radix(dropped, 16).ok()
-    };
-    table.lines().map(|line| of_processor(line).expect("a number")).sum()
 }
 
 impl Head {
