@@ -319,7 +319,10 @@ fn external_address(host: &str, port: u16) -> EndpointAddress {
     match host.parse::<IpAddr>() {
         Ok(ip) => EndpointAddress::Socket(SocketAddr::new(ip, port)),
         // With its dot at the end: a search list could lead it into the cluster.
-        Err(_) => EndpointAddress::Dns { name: Arc::from(format!("{host}.")), port },
+        Err(_) => {
+            let name = Arc::from(format!("{host}."));
+            EndpointAddress::Dns { name, port, outside: true }
+        }
     }
 }
 
@@ -331,7 +334,7 @@ fn external_target(target: &str, options: &Options) -> Result<String, String> {
     }
     let host = target.trim_end_matches('.').to_ascii_lowercase();
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return match is_internal(ip) {
+        return match ir::is_of_this_machine(ip) {
             true => Err(format!("leads to {ip}, which is this machine or its link")),
             false => Ok(host),
         };
@@ -355,7 +358,7 @@ fn external_target(target: &str, options: &Options) -> Result<String, String> {
 /// Whether an address is this machine or its link.
 pub(super) fn leads_inside(address: &EndpointAddress) -> bool {
     match address {
-        EndpointAddress::Socket(address) => is_internal(address.ip()),
+        EndpointAddress::Socket(address) => ir::is_of_this_machine(address.ip()),
         EndpointAddress::Dns { name, .. } => {
             let last = name.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
             // `127.1` and the like are names to a parser and addresses to a resolver.
@@ -363,24 +366,6 @@ pub(super) fn leads_inside(address: &EndpointAddress) -> bool {
             numeric || matches!(last, "localhost" | "localdomain")
         }
         EndpointAddress::Srv(_) => false,
-    }
-}
-
-fn is_internal(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_multicast()
-                || ip.is_broadcast()
-                || ip.octets().first() == Some(&0)
-        }
-        IpAddr::V6(ip) => {
-            ip.is_loopback()
-                || ip.is_unspecified()
-                || ip.is_multicast()
-                || ip.is_unicast_link_local()
-        }
     }
 }
 

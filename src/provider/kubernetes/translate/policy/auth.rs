@@ -212,7 +212,7 @@ pub(in super::super) fn upstream_name(place: &ServicePlace) -> ir::Name {
 /// The upstream of a place that is asked.
 pub(in super::super) fn upstream(place: &ServicePlace, origin: ir::Origin) -> ir::Upstream {
     let spec = ir::EndpointSpec {
-        address: place.address.clone(),
+        address: place.address.clone().outside(),
         weight: 1,
         priority: 0,
         zone: None,
