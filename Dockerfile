@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # A static binary in an image that has nothing else but CA certificates.
 
 FROM rust:1.95-slim-bookworm AS build
