@@ -29,6 +29,7 @@ COPY --from=build /out/portcullis /portcullis
 USER 65532:65532
 # HTTP, HTTPS, and the admin listener, which is on loopback unless configured otherwise.
 EXPOSE 8080 8443 9900
+# Where the admin listener is elsewhere, PORTCULLIS_ADMIN tells the process and the check alike.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/portcullis", "status"]
 ENTRYPOINT ["/portcullis"]
 CMD ["run", "--config", "/etc/portcullis"]
