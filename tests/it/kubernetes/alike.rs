@@ -40,9 +40,11 @@ async fn whoever_is_sent_elsewhere_is_asked_nothing_first() {
     // Neither is this client let in, nor is there anybody to ask.
     let guards =
         [("auth-url", "http://auth.example/check"), ("whitelist-source-range", "192.0.2.0/24")];
-    for (host, redirect) in
-        [("p.example", "permanent-redirect"), ("t.example", "temporal-redirect")]
-    {
+    for (host, redirect) in [
+        ("p.example", "permanent-redirect"),
+        ("t.example", "temporal-redirect"),
+        ("r.example", "rewrite-target"),
+    ] {
         let annotations = [&guards[..], &[(redirect, "https://new.example/")]].concat();
         let mut moved = annotated(host, "/", &annotations);
         moved["spec"]["tls"] = json!([{ "hosts": [host] }]);
@@ -50,7 +52,7 @@ async fn whoever_is_sent_elsewhere_is_asked_nothing_first() {
     }
     cluster.put(annotated("guarded.example", "/", &guards));
     let world = World::start(&cluster, &[]).await;
-    for (host, status) in [("p.example", 301), ("t.example", 302)] {
+    for (host, status) in [("p.example", 301), ("t.example", 302), ("r.example", 302)] {
         let moved = get(world.http, host, "/x").await;
         let location = moved.headers.get("location");
         assert_eq!((moved.status, location), (status, Some("https://new.example/")), "{moved}");

@@ -266,14 +266,18 @@ fn placed(
         route.error_pages = pages(object, backend, traits.options, upstreams).map(Box::new);
     }
     site::bind(&mut route, pattern, object.key, backend);
-    // What answers by itself does so over plain http, too.
-    route.https_redirect = match route.action {
-        Action::Respond(_) | Action::RedirectTo(_) => None,
-        _ => traits.https(&object.policy, pattern),
+    route.https_redirect = match answers(&route.action) {
+        true => None,
+        false => traits.https(&object.policy, pattern),
     };
     route.hsts.clone_from(&traits.options.hsts);
     route.rule = rule(object.key, &path, backend, main.as_ref(), upstreams, traits.options);
     Placed { path, owner, route, main, canary: None }
+}
+
+/// Whether requests are answered without a back end: over plain http, too.
+pub(super) fn answers(action: &Action) -> bool {
+    matches!(action, Action::Redirect(_) | Action::Respond(_) | Action::RedirectTo(_))
 }
 
 pub(super) fn route(
@@ -289,13 +293,13 @@ pub(super) fn route(
         matches: RouteMatch::of(path),
         // What is sent elsewhere is so before anybody is asked who they are.
         guard: match action {
-            Action::RedirectTo(_) => Guard::default(),
+            Action::Redirect(_) | Action::RedirectTo(_) => Guard::default(),
             _ => policy.guard.clone(),
         },
         cors: policy.cors.clone().map(Box::new),
         // What fails, fails for everybody.
         auth: match action {
-            Action::Fail { .. } | Action::RedirectTo(_) => None,
+            Action::Fail { .. } | Action::Redirect(_) | Action::RedirectTo(_) => None,
             _ => policy.auth.clone().map(Box::new),
         },
         error_pages: None,

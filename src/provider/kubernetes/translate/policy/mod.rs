@@ -12,6 +12,7 @@ mod client_auth;
 mod defaults;
 mod exchange;
 mod headers;
+mod overtaken;
 mod pages;
 mod redirect;
 mod rewrite;
@@ -280,6 +281,7 @@ impl Mapping<'_> {
         self.mapped.insert("enable-access-log");
         let default = self.options.controller.settings.no_access_log != Some(true);
         self.policy.access_log = values.log.access.unwrap_or(default);
+        self.overtaken(&values.redirect);
     }
 
     fn host(&mut self, host: &annotation::Host) {
