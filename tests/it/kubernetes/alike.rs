@@ -108,3 +108,24 @@ async fn a_canary_says_itself_whether_its_service_stands_for_its_endpoints() {
     let world = World::start(&cluster, &[]).await;
     world.serves("shop.example", 200, "next").await;
 }
+
+#[tokio::test]
+async fn an_alias_that_a_wildcard_with_tls_covers_is_sent_to_https() {
+    let app = Backend::saying("web").await;
+    let cluster = shop(app.address()).await;
+    let mut wild = annotated("*.wild.example", "/", &[]);
+    wild["metadata"]["name"] = json!("wild");
+    wild["spec"]["tls"] = json!([{ "hosts": ["*.wild.example"] }]);
+    cluster.put(wild);
+    let aliases = [("server-alias", "a.wild.example,b.c.wild.example,plain.example")];
+    cluster.put(annotated("alias.example", "/", &aliases));
+    let world = World::start(&cluster, &[]).await;
+    for (host, status) in [
+        ("a.wild.example", 308),
+        ("b.c.wild.example", 200),
+        ("plain.example", 200),
+        ("alias.example", 200),
+    ] {
+        assert_eq!(get(world.http, host, "/").await.status, status, "{host}");
+    }
+}

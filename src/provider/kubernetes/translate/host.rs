@@ -47,7 +47,7 @@ pub(super) fn hosts(
         complete(pattern, host, objects, &traits, upstreams);
     }
     let mut passages = passages(&hosts, objects, options);
-    aliases(&mut hosts, objects, options);
+    aliases(&mut hosts, objects, &passages, &traits);
     let mut rules = server::rules(&hosts, objects, options);
     www(&mut hosts, objects, &traits);
     let finished = hosts.into_iter().map(|(pattern, host)| {
