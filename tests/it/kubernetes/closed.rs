@@ -124,3 +124,34 @@ async fn lines_of_snippets_that_turn_requests_away_and_cannot_be_read_close() {
     assert_eq!(client.response().await.status, 503);
     world.proxy.logs("requests to the host with `$uri ~ ^/admin` are answered 503").await;
 }
+
+#[tokio::test]
+async fn snippets_that_are_turned_off_are_left_out_unless_they_refuse_requests() {
+    let app = Backend::saying("web").await;
+    let cluster = shop(app.address()).await;
+    cluster.put(json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": "controller", "namespace": "shop" },
+        "data": { "allow-snippet-annotations": "false" },
+    }));
+    for (host, name, text) in [
+        ("away.example", "configuration-snippet", "return 301 https://new.example/;"),
+        ("login.example", "configuration-snippet", LOGIN),
+        ("country.example", "configuration-snippet", COUNTRY),
+        ("refused.example", "configuration-snippet", "if ($http_x = '') { return 403; }"),
+        ("location.example", "server-snippet", LOCATION),
+    ] {
+        put(&cluster, host, "/static", &[(name, text)]);
+    }
+    let world = World::start(&cluster, &["--configmap=shop/controller"]).await;
+    let wanted = [
+        ("away.example", "/static", 200),
+        ("login.example", "/static", 200),
+        ("country.example", "/static", 200),
+        ("refused.example", "/static", 503),
+        ("location.example", "/static", 503),
+    ];
+    answers(&world, &wanted).await;
+    world.proxy.logs("is left out, as in ingress-nginx: snippets are turned off here").await;
+    world.proxy.logs("this one refuses requests").await;
+}

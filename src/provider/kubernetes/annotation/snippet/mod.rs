@@ -81,18 +81,26 @@ impl Snippets {
     }
 }
 
+/// What becomes of snippets where they are turned off. ingress-nginx leaves all of them out, also
+/// those that refuse requests: whoever moves from there did not have them, but whoever wrote one
+/// believes in it, and had it here as long as they were on.
+const LEFT_OUT: &str = "is left out, as in ingress-nginx: snippets are turned off here\nuse \
+                        annotations, or set `allow-snippet-annotations`";
+const REFUSES: &str = "is not honoured: snippets are turned off here, and this one refuses requests, so \
+                       they are answered 503; ingress-nginx leaves it out and serves them\nuse \
+                       annotations, remove it, or set `allow-snippet-annotations`";
+
 fn read(reader: &mut Reader<'_>, name: &'static str, context: Context) -> Option<Snippet> {
-    let snippet = reader.value(name, |text| Ok(Snippet::parse(text, context)))?;
     if !reader.takes_snippets() {
-        let text = "is not honoured: snippets are turned off here\nuse annotations";
-        let guards = |snippet: &Snippet| {
-            let returns = |directive: &Directive| directive.turns_away();
-            snippet.directives.iter().any(returns) || snippet.refused.iter().any(|r| r.guards)
+        let refuses = reader.value(name, |text| Ok(refusal::refuses(text)))?;
+        let (class, text) = match refuses {
+            true => (Class::Denied, REFUSES),
+            false => (Class::NotHonoured, LEFT_OUT),
         };
-        let class = if guards(&snippet) { Class::Denied } else { Class::NotHonoured };
         reader.amend(name, class, text);
         return None;
     }
+    let snippet = reader.value(name, |text| Ok(Snippet::parse(text, context)))?;
     if snippet.directives.is_empty() && !snippet.refused.is_empty() {
         reader.amend(name, Class::NotHonoured, "has nothing in it that is honoured");
     } else if !snippet.refused.is_empty() {
