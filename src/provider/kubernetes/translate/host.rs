@@ -48,7 +48,7 @@ pub(super) fn hosts(
     }
     let mut passages = passages(&hosts, objects, options);
     aliases(&mut hosts, objects, &passages, &traits);
-    let mut rules = server::rules(&hosts, objects, options);
+    let mut rules = server::rules(&mut hosts, objects, options);
     www(&mut hosts, objects, &traits);
     let finished = hosts.into_iter().map(|(pattern, host)| {
         let rules = rules.remove(&pattern).unwrap_or_default();

@@ -40,6 +40,10 @@ pub struct Snippet {
     /// What is kept, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub directives: Vec<Directive>,
+    /// What is kept of locations of a host, in order: wherever they stand, they are looked at once
+    /// everything else is done, by the path that came of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub locations: Vec<Directive>,
     /// What is not, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refusal>,
@@ -66,7 +70,7 @@ impl Snippet {
                 let within = (guards && context == Context::Server).then(Vec::new);
                 let refusal = Refusal { line: error.line, reason, remedy: None, guards, within };
                 let refused = vec![refusal];
-                Self { directives: Vec::new(), refused }
+                Self { refused, ..Self::default() }
             }
         }
     }
@@ -101,7 +105,8 @@ fn read(reader: &mut Reader<'_>, name: &'static str, context: Context) -> Option
         return None;
     }
     let snippet = reader.value(name, |text| Ok(Snippet::parse(text, context)))?;
-    if snippet.directives.is_empty() && !snippet.refused.is_empty() {
+    let nothing = snippet.directives.is_empty() && snippet.locations.is_empty();
+    if nothing && !snippet.refused.is_empty() {
         reader.amend(name, Class::NotHonoured, "has nothing in it that is honoured");
     } else if !snippet.refused.is_empty() {
         reader.amend(name, Class::Difference, "is honoured but for the lines that are refused");
