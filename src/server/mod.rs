@@ -10,7 +10,7 @@ mod dates;
 pub mod gate;
 mod h1;
 mod h2;
-mod hello;
+pub mod hello;
 mod link;
 pub mod proxy_protocol;
 mod refusal;

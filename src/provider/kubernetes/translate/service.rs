@@ -133,11 +133,7 @@ impl<'i> Upstreams<'i> {
             Some(object) if is_external(object) => {
                 return self.external(service, object, port, resolved, settings, name, &label);
             }
-            Some(_) if resolved.is_none() => Some(Trouble {
-                message: format!("the Service {service} has no TCP port {port}"),
-                hint: Some("its requests are answered 503 until it has".to_owned()),
-                served: false,
-            }),
+            Some(_) if resolved.is_none() => Some(no_port(service, port)),
             Some(_) => None,
         };
         let mut upstream = plain(service, &label, settings, self.options);
@@ -158,6 +154,19 @@ impl<'i> Upstreams<'i> {
             return (name, trouble);
         }
         (self.discover(service, name, upstream, resolved), trouble)
+    }
+
+    /// What would be wrong with `port` of `service` if somebody obtained it.
+    pub fn trouble(&mut self, service: &Key, port: WantedPort<'_>) -> Option<Trouble> {
+        self.asked.insert(service.clone());
+        match self.inputs.services.get(service) {
+            None => self.missing(service),
+            Some(object) if is_external(object) => {
+                let resolved = resolve(object, port);
+                external_endpoint(service, object, port, resolved, self.options).err()
+            }
+            Some(object) => resolve(object, port).is_none().then(|| no_port(service, port)),
+        }
     }
 
     /// What is wrong where there is no such Service. Manifests may leave all of a namespace's
@@ -204,36 +213,13 @@ impl<'i> Upstreams<'i> {
         name: Name,
         label: &str,
     ) -> (Name, Option<Trouble>) {
-        let target = object.spec.as_ref().and_then(|spec| spec.external_name.as_deref());
-        let port = match (resolved, wanted) {
-            (Some(resolved), _) => Some(resolved.number),
-            // Its ports are a formality: it may have none.
-            (None, WantedPort::Number(number)) => Some(number),
-            (None, _) => None,
-        };
         let mut upstream = plain(service, label, settings, self.options);
-        let checked = match port {
-            None => Err(format!("the Service {service} has no port {wanted}")),
-            Some(port) => external_target(target.unwrap_or_default(), self.options)
-                .map(|host| external_address(&host, port))
-                .map_err(|why| format!("the Service {service} of type ExternalName {why}")),
-        };
-        let trouble = match checked {
-            Ok(address) => {
-                upstream.endpoints = vec![EndpointSpec {
-                    address,
-                    weight: 1,
-                    priority: 0,
-                    zone: None,
-                    draining: false,
-                }];
+        let trouble = match external_endpoint(service, object, wanted, resolved, self.options) {
+            Ok(endpoint) => {
+                upstream.endpoints = vec![endpoint];
                 None
             }
-            Err(message) => Some(Trouble {
-                message,
-                hint: Some("its requests are answered 503".to_owned()),
-                served: false,
-            }),
+            Err(trouble) => Some(trouble),
         };
         self.upstreams.entry(name.clone()).or_insert(upstream);
         (name, trouble)
@@ -306,6 +292,14 @@ fn resolve(service: &Service, wanted: WantedPort<'_>) -> Option<ServicePort> {
     })
 }
 
+fn no_port(service: &Key, wanted: WantedPort<'_>) -> Trouble {
+    Trouble {
+        message: format!("the Service {service} has no TCP port {wanted}"),
+        hint: Some("its requests are answered 503 until it has".to_owned()),
+        served: false,
+    }
+}
+
 fn is_external(service: &Service) -> bool {
     let kind = service.spec.as_ref().and_then(|spec| spec.type_.as_deref());
     kind == Some("ExternalName")
@@ -313,6 +307,39 @@ fn is_external(service: &Service) -> bool {
 
 fn cluster_ip(service: &Service) -> Option<IpAddr> {
     service.spec.as_ref()?.cluster_ip.as_deref()?.parse().ok()
+}
+
+/// The one endpoint of a Service of type ExternalName.
+fn external_endpoint(
+    service: &Key,
+    object: &Service,
+    wanted: WantedPort<'_>,
+    resolved: Option<ServicePort>,
+    options: &Options,
+) -> Result<EndpointSpec, Trouble> {
+    let target = object.spec.as_ref().and_then(|spec| spec.external_name.as_deref());
+    let port = match (resolved, wanted) {
+        (Some(resolved), _) => Some(resolved.number),
+        // Its ports are a formality: it may have none.
+        (None, WantedPort::Number(number)) => Some(number),
+        (None, _) => None,
+    };
+    let checked = match port {
+        None => Err(format!("the Service {service} has no port {wanted}")),
+        Some(port) => external_target(target.unwrap_or_default(), options)
+            .map(|host| external_address(&host, port))
+            .map_err(|why| format!("the Service {service} of type ExternalName {why}")),
+    };
+    match checked {
+        Ok(address) => {
+            Ok(EndpointSpec { address, weight: 1, priority: 0, zone: None, draining: false })
+        }
+        Err(message) => Err(Trouble {
+            message,
+            hint: Some("its requests are answered 503".to_owned()),
+            served: false,
+        }),
+    }
 }
 
 fn external_address(host: &str, port: u16) -> EndpointAddress {
