@@ -250,7 +250,8 @@ async fn pages_are_gone_through_and_nothing_but_asked() {
         &output,
         3,
         &[
-            "5 Ingresses: 1 honoured, 4 not honoured in all\n",
+            "5 Ingresses: 5 not honoured in all\n",
+            "spec.tls[0].secretName: the certificate 'a' cannot be used",
             "spec.tls[0].secretName: there is no Secret shop/e",
             "no-such-key",
             "--> ConfigMap shop/nginx",
