@@ -237,6 +237,9 @@ async fn back_ends_go_and_come_back(space: &Namespace<'_>, address: SocketAddr) 
     let drain = ["-n", &space.name, "set", "env", "deployment/echo", "DRAIN=20s"];
     cluster.kubectl_run(&drain).await;
     space.rolled_out("echo").await;
+    // Those before them do not drain.
+    eventually(STEP * 3, "the old pods are gone", async || space.pods("app=echo").await.len() == 2)
+        .await;
     let load = Load::start(cluster.inside(), address, "echo.example", &["/cart"], 3);
     let status = async |wanted: u16| {
         eventually(STEP * 3, &format!("{wanted} is answered"), async || {
