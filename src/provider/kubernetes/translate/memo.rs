@@ -10,7 +10,6 @@ use ir::{
     ServicePlace, Upstream, VirtualHost,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use k8s_openapi::api::networking::v1::Ingress;
 
 use super::group::{Mention, groups, mentions};
 use super::lists::Lists;
@@ -21,7 +20,7 @@ use super::{Object, References, Translation, listeners, tls};
 use crate::ir;
 use crate::provider::kubernetes::class::Selected;
 use crate::provider::kubernetes::report::{PROVIDER, Report, origin};
-use crate::provider::kubernetes::{Inputs, Key, Options, class, controller};
+use crate::provider::kubernetes::{Ingress, Inputs, Key, Options, class, controller};
 
 /// Translates one state of a cluster after the other.
 #[derive(Default)]

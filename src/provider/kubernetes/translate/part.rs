@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ir::{HostPattern, ListenerSelector, Name, Problem, Upstream, VirtualHost};
-use k8s_openapi::api::networking::v1::Ingress;
 
 use super::host::{self, Traits};
 use super::seen::{Changed, Seen};
@@ -13,7 +12,7 @@ use super::{Object, References, tls};
 use crate::ir;
 use crate::provider::kubernetes::endpoints::ServicePort;
 use crate::provider::kubernetes::report::{Report, problems};
-use crate::provider::kubernetes::{Inputs, Key, Options};
+use crate::provider::kubernetes::{Ingress, Inputs, Key, Options};
 
 /// What a group of Ingresses comes to.
 #[derive(Default)]
