@@ -20,6 +20,7 @@ mod rule;
 mod seen;
 mod server;
 mod service;
+mod shares;
 mod site;
 mod tls;
 

@@ -251,12 +251,12 @@ fn plain(service: &Key, port: &str, settings: &Settings, options: &Options) -> U
         origin: Origin { rule: Name::from(port), ..origin("Service", service) },
         endpoints: Vec::new(),
         discovered: false,
-        balance: settings.balance.clone(),
+        balance: settings.balance.clone().into(),
         health: None,
         outlier: Some(Default::default()),
         limits: Default::default(),
         protocol: settings.protocol,
-        tls: settings.tls.clone(),
+        tls: settings.tls.clone().map(Box::new),
         pool: options.controller.pool(),
     }
 }
