@@ -224,10 +224,10 @@ mod tests {
     fn routes_of_one_host_come_together_in_order_unless_their_listeners_differ() {
         let route = |name: &str| Route {
             name: name.into(),
-            origin: Origin::default(),
+            origin: Arc::default(),
             guard: Default::default(),
             cors: None,
-            matches: RouteMatch::of(PathMatch::Prefix("/".into())),
+            matches: RouteMatch::of(PathMatch::Prefix("/".into())).into(),
             auth: None,
             error_pages: None,
             rules: Vec::new(),
@@ -251,7 +251,7 @@ mod tests {
             host.listeners = listeners;
             Arc::new(said)
         };
-        let named = ListenerSelector::Named(["a".into()].into());
+        let named = ListenerSelector::Named(Arc::new(["a".into()].into()));
         let (config, _) = merge(&[
             with("b", "127.0.0.1:2", &["3"], ListenerSelector::All),
             with("a", "127.0.0.1:1", &["1", "2"], ListenerSelector::All),
@@ -270,7 +270,7 @@ mod tests {
         let with = |provider: &str, bind: &str, upstream: Option<&str>| {
             let mut said = (*fragment(provider, provider, bind, "x.example")).clone();
             let to = |name: &str| TlsPassthrough::new(name.into(), &Timeouts::default());
-            Arc::make_mut(&mut said.hosts[0]).tls_passthrough = upstream.map(to);
+            Arc::make_mut(&mut said.hosts[0]).tls_passthrough = upstream.map(to).map(Box::new);
             Arc::new(said)
         };
         let (config, _) = merge(&[

@@ -14,11 +14,16 @@ use crate::ir::{Config, Fragment, Name, Problem, Settings, Upstream};
 use crate::snapshot::{Compiler, ListenerId, Snapshot, SnapshotHandle};
 use crate::telemetry::{AccessLogger, Change, Metrics};
 use crate::upstream::{Registry, Target};
+use crate::util::memory;
 use crate::util::moment::Moment;
 
 /// How often old snapshots are looked at for being out of use, and addresses that were taken for
 /// being free.
 const TIDY: Duration = Duration::from_secs(1);
+
+/// How long after a change what it took and does not keep is given back to the system, together
+/// with what others took meanwhile.
+const GIVE_BACK: Duration = Duration::from_secs(2);
 
 /// How often certificates that run out are told of.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -71,6 +76,8 @@ impl<L: Listeners> Control<L> {
     pub async fn run(mut self, mut feeds: Vec<Feed>, mut news: mpsc::Receiver<(usize, Said)>) {
         let mut retired: Vec<Arc<Snapshot>> = Vec::new();
         let mut tidy = tokio::time::interval(TIDY);
+        // The feeds were taken over once before.
+        let mut worked = Some(Instant::now());
         loop {
             tokio::select! {
                 said = news.recv() => {
@@ -84,6 +91,7 @@ impl<L: Listeners> Control<L> {
                         said = news.try_recv().ok();
                     }
                     retired.extend(self.take(burst, &feeds).await);
+                    worked.get_or_insert_with(Instant::now);
                     // Changes that follow one another closely would gather a large one each.
                     retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
                     self.count_snapshots(&retired);
@@ -92,6 +100,9 @@ impl<L: Listeners> Control<L> {
                 _ = tidy.tick() => {
                     self.tidy(&mut retired);
                     self.look_again();
+                    if worked.take_if(|at| at.elapsed() >= GIVE_BACK).is_some() {
+                        memory::give_back();
+                    }
                 }
             }
         }

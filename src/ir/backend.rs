@@ -22,7 +22,7 @@ pub struct Upstream {
     pub discovered: bool,
     /// How an endpoint is picked.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
-    pub balance: BalancePolicy,
+    pub balance: Arc<BalancePolicy>,
     /// Active health checks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Box<HealthCheck>>,
@@ -31,16 +31,16 @@ pub struct Upstream {
         serialize_with = "dump::some_differing",
         skip_serializing_if = "dump::is_on_by_default"
     )]
-    pub outlier: Option<Outlier>,
+    pub outlier: Option<Arc<Outlier>>,
     /// Circuit breakers, queue and budgets.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
-    pub limits: UpstreamLimits,
+    pub limits: Arc<UpstreamLimits>,
     /// The protocol spoken to the endpoints.
     #[serde(skip_serializing_if = "dump::is_default")]
     pub protocol: UpstreamProtocol,
     /// TLS towards the endpoints; `None` is plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<UpstreamTls>,
+    pub tls: Option<Box<UpstreamTls>>,
     /// Connection reuse.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
     pub pool: PoolOptions,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
@@ -124,7 +125,7 @@ pub enum ListenerSelector {
     #[default]
     All,
     /// These listeners only.
-    Named(BTreeSet<Name>),
+    Named(Arc<BTreeSet<Name>>),
 }
 
 impl ListenerSelector {
@@ -146,11 +147,11 @@ pub struct VirtualHost {
     pub listeners: ListenerSelector,
     /// What clients must show in the TLS handshake; `None` is what their listener demands.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_auth: Option<HostClientAuth>,
+    pub client_auth: Option<Box<HostClientAuth>>,
     /// Where TLS connections for it go; `None` terminates them here. With it, the routes get what comes
     /// without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls_passthrough: Option<TlsPassthrough>,
+    pub tls_passthrough: Option<Box<TlsPassthrough>>,
     /// What is done with its requests before a route is looked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,

@@ -18,9 +18,9 @@ pub struct Route {
     /// Unique within the configuration; the `route` label of metrics and logs.
     pub name: Name,
     /// Where it was declared.
-    pub origin: Origin,
+    pub origin: Arc<Origin>,
     /// What it matches.
-    pub matches: RouteMatch,
+    pub matches: Arc<RouteMatch>,
     /// Who may use it, and how much.
     #[serde(skip_serializing_if = "dump::is_default")]
     pub guard: Guard,
@@ -49,10 +49,10 @@ pub struct Route {
     pub error_pages: Option<Box<ErrorPages>>,
     /// Deadlines of the exchange.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
-    pub timeouts: Timeouts,
+    pub timeouts: Arc<Timeouts>,
     /// When an attempt is repeated.
     #[serde(serialize_with = "dump::differing", skip_serializing_if = "dump::is_default")]
-    pub retry: Retry,
+    pub retry: Arc<Retry>,
     /// Whether a slow request is sent a second time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hedge: Option<Hedge>,

@@ -18,7 +18,7 @@ use super::route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
 use super::upstreams::Upstreams;
 use super::{Authentication, CountedRule, HostIndex, HostTable, Passage, RouteId, Snapshot};
 use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Rules, Tallies};
-use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, VirtualHost};
+use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, TlsPassthrough, VirtualHost};
 use crate::telemetry::{Metrics, RouteMetrics};
 use crate::tls::{ClientDemand, ServerTls, TlsShared};
 use crate::upstream::balance::Stride;
@@ -167,7 +167,7 @@ impl Compiler {
             route
         };
         let routes: Box<[_]> = spec.routes.iter().map(&mut compile).collect();
-        let matches: Vec<_> = routes.iter().map(|route| (route.id, &route.matches)).collect();
+        let matches: Vec<_> = routes.iter().map(|route| (route.id, &*route.matches)).collect();
         let (mut table, broken) = HostTable::build(&matches);
         table.client_gate = gate;
         table.passage = passage(spec, upstreams, &mut problems);
@@ -361,10 +361,10 @@ impl Compiler {
                 Action::Forward(Targets::new(targets, self.turns(&route.name, backends)))
             }
             ir::Action::Redirect(redirect) => {
-                Action::Redirect(RedirectPlan::new(redirect, prefix)?)
+                Action::Redirect(Box::new(RedirectPlan::new(redirect, prefix)?))
             }
             ir::Action::RedirectTo(redirect) => Action::RedirectTo(redirect.clone()),
-            ir::Action::Respond(respond) => Action::Respond(FixedResponse::new(respond)),
+            ir::Action::Respond(respond) => Action::Respond(Box::new(FixedResponse::new(respond))),
         })
     }
 
@@ -496,7 +496,7 @@ fn index(hosts: &[&Arc<CompiledHost>]) -> Index {
             [] => first.table.clone(),
             _ => {
                 let routes = same.iter().flat_map(|host| &host.routes);
-                let routes: Vec<_> = routes.map(|route| (route.id, &route.matches)).collect();
+                let routes: Vec<_> = routes.map(|route| (route.id, &*route.matches)).collect();
                 let rules = same.iter().flat_map(|host| host.spec.rules.iter().cloned());
                 let rules: Vec<_> = rules.collect();
                 // What is wrong with them was said where each was compiled.
@@ -525,7 +525,7 @@ fn passage(
         let hint = "they are closed until it is mended";
         problems.push(Problem::error(message).about(&spec.origin).hint(hint));
     }
-    let (host, spec) = (spec.pattern.clone(), declared.clone());
+    let (host, spec) = (spec.pattern.clone(), TlsPassthrough::clone(declared));
     Some(Arc::new(Passage { host, spec, upstream }))
 }
 

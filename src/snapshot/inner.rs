@@ -11,9 +11,7 @@ use super::RouteId;
 use super::hosts::Places;
 use super::route::{Action, CompiledRoute, Targets};
 use crate::filter::FilterChain;
-use crate::ir::{
-    Filter, HeaderEdit, HostPattern, Name, Origin, PathMatch, Retry, RouteMatch, Timeouts,
-};
+use crate::ir::{Filter, HeaderEdit, HostPattern, Name, PathMatch, RouteMatch, Timeouts};
 
 /// What they are collected in while a snapshot is compiled.
 #[derive(Default)]
@@ -92,9 +90,9 @@ fn route(
     CompiledRoute {
         id,
         name: name.clone(),
-        origin: Origin::default(),
+        origin: Arc::default(),
         host: HostPattern::Any,
-        matches: RouteMatch::of(PathMatch::Prefix("/".into())),
+        matches: RouteMatch::of(PathMatch::Prefix("/".into())).into(),
         action: Action::Forward(targets),
         guard: None,
         cors: None,
@@ -106,8 +104,8 @@ fn route(
         hsts: None,
         // Cannot fail: there is no rewrite in it.
         filters: FilterChain::new(filters, "/").unwrap_or_default(),
-        timeouts: Timeouts { request: timeout, ..Timeouts::default() },
-        retry: Retry::default(),
+        timeouts: Timeouts { request: timeout, ..Timeouts::default() }.into(),
+        retry: Arc::default(),
         hedge: None,
         body_limit: None,
         bodies: Default::default(),

@@ -20,11 +20,11 @@ pub struct CompiledRoute {
     /// Its name: the `route` label.
     pub name: Name,
     /// Where it was declared.
-    pub origin: Origin,
+    pub origin: Arc<Origin>,
     /// The hosts it belongs to.
     pub host: HostPattern,
     /// What it matches, for `explain` and the route table.
-    pub matches: ir::RouteMatch,
+    pub matches: Arc<ir::RouteMatch>,
     /// What a request must pass first.
     pub guard: Option<Box<Guard>>,
     /// Which pages of other origins may use it.
@@ -46,9 +46,9 @@ pub struct CompiledRoute {
     /// The value of `Strict-Transport-Security` on answers over TLS.
     pub hsts: Option<HeaderValue>,
     /// Its deadlines.
-    pub timeouts: ir::Timeouts,
+    pub timeouts: Arc<ir::Timeouts>,
     /// When an attempt is repeated.
-    pub retry: ir::Retry,
+    pub retry: Arc<ir::Retry>,
     /// Whether a slow request is sent a second time.
     pub hedge: Option<Arc<Hedging>>,
     /// The largest request body in bytes.
@@ -106,11 +106,11 @@ pub enum Action {
     /// To an upstream.
     Forward(Targets),
     /// A redirect.
-    Redirect(RedirectPlan),
+    Redirect(Box<RedirectPlan>),
     /// A redirect to what a template comes to.
     RedirectTo(ir::RedirectTo),
     /// A fixed response.
-    Respond(FixedResponse),
+    Respond(Box<FixedResponse>),
 }
 
 /// The upstreams of a route and their shares.

@@ -96,7 +96,7 @@ impl Upstream {
         let (set, building, stale) = (ArcSwap::new(set), Mutex::default(), AtomicBool::new(false));
         let affinity = spec.balance.affinity.as_deref();
         let affinity = affinity.map(|affinity| Affinity::new(affinity, &name));
-        let outliers = Detector::new(spec.outlier.as_ref(), now);
+        let outliers = Detector::new(spec.outlier.as_deref(), now);
         Self {
             name,
             spec,
@@ -215,7 +215,7 @@ impl Upstream {
 
     /// Ejects and readmits outliers. Returns whether any of them changed.
     fn judge(&self, members: &[Member], now: Moment) -> bool {
-        let policy = self.spec.outlier.as_ref();
+        let policy = self.spec.outlier.as_deref();
         let panic = self.spec.balance.panic_threshold;
         let Some(findings) = self.outliers.upkeep(policy, panic, members, now) else {
             return false;

@@ -102,10 +102,28 @@ impl Known {
 struct EndpointKey {
     upstream: Name,
     address: SocketAddr,
+    /// What most have not: there are as many keys as endpoints.
+    more: Option<Box<More>>,
+}
+
+/// What else tells endpoints apart.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+struct More {
     host: Option<Arc<str>>,
     protocol: ir::UpstreamProtocol,
-    /// Few have one: the key of the many is shorter without it.
-    tls: Option<Box<TransportKey>>,
+    tls: Option<TransportKey>,
+}
+
+impl EndpointKey {
+    fn new(upstream: &Name, target: &Target, transport: &Transport) -> Self {
+        let more = More {
+            host: target.host.clone(),
+            protocol: transport.protocol,
+            tls: transport.tls.as_ref().map(|tls| tls.key),
+        };
+        let more = (more != More::default()).then(|| Box::new(more));
+        Self { upstream: upstream.clone(), address: target.address, more }
+    }
 }
 
 impl Registry {
@@ -219,13 +237,7 @@ impl Registry {
     ) -> Vec<Member> {
         let common = known.common(upstream);
         let members = targets.iter().map(|target| {
-            let key = EndpointKey {
-                upstream: upstream.clone(),
-                address: target.address,
-                host: target.host.clone(),
-                protocol: transport.protocol,
-                tls: transport.tls.as_ref().map(|tls| Box::new(tls.key)),
-            };
+            let key = EndpointKey::new(upstream, target, transport);
             let live = known.endpoints.get(&key).and_then(Weak::upgrade);
             let endpoint = live.filter(|endpoint| !endpoint.is_retired()).unwrap_or_else(|| {
                 let metrics = self.metrics.endpoint(upstream, &target.address.to_string());
@@ -308,10 +320,10 @@ mod tests {
             origin: Origin { location: Some(location), ..Origin::default() },
             endpoints: Vec::new(),
             discovered: false,
-            balance: ir::BalancePolicy::default(),
+            balance: Arc::default(),
             health: None,
             outlier: None,
-            limits: ir::UpstreamLimits::default(),
+            limits: Arc::default(),
             protocol: ir::UpstreamProtocol::Http1,
             tls: None,
             pool: ir::PoolOptions { max_idle, ..ir::PoolOptions::default() },

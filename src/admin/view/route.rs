@@ -112,7 +112,7 @@ pub fn routes(snapshot: &Snapshot) -> Vec<RouteView> {
     }
     let of_host = |host: &Arc<CompiledHost>| -> Vec<RouteView> {
         let routes = host.declared().map(|(route, spec)| {
-            let errors = errors.get(&route.origin).cloned().unwrap_or_default();
+            let errors = errors.get(&*route.origin).cloned().unwrap_or_default();
             RouteView { errors, ..plain(snapshot, route, spec) }
         });
         passage(snapshot, host).into_iter().chain(routes).collect()
@@ -148,7 +148,7 @@ fn passage(snapshot: &Snapshot, host: &CompiledHost) -> Option<RouteView> {
 /// One route and its declaration.
 pub fn route<'s>(snapshot: &'s Snapshot, route: &CompiledRoute) -> Option<(RouteView, &'s Route)> {
     let about = snapshot.problems.iter().filter(|problem| {
-        problem.severity == Severity::Error && problem.origin.as_ref() == Some(&route.origin)
+        problem.severity == Severity::Error && problem.origin.as_ref() == Some(&*route.origin)
     });
     let errors = about.map(|problem| problem.message.clone()).collect();
     let (_, spec) = snapshot.declared().find(|(other, _)| other.id == route.id)?;
@@ -167,7 +167,7 @@ pub fn path(path: &PathMatch) -> (&'static str, &str) {
 
 fn plain(snapshot: &Snapshot, route: &CompiledRoute, spec: &Route) -> RouteView {
     let serving = snapshot.listeners().filter(|listener| listener.serves(route.id));
-    let RouteMatch { path, methods, headers, cookies, query, order: _ } = &route.matches;
+    let RouteMatch { path, methods, headers, cookies, query, order: _ } = &*route.matches;
     let (path_match, path) = self::path(path);
     let name = |listener: &Arc<CompiledListener>| listener.name.to_string();
     RouteView {
@@ -181,7 +181,7 @@ fn plain(snapshot: &Snapshot, route: &CompiledRoute, spec: &Route) -> RouteView 
         cookies: cookies.iter().map(|c| Condition::new(&c.name, &c.value)).collect(),
         query: query.iter().map(|q| Condition::new(&q.name, &q.value)).collect(),
         action: action(route, spec),
-        origin: Origin { location: None, ..route.origin.clone() }.to_string(),
+        origin: Origin { location: None, ..Origin::clone(&route.origin) }.to_string(),
         location: route.origin.location.as_ref().map(ToString::to_string),
         errors: Vec::new(),
     }

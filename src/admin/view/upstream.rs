@@ -68,7 +68,7 @@ pub fn upstream(snapshot: &Snapshot, live: &Upstream, now: Moment) -> UpstreamVi
         algorithm: policy::algorithm(&spec.balance.algorithm).to_owned(),
         balance: policy::balance(&spec.balance),
         health: spec.health.as_deref().map(policy::health),
-        outlier: spec.outlier.as_ref().map(policy::outlier),
+        outlier: spec.outlier.as_deref().map(policy::outlier),
         limits: LimitsView::new(&live.limits, now),
         available: endpoints.iter().filter(|endpoint| endpoint.state.is_available()).count(),
         panic: set.groups().iter().any(|group| group.panic),

@@ -7,12 +7,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::ir::{
-    AccessLog, AccessLogFormat, AccessLogTarget, Action, Admin, BackendRef, BalancePolicy,
-    Certificate, EndpointAddress, EndpointSpec, Filter, Fragment, HeaderEdit, HeaderText,
-    HostPattern, Http2Options, Listener, ListenerProtocols, ListenerSelector, ListenerTls, Name,
-    Origin, Outlier, PathMatch, PathRewrite, PoolOptions, Redirect, Respond, Retry, Route,
-    RouteMatch, SecretBytes, Settings, Timeouts, TlsVersion, Upstream, UpstreamLimits,
-    UpstreamProtocol, VirtualHost, shared,
+    AccessLog, AccessLogFormat, AccessLogTarget, Action, Admin, BackendRef, Certificate,
+    EndpointAddress, EndpointSpec, Filter, Fragment, HeaderEdit, HeaderText, HostPattern,
+    Http2Options, Listener, ListenerProtocols, ListenerSelector, ListenerTls, Name, Origin,
+    PathMatch, PathRewrite, PoolOptions, Redirect, Respond, Route, RouteMatch, SecretBytes,
+    Settings, TlsVersion, Upstream, UpstreamProtocol, VirtualHost, shared,
 };
 
 use super::shop::{Service, Shop};
@@ -132,10 +131,10 @@ fn upstream(service: &Service) -> Upstream {
         origin: origin("upstream", service.name),
         endpoints: endpoints.collect(),
         discovered: false,
-        balance: BalancePolicy::default(),
+        balance: Default::default(),
         health: None,
-        outlier: Some(Outlier::default()),
-        limits: UpstreamLimits::default(),
+        outlier: Some(Default::default()),
+        limits: Default::default(),
         protocol: UpstreamProtocol::default(),
         tls: None,
         pool: PoolOptions::default(),
@@ -212,17 +211,17 @@ fn robots() -> Action {
 fn route(name: &str, path: PathMatch, action: Action) -> Route {
     Route {
         name: name.into(),
-        origin: origin("route", name),
+        origin: origin("route", name).into(),
         guard: Default::default(),
         cors: None,
-        matches: RouteMatch::of(path),
+        matches: RouteMatch::of(path).into(),
         auth: None,
         error_pages: None,
         rules: Vec::new(),
         filters: Vec::new(),
         action,
-        timeouts: Timeouts::default(),
-        retry: Retry::default(),
+        timeouts: Default::default(),
+        retry: Default::default(),
         hedge: None,
         https_redirect: None,
         hsts: None,

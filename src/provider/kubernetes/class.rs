@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::networking::v1::IngressClass;
 
-use super::{Inputs, Key, Options};
+use super::{Ingress, Inputs, Key, Options};
 
 /// The annotation from before there were classes.
 const CLASS: &str = "kubernetes.io/ingress.class";
@@ -31,9 +31,7 @@ pub(super) fn select<'i>(
         }
     }
     // The sort is stable: those of one age, or of none as in manifests, stay in order of names.
-    ours.sort_by_cached_key(|(_, ingress)| {
-        ingress.metadata.creation_timestamp.as_ref().map(|time| time.0)
-    });
+    ours.sort_by_cached_key(|(_, ingress)| ingress.created.as_ref().map(|time| time.0));
     (ours, others)
 }
 
@@ -61,9 +59,8 @@ fn refusal(
             None => Some(format!("there is no IngressClass `{name}`")),
         };
     }
-    let annotations = ingress.metadata.annotations.as_ref();
-    match annotations.and_then(|all| all.get(CLASS)).filter(|name| !name.is_empty()) {
-        Some(name) if options.classes.contains(&Arc::from(&**name)) => None,
+    match ingress.annotations.get(CLASS).filter(|name| !name.is_empty()) {
+        Some(name) if options.classes.contains(name) => None,
         Some(name) => Some(format!("its annotation {CLASS} asks for `{name}`")),
         None if options.without_class || has_default => None,
         None => Some("it has no class".to_owned()),

@@ -109,7 +109,7 @@ impl Manifests {
         match (&*version, &*kind) {
             ("networking.k8s.io/v1", "Ingress") => {
                 self.store(kind, document, |inputs, key, object: Ingress| {
-                    inputs.ingresses.insert(key, Arc::new(object));
+                    inputs.ingresses.insert(key, Arc::new(object.into()));
                 });
             }
             ("networking.k8s.io/v1", "IngressClass") => {
@@ -118,7 +118,7 @@ impl Manifests {
                 });
             }
             ("v1", "Service") => self.store(kind, document, |inputs, key, object: Service| {
-                inputs.services.insert(key, Arc::new(object));
+                inputs.services.insert(key, Arc::new(object.into()));
             }),
             ("v1", "Secret") => self.store(kind, document, |inputs, key, mut object: Secret| {
                 let texts = object.string_data.take().unwrap_or_default();

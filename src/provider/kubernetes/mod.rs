@@ -9,10 +9,12 @@ pub mod annotation;
 mod class;
 mod controller;
 mod endpoints;
+mod ingress;
 mod inputs;
 mod manifest;
 mod options;
 mod report;
+mod service;
 mod slice;
 #[cfg(test)]
 mod tests;
@@ -20,10 +22,12 @@ mod translate;
 mod watch;
 
 pub use endpoints::{ServicePort, ServiceUpstreams, endpoints};
+pub use ingress::{Annotations, Ingress};
 pub use inputs::{Inputs, Key};
 pub use manifest::{Manifests, is_manifest};
 pub use options::{CONTROLLER, LogOptions, NGINX_CONTROLLER, Options};
 pub use report::{Finding, Report, Verdict};
+pub use service::{Port, PortTarget, Service};
 pub use slice::{Slice, SliceEndpoint, SliceState, Slices};
 pub use translate::{Memo, References, Translation, translate};
 pub use watch::{Access, Everything, Look, Running, Update, WatchOptions, look, start};

@@ -1,5 +1,7 @@
 //! What became of each Ingress: for its status, its events and `check`.
 
+use std::sync::LazyLock;
+
 use ir::{Location, Name, Origin, Problem};
 
 use super::Key;
@@ -104,11 +106,19 @@ pub(super) fn problems(key: &Key, report: &Report) -> Vec<Problem> {
     report.findings.iter().filter(worth_it).map(problem).collect()
 }
 
+/// A name that thousands of origins have, kept once.
+fn common(name: &str) -> Name {
+    static COMMON: LazyLock<[Name; 4]> =
+        LazyLock::new(|| [PROVIDER, "Ingress", "Service", "Secret"].map(Name::from));
+    let known = COMMON.iter().find(|known| known.as_str() == name);
+    known.cloned().unwrap_or_else(|| Name::from(name))
+}
+
 /// The origin of what was made from the object `key`.
 pub(super) fn origin(kind: &str, key: &Key) -> Origin {
     Origin {
-        provider: Name::from(PROVIDER),
-        kind: Name::from(kind),
+        provider: common(PROVIDER),
+        kind: common(kind),
         namespace: Name::new(key.namespace.clone()),
         name: Name::new(key.name.clone()),
         rule: Name::default(),

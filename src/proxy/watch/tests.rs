@@ -4,7 +4,7 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ir::{self, Name, Origin, Outlier, PeakEwma, Permille};
+use crate::ir::{self, Name, Origin, PeakEwma, Permille};
 use crate::telemetry::Metrics;
 use crate::upstream::{Environment, LatencyRule, Registry, Target, Transport};
 use crate::util::moment::Moment;
@@ -27,10 +27,11 @@ impl World {
             origin: Origin::default(),
             endpoints: Vec::new(),
             discovered: false,
-            balance: ir::BalancePolicy { panic_threshold: Permille(0), ..Default::default() },
+            balance: ir::BalancePolicy { panic_threshold: Permille(0), ..Default::default() }
+                .into(),
             health: None,
-            outlier: Some(Outlier::default()),
-            limits: ir::UpstreamLimits::default(),
+            outlier: Some(Arc::default()),
+            limits: Arc::default(),
             protocol: ir::UpstreamProtocol::Http2,
             tls: None,
             pool: ir::PoolOptions::default(),

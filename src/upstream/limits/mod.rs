@@ -38,7 +38,7 @@ pub struct Limits {
     pub budget: Budget,
     /// Retries on their way; `None` where there is no limit.
     retries: Option<Arc<Turnstile>>,
-    adaptive: Option<Adaptive>,
+    adaptive: Option<Box<Adaptive>>,
     /// How many endpoints may be picked.
     endpoints: AtomicU32,
 }
@@ -46,7 +46,7 @@ pub struct Limits {
 impl Limits {
     /// `spec` at work for `workers` workers, and in force at `connections`.
     pub fn new(spec: &UpstreamLimits, workers: usize, connections: &ConnectionPlaces) -> Self {
-        let adaptive = spec.adaptive.clone().map(Adaptive::new);
+        let adaptive = spec.adaptive.clone().map(|adaptive| Box::new(Adaptive::new(adaptive)));
         let limited =
             spec.requests.is_some() || spec.requests_per_endpoint.is_some() || adaptive.is_some();
         let turnstile = |limit| Arc::new(Turnstile::new(limit, spec.pending, workers));
@@ -125,7 +125,7 @@ impl Limits {
         let limits = [
             self.spec.requests,
             by_endpoint.map(|limit| limit.saturating_mul(endpoints)),
-            self.adaptive.as_ref().map(Adaptive::limit),
+            self.adaptive.as_deref().map(Adaptive::limit),
         ];
         requests.set_limit(limits.into_iter().flatten().min().unwrap_or(u32::MAX));
     }

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use super::super::plan::PLANS;
 use super::super::*;
 use super::shop;
-use crate::ir::{
-    Action, EndpointAddress, EndpointSpec, Fragment, Origin, Route, SecretBytes, Severity,
-};
+use crate::ir::{Action, EndpointAddress, EndpointSpec, Fragment, Route, SecretBytes, Severity};
 use crate::provider::file::{self, Inputs};
 
 #[test]
@@ -38,7 +36,7 @@ fn the_configuration_in_deploy_is_that_of_the_demo_with_fixed_ports() {
     let demo = fragment(&shop, &DemoListeners::new("", SecretBytes::new(*b"")));
     let routes = |fragment: &Fragment| -> Vec<_> {
         let routes = fragment.hosts.iter().flat_map(|host| host.routes.clone());
-        let plain = |route: Route| Route { origin: Origin::default(), ..route };
+        let plain = |route: Route| Route { origin: Default::default(), ..route };
         routes.map(plain).collect()
     };
     assert_eq!(routes(&filed), routes(&demo));

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 use ir::{
-    Auth, AuthService, BasicAuth, Credentials, EndpointSpec, ExternalAuth, Name, Outlier, Satisfy,
-    Scope, SecretBytes, ServicePlace, ServiceUrl, Template, Upstream,
+    Auth, AuthService, BasicAuth, Credentials, EndpointSpec, ExternalAuth, Name, Satisfy, Scope,
+    SecretBytes, ServicePlace, ServiceUrl, Template, Upstream,
 };
 
 use super::context::{Context, shown};
@@ -194,10 +194,10 @@ fn implicit(context: &mut Context<'_>, url: &At<String>, name: &Name, place: Ser
         discovered: false,
         balance: Default::default(),
         health: None,
-        outlier: Some(Outlier::default()),
+        outlier: Some(Default::default()),
         limits: Default::default(),
         protocol: Default::default(),
-        tls: place.tls(),
+        tls: place.tls().map(Box::new),
         pool: Default::default(),
     };
     context.implicit.insert(name.clone(), upstream);

@@ -84,8 +84,8 @@ pub(super) fn hosts(
         hosts.push(VirtualHost {
             pattern,
             listeners,
-            client_auth,
-            tls_passthrough,
+            client_auth: client_auth.map(Box::new),
+            tls_passthrough: tls_passthrough.map(Box::new),
             rules,
             routes,
             origin,
@@ -139,7 +139,7 @@ fn listeners(
             selected.insert(Name::from(&*name.value));
         }
     }
-    ListenerSelector::Named(selected)
+    ListenerSelector::Named(selected.into())
 }
 
 fn routes(

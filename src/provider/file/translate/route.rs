@@ -100,8 +100,8 @@ impl Parts {
     pub fn named(self, name: Name, origin: Origin) -> Route {
         Route {
             name,
-            origin,
-            matches: self.matches,
+            origin: origin.into(),
+            matches: self.matches.into(),
             guard: self.guard,
             cors: self.cors.map(Box::new),
             auth: self.auth.map(Box::new),
@@ -109,8 +109,8 @@ impl Parts {
             rules: self.rules,
             filters: self.filters,
             action: self.action,
-            timeouts: self.timeouts,
-            retry: self.retry,
+            timeouts: self.timeouts.into(),
+            retry: self.retry.into(),
             hedge: self.hedge,
             hsts: self.hsts,
             https_redirect: self.https_redirect,

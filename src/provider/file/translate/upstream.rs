@@ -41,12 +41,12 @@ fn upstream(context: &mut Context<'_>, name: &At<String>, raw: &raw::Upstream) -
         origin: context.origin("upstream", &name.value, name.place),
         endpoints: endpoints.into_iter().map(|endpoint| endpoint.spec).collect(),
         discovered: false,
-        balance: balance::policy(context, raw),
+        balance: balance::policy(context, raw).into(),
         health: resilience::health(context, &raw.health).map(Box::new),
-        outlier: resilience::outlier(context, &raw.outlier),
-        limits: resilience::limits(context, raw),
+        outlier: resilience::outlier(context, &raw.outlier).map(Arc::new),
+        limits: resilience::limits(context, raw).into(),
         protocol,
-        tls,
+        tls: tls.map(Box::new),
         pool: raw.pool.get().map(|raw| pool(context, raw)).unwrap_or_default(),
     }
 }

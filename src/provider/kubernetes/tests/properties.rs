@@ -4,6 +4,7 @@
 //! what this finds is shown where the router is.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ir::{Action, HostPattern, PathMatch};
 use k8s_openapi::api::core::v1::{Service, ServicePort as CorePort, ServiceSpec};
@@ -72,13 +73,13 @@ fn inputs(plans: &[Plan]) -> Inputs {
     let mut inputs = Inputs::default();
     for (number, plan) in plans.iter().enumerate() {
         let key = Key::new("ns", format!("i{number}"));
-        inputs.ingresses.insert(key, ingress(plan).into());
+        inputs.ingresses.insert(key, Arc::new(ingress(plan).into()));
     }
     for name in &SERVICES[..2] {
         let port = CorePort { port: 80, ..CorePort::default() };
         let spec = ServiceSpec { ports: Some(vec![port]), ..ServiceSpec::default() };
         let service = Service { spec: Some(spec), ..Service::default() };
-        inputs.services.insert(Key::new("ns", *name), service.into());
+        inputs.services.insert(Key::new("ns", *name), Arc::new(service.into()));
     }
     inputs
 }
@@ -230,7 +231,7 @@ proptest! {
             path.path = Some(format!("x{bad}"));
         }
         object.spec.as_mut().unwrap().rules.as_mut().unwrap()[0].host = Some(format!("-{bad}*"));
-        broken.ingresses.insert(Key::new("ns", "zz"), object.into());
+        broken.ingresses.insert(Key::new("ns", "zz"), Arc::new(object.into()));
         prop_assert_eq!(translate(&broken, &options).fragment, good.fragment);
     }
 }

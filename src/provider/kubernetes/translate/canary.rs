@@ -42,8 +42,9 @@ impl Canary {
         let mut when = |suffix: &str, condition: &dyn Fn(&mut RouteMatch), upstream: &Name| {
             let mut other = route.clone();
             other.name = Name::from(format!("{}#{suffix}", route.name));
-            condition(&mut other.matches);
-            other.matches.order = i32::try_from(routes.len()).unwrap_or(i32::MAX);
+            let matches = Arc::make_mut(&mut other.matches);
+            condition(matches);
+            matches.order = i32::try_from(routes.len()).unwrap_or(i32::MAX);
             let share =
                 |of: &Name| BackendRef { upstream: of.clone(), weight: u32::from(of == upstream) };
             // Sessions may lead elsewhere than its rule does.
@@ -85,7 +86,7 @@ impl Canary {
             when("main-cookie", &is("never"), main);
         }
         let mut rest = route;
-        rest.matches.order = i32::try_from(routes.len()).unwrap_or(i32::MAX);
+        Arc::make_mut(&mut rest.matches).order = i32::try_from(routes.len()).unwrap_or(i32::MAX);
         rest.action = Action::Forward(self.shares(main, canary, rest.sticky));
         routes.push(rest);
         routes

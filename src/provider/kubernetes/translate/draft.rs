@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ir::{HostPattern, Name, Route, VirtualHost};
+use ir::{HostPattern, Name, Origin, Route, VirtualHost};
 
 use super::Object;
 use super::path::RulePath;
@@ -61,11 +61,11 @@ pub(super) fn finish(pattern: HostPattern, host: Host, objects: &[Object<'_>]) -
     }
     let origin = match objects.get(host.owner) {
         Some(object) => origin("Ingress", object.key),
-        None => routes.first().map(|route| route.origin.clone()).unwrap_or_default(),
+        None => routes.first().map(|route| Origin::clone(&route.origin)).unwrap_or_default(),
     };
     // Of its Ingresses the oldest that demands certificates says it for all of the host.
     let asking = |index: &usize| objects.get(*index)?.policy.client_auth.clone();
-    let client_auth = owners.iter().find_map(asking);
+    let client_auth = owners.iter().find_map(asking).map(Box::new);
     let listeners = ir::ListenerSelector::All;
     VirtualHost {
         pattern,

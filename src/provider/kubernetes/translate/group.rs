@@ -6,14 +6,13 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 use ir::HostPattern;
-use k8s_openapi::api::networking::v1::Ingress;
 
 use super::name::other_name;
 use super::pattern;
 use super::policy::Policy;
 use super::service::Settings;
 use crate::ir;
-use crate::provider::kubernetes::Key;
+use crate::provider::kubernetes::{Ingress, Key};
 
 /// Something that several Ingresses may name, as a hash. Two that are taken for one are translated
 /// together, which changes nothing.

@@ -1,6 +1,7 @@
 //! Rules to virtual hosts: who gets which path, canaries, default backends, further names.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use ir::{
     Action, BackendRef, Guard, HostPattern, HttpsRedirect, Name, Origin, PathMatch, Route,
@@ -52,7 +53,7 @@ pub(super) fn hosts(
     www(&mut hosts, objects, &traits);
     let finished = hosts.into_iter().map(|(pattern, host)| {
         let rules = rules.remove(&pattern).unwrap_or_default();
-        let tls_passthrough = passages.remove(&pattern);
+        let tls_passthrough = passages.remove(&pattern).map(Box::new);
         VirtualHost { rules, tls_passthrough, ..finish(pattern, host, objects) }
     });
     finished.collect()
@@ -289,8 +290,8 @@ pub(super) fn route(
 ) -> Route {
     Route {
         name,
-        origin,
-        matches: RouteMatch::of(path),
+        origin: origin.into(),
+        matches: RouteMatch::of(path).into(),
         // What is sent elsewhere is so before anybody is asked who they are.
         guard: match action {
             Action::Redirect(_) | Action::RedirectTo(_) => Guard::default(),
@@ -308,8 +309,8 @@ pub(super) fn route(
         action,
         https_redirect: None,
         hsts: None,
-        timeouts: policy.timeouts.clone(),
-        retry: policy.retry.clone(),
+        timeouts: policy.timeouts.clone().into(),
+        retry: policy.retry.clone().into(),
         hedge: None,
         body_limit: policy.body_limit,
         bodies: policy.bodies,
@@ -470,7 +471,7 @@ fn app_root(pattern: &HostPattern, host: &mut Host, objects: &[Object<'_>], trai
     let origin = Origin { rule, ..origin("Ingress", object.key) };
     let mut route = route(&object.policy, name, origin, path.matches(), action);
     // It stands before a rule for the same path.
-    route.matches.order = -1;
+    Arc::make_mut(&mut route.matches).order = -1;
     (route.guard, route.cors, route.auth) = Default::default();
     route.hsts.clone_from(&traits.options.hsts);
     host.routes.push(Placed { path, owner, route, main: None, canary: None });

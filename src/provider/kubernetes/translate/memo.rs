@@ -10,18 +10,18 @@ use ir::{
     ServicePlace, Upstream, VirtualHost,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use k8s_openapi::api::networking::v1::Ingress;
 
 use super::group::{Mention, groups, mentions};
 use super::lists::Lists;
 use super::part::Part;
 use super::policy::{self, Policy};
 use super::seen::{Changed, Seen, Sightings};
+use super::shares::Shares;
 use super::{Object, References, Translation, listeners, tls};
 use crate::ir;
 use crate::provider::kubernetes::class::Selected;
 use crate::provider::kubernetes::report::{PROVIDER, Report, origin};
-use crate::provider::kubernetes::{Inputs, Key, Options, class, controller};
+use crate::provider::kubernetes::{Ingress, Inputs, Key, Options, class, controller};
 
 /// Translates one state of a cluster after the other.
 #[derive(Default)]
@@ -43,6 +43,8 @@ pub struct Memo {
     /// What serves hosts that nobody names.
     catch_all: Option<Part>,
     whole: Whole,
+    /// What parts have in common.
+    shares: Shares,
     /// The endpoints of the upstreams that are made from Services.
     lists: Lists,
 }
@@ -68,8 +70,9 @@ struct Read {
     asked: Option<Box<(Name, ServicePlace)>>,
 }
 
-/// What a reading of an Ingress comes to; goes into its object.
-type Reading = (Policy, Report, References);
+/// What a reading of an Ingress comes to; goes into its object. In a box, for after most changes
+/// there is one, and thousands of places for others.
+type Reading = Box<(Policy, Report, References)>;
 
 /// The sum of all parts.
 #[derive(Default)]
@@ -177,7 +180,7 @@ impl Memo {
                 return None;
             }
             let reading = reading(key, ingress, inputs, options);
-            let (policy, _, references) = &reading;
+            let (policy, _, references) = &*reading;
             let asked = policy.asked.as_ref().filter(|_| policy.canary.is_none());
             let read = Read {
                 round,
@@ -251,7 +254,7 @@ impl Memo {
                 let (key, ingress) = *selected.get(*at)?;
                 let read = fresh.get_mut(*at).and_then(Option::take);
                 let read = read.unwrap_or_else(|| reading(key, ingress, inputs, options));
-                let (policy, report, refers) = read;
+                let (policy, report, refers) = *read;
                 references.secrets.extend(refers.secrets);
                 references.config_maps.extend(refers.config_maps);
                 Some(Object { key, ingress, policy, report })
@@ -262,6 +265,7 @@ impl Memo {
             let wildcards = &self.wildcards;
             let mut part =
                 Part::new(members, objects, references, &named, wildcards, inputs, options);
+            part.keep_once(&mut self.shares);
             part.share(gone.get(&first).map_or(&none, |part| &**part));
             coming.push((first, place, part));
         }
@@ -282,6 +286,7 @@ impl Memo {
         // Hosts that nobody names, unless a rule is for all of them.
         if !self.whole.hosts.contains_key(&HostPattern::Any) {
             let mut part = Part::catch_all(&named, inputs, options);
+            part.keep_once(&mut self.shares);
             part.share(&rest);
             self.whole.add(&nobody(), &part, &mut self.lists);
             self.sightings.add(&part.seen, inputs);
@@ -298,12 +303,13 @@ fn nobody() -> Key {
 fn reading(key: &Key, ingress: &Ingress, inputs: &Inputs, options: &Options) -> Reading {
     let (mut report, mut references) = (Report::default(), References::default());
     let policy = Policy::read(key, ingress, inputs, options, &mut references, &mut report);
-    (policy, report, references)
+    Box::new((policy, report, references))
 }
 
 /// The listeners of all hosts.
 fn selector(options: &Options) -> ListenerSelector {
-    ListenerSelector::Named(listeners(options, Vec::new()).into_keys().collect())
+    let names: BTreeSet<_> = listeners(options, Vec::new()).into_keys().collect();
+    ListenerSelector::Named(names.into())
 }
 
 /// What parts that are to come have as well as parts that go: the large maps that were told stay as

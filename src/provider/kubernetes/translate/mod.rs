@@ -21,6 +21,7 @@ mod rule;
 mod seen;
 mod server;
 mod service;
+mod shares;
 mod site;
 mod tls;
 
@@ -29,12 +30,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ir::{EndpointSpec, Fragment, HostPattern, Listener, ListenerTls, Name, Origin, Problem};
-use k8s_openapi::api::networking::v1::Ingress;
 
 pub use self::memo::Memo;
 use self::policy::Policy;
 use super::report::{PROVIDER, Report};
-use super::{Inputs, Key, Options};
+use super::{Ingress, Inputs, Key, Options};
 use crate::ir;
 
 /// The name of the listener for plain HTTP.

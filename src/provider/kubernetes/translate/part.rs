@@ -4,16 +4,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ir::{HostPattern, ListenerSelector, Name, Problem, Upstream, VirtualHost};
-use k8s_openapi::api::networking::v1::Ingress;
 
 use super::host::{self, Traits};
 use super::seen::{Changed, Seen};
 use super::service::Upstreams;
+use super::shares::Shares;
 use super::{Object, References, tls};
 use crate::ir;
 use crate::provider::kubernetes::endpoints::ServicePort;
 use crate::provider::kubernetes::report::{Report, problems};
-use crate::provider::kubernetes::{Inputs, Key, Options};
+use crate::provider::kubernetes::{Ingress, Inputs, Key, Options};
 
 /// What a group of Ingresses comes to.
 #[derive(Default)]
@@ -134,6 +134,14 @@ impl Part {
             tls::covering(&host.pattern).is_some_and(|by| wildcards.contains(&by))
         };
         !wildcards.is_empty() && self.hosts.iter().any(covered)
+    }
+
+    /// Keeps what other parts have, too, once. Before anybody was told of it.
+    pub fn keep_once(&mut self, shares: &mut Shares) {
+        let hosts = self.hosts.iter_mut().filter_map(Arc::get_mut);
+        hosts.for_each(|host| shares.of_host(host));
+        let upstreams = self.upstreams.iter_mut().map(|(_, upstream)| upstream);
+        upstreams.filter_map(Arc::get_mut).for_each(|upstream| shares.of_upstream(upstream));
     }
 
     /// Takes from `before` the hosts that are the same there.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ir::HostPattern;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::ir;
-use crate::provider::kubernetes::{Inputs, Key, References};
+use crate::provider::kubernetes::{Inputs, Key, References, Service};
 
 /// The objects that one result was made from, there or not.
 #[derive(Default)]

@@ -8,14 +8,12 @@ use ir::{
     BalancePolicy, EndpointAddress, EndpointSpec, Name, Origin, Upstream, UpstreamProtocol,
     UpstreamTls,
 };
-use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::ServiceBackendPort;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::ir;
 use crate::provider::kubernetes::endpoints::{ServicePort, ServiceUpstreams};
 use crate::provider::kubernetes::report::origin;
-use crate::provider::kubernetes::{Inputs, Key, Options};
+use crate::provider::kubernetes::{Inputs, Key, Options, PortTarget, Service};
 
 /// How the endpoints of an upstream are chosen and spoken to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -130,7 +128,7 @@ impl<'i> Upstreams<'i> {
         };
         let trouble = match object {
             None => self.missing(service),
-            Some(object) if is_external(object) => {
+            Some(object) if object.is_external => {
                 return self.external(service, object, port, resolved, settings, name, &label);
             }
             Some(_) if resolved.is_none() => Some(no_port(service, port)),
@@ -140,7 +138,7 @@ impl<'i> Upstreams<'i> {
         if settings.service_address
             && let (Some(object), Some(port)) = (object, &resolved)
         {
-            match cluster_ip(object) {
+            match object.cluster_ip {
                 Some(ip) => upstream.endpoints = vec![at(SocketAddr::new(ip, port.number))],
                 None => {
                     let found = self.discover(service, name, upstream, resolved);
@@ -161,7 +159,7 @@ impl<'i> Upstreams<'i> {
         self.asked.insert(service.clone());
         match self.inputs.services.get(service) {
             None => self.missing(service),
-            Some(object) if is_external(object) => {
+            Some(object) if object.is_external => {
                 let resolved = resolve(object, port);
                 external_endpoint(service, object, port, resolved, self.options).err()
             }
@@ -239,12 +237,12 @@ fn plain(service: &Key, port: &str, settings: &Settings, options: &Options) -> U
         origin: Origin { rule: Name::from(port), ..origin("Service", service) },
         endpoints: Vec::new(),
         discovered: false,
-        balance: settings.balance.clone(),
+        balance: settings.balance.clone().into(),
         health: None,
         outlier: Some(Default::default()),
         limits: Default::default(),
         protocol: settings.protocol,
-        tls: settings.tls.clone(),
+        tls: settings.tls.clone().map(Box::new),
         pool: options.controller.pool(),
     }
 }
@@ -257,37 +255,37 @@ fn at(address: SocketAddr) -> EndpointSpec {
 /// The port of `service` that a backend means: by number or name, else by where it leads. (An
 /// exact answer comes first: a Service may swap two numbers.)
 fn resolve(service: &Service, wanted: WantedPort<'_>) -> Option<ServicePort> {
-    let ports = service.spec.as_ref()?.ports.as_deref().unwrap_or_default();
-    let tcp = || ports.iter().filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
+    let mut ports = service.ports.iter();
+    let targets = || service.ports.iter().filter_map(|port| Some((port, port.target.as_ref()?)));
     let found = match wanted {
-        WantedPort::First => tcp().next(),
+        WantedPort::First => ports.next(),
         WantedPort::Number(number) => {
-            tcp().find(|port| port.port == i32::from(number)).or_else(|| {
-                tcp().find(|port| match &port.target_port {
-                    Some(IntOrString::Int(target)) => *target == i32::from(number),
-                    Some(IntOrString::String(target)) => target.parse() == Ok(number),
-                    None => false,
-                })
+            ports.find(|port| port.number == i32::from(number)).or_else(|| {
+                let leads_there = |(_, target): &(_, &PortTarget)| match target {
+                    PortTarget::Number(target) => *target == i32::from(number),
+                    PortTarget::Name(target) => target.parse() == Ok(number),
+                };
+                targets().find(leads_there).map(|(port, _)| port)
             })
         }
         WantedPort::Named(name) => {
-            tcp().find(|port| port.name.as_deref() == Some(name)).or_else(|| {
-                tcp().find(|port| match &port.target_port {
-                    Some(IntOrString::String(target)) => target == name,
-                    _ => false,
-                })
+            ports.find(|port| port.name.as_deref() == Some(name)).or_else(|| {
+                let leads_there = |(_, target): &(_, &PortTarget)| match target {
+                    PortTarget::Number(_) => false,
+                    PortTarget::Name(target) => **target == *name,
+                };
+                targets().find(leads_there).map(|(port, _)| port)
             })
         }
     }?;
-    let target = match &found.target_port {
-        None => Some(found.port),
-        Some(IntOrString::Int(0)) => Some(found.port),
-        Some(IntOrString::Int(target)) => Some(*target),
-        Some(IntOrString::String(target)) => target.parse().ok(),
+    let target = match &found.target {
+        None | Some(PortTarget::Number(0)) => Some(found.number),
+        Some(PortTarget::Number(target)) => Some(*target),
+        Some(PortTarget::Name(target)) => target.parse().ok(),
     };
     Some(ServicePort {
         name: found.name.as_deref().unwrap_or_default().into(),
-        number: u16::try_from(found.port).ok()?,
+        number: u16::try_from(found.number).ok()?,
         target: target.and_then(|target| u16::try_from(target).ok()),
     })
 }
@@ -300,15 +298,6 @@ fn no_port(service: &Key, wanted: WantedPort<'_>) -> Trouble {
     }
 }
 
-fn is_external(service: &Service) -> bool {
-    let kind = service.spec.as_ref().and_then(|spec| spec.type_.as_deref());
-    kind == Some("ExternalName")
-}
-
-fn cluster_ip(service: &Service) -> Option<IpAddr> {
-    service.spec.as_ref()?.cluster_ip.as_deref()?.parse().ok()
-}
-
 /// The one endpoint of a Service of type ExternalName.
 fn external_endpoint(
     service: &Key,
@@ -317,7 +306,7 @@ fn external_endpoint(
     resolved: Option<ServicePort>,
     options: &Options,
 ) -> Result<EndpointSpec, Trouble> {
-    let target = object.spec.as_ref().and_then(|spec| spec.external_name.as_deref());
+    let target = object.external_name.as_deref();
     let port = match (resolved, wanted) {
         (Some(resolved), _) => Some(resolved.number),
         // Its ports are a formality: it may have none.

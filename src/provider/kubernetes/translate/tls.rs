@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use ir::{Certificate, HostPattern, SecretBytes};
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
+use k8s_openapi::api::networking::v1::IngressTLS;
 
 use super::name::other_name;
 use super::policy::Policy;
 use super::{Object, References, pattern};
 use crate::ir;
 use crate::provider::kubernetes::report::{Finding, origin};
-use crate::provider::kubernetes::{Inputs, Key, Options};
+use crate::provider::kubernetes::{Ingress, Inputs, Key, Options};
 
 /// Which Secrets serve which hosts of `objects`, the oldest first. A host gets its certificate from
 /// the oldest Ingress that has TLS for it; without a usable one it is served by the default

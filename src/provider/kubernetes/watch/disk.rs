@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::core::v1::{self as core, ConfigMap, Secret};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-use serde::{Deserialize, Serialize};
+use k8s_openapi::api::networking::v1::{self as networking, IngressClass};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::kind::key_of;
 use super::store::by_service;
 use crate::provider::kubernetes::slice::Placed;
-use crate::provider::kubernetes::{Inputs, Key};
+use crate::provider::kubernetes::{Ingress, Inputs, Key, Service};
 
 /// The file's name.
 const FILE: &str = "cluster.json";
@@ -94,26 +94,46 @@ impl Disk {
 
 /// As it stands in the file.
 #[derive(Serialize, Deserialize)]
-struct Stored<S = EndpointSlice> {
+struct Stored<I = networking::Ingress, V = core::Service, S = EndpointSlice> {
     layout: u32,
-    ingresses: Vec<Arc<Ingress>>,
+    ingresses: Vec<I>,
     classes: Vec<Arc<IngressClass>>,
-    services: Vec<Arc<Service>>,
+    services: Vec<V>,
     slices: Vec<S>,
     secrets: Vec<Arc<Secret>>,
     config_maps: Vec<Arc<ConfigMap>>,
 }
 
-impl<'i> Stored<Placed<'i>> {
+/// An Ingress with its key: objects are made one by one as they are written.
+struct PlacedIngress<'i>((&'i Key, &'i Arc<Ingress>));
+
+impl Serialize for PlacedIngress<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (key, ingress) = self.0;
+        ingress.to_object(key).serialize(serializer)
+    }
+}
+
+/// The same of a Service.
+struct PlacedService<'i>((&'i Key, &'i Arc<Service>));
+
+impl Serialize for PlacedService<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (key, service) = self.0;
+        service.to_object(key).serialize(serializer)
+    }
+}
+
+impl<'i> Stored<PlacedIngress<'i>, PlacedService<'i>, Placed<'i>> {
     fn new(inputs: &'i Inputs) -> Self {
         let placed = inputs.slices.iter().flat_map(|(service, slices)| {
             slices.iter().map(move |(name, slice)| Placed { service, name, slice })
         });
         Self {
             layout: LAYOUT,
-            ingresses: inputs.ingresses.values().cloned().collect(),
+            ingresses: inputs.ingresses.iter().map(PlacedIngress).collect(),
             classes: inputs.classes.values().cloned().collect(),
-            services: inputs.services.values().cloned().collect(),
+            services: inputs.services.iter().map(PlacedService).collect(),
             slices: placed.collect(),
             secrets: inputs.secrets.values().cloned().collect(),
             config_maps: inputs.config_maps.values().cloned().collect(),
@@ -128,14 +148,23 @@ impl Stored {
             Some((name, class))
         };
         Inputs {
-            ingresses: keyed(self.ingresses, |object| key_of(&object.metadata)),
+            ingresses: kept(self.ingresses, |object| key_of(&object.metadata)),
             classes: self.classes.into_iter().filter_map(named).collect(),
-            services: keyed(self.services, |object| key_of(&object.metadata)),
+            services: kept(self.services, |object| key_of(&object.metadata)),
             slices: by_service(self.slices),
             secrets: keyed(self.secrets, |object| key_of(&object.metadata)),
             config_maps: keyed(self.config_maps, |object| key_of(&object.metadata)),
         }
     }
+}
+
+/// Objects as they are kept.
+fn kept<O, T: From<O>>(
+    objects: Vec<O>,
+    key: impl Fn(&O) -> Option<Key>,
+) -> std::collections::BTreeMap<Key, Arc<T>> {
+    let kept = |object: O| Some((key(&object)?, Arc::new(object.into())));
+    objects.into_iter().filter_map(kept).collect()
 }
 
 fn keyed<T>(

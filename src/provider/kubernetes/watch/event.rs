@@ -49,11 +49,8 @@ impl Events {
     /// Tells what is wrong with the Ingresses of `outcome` as far as it was not told lately. What
     /// there is no room for now is told with a later one.
     pub async fn tell(&mut self, outcome: &Outcome) {
-        let uids: HashMap<&Key, Option<&str>> = outcome
-            .ingresses
-            .iter()
-            .map(|(key, ingress)| (key, ingress.metadata.uid.as_deref()))
-            .collect();
+        let uids: HashMap<&Key, Option<&str>> =
+            outcome.ingresses.iter().map(|(key, ingress)| (key, ingress.uid.as_deref())).collect();
         let now = Instant::now();
         let mut wrong = HashMap::new();
         for problem in &outcome.problems {

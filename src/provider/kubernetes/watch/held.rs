@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ir::Problem;
-use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::ir;
-use crate::provider::kubernetes::{Inputs, Key, Translation};
+use crate::provider::kubernetes::{Ingress, Inputs, Key, Translation};
 
 /// The last good versions of Ingresses whose present ones are refused.
 #[derive(Default)]

@@ -4,13 +4,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 
-use super::super::{Key, Slice};
+use crate::provider::kubernetes::{self as kept, Key, Slice};
 
 /// The annotation in which `kubectl apply` keeps a copy of the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -91,10 +91,10 @@ impl fmt::Display for Kind {
 pub enum Object {
     ConfigMap(Arc<ConfigMap>),
     EndpointSlice(Arc<Slice>),
-    Ingress(Arc<Ingress>),
+    Ingress(Arc<kept::Ingress>),
     IngressClass(Arc<IngressClass>),
     Secret(Arc<Secret>),
-    Service(Arc<Service>),
+    Service(Arc<kept::Service>),
 }
 
 /// A type of objects that are watched.
@@ -140,23 +140,9 @@ impl Watched for Ingress {
     fn metadata(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
     }
-    /// Its status is what we write ourselves.
-    fn trim(&mut self) {
-        self.metadata.labels = None;
-        if let Some(spec) = &mut self.spec {
-            fit(&mut spec.tls);
-            fit(&mut spec.rules);
-            for http in spec.rules.iter_mut().flatten().filter_map(|rule| rule.http.as_mut()) {
-                http.paths.shrink_to_fit();
-            }
-        }
-        let balancer = self.status.as_mut().and_then(|status| status.load_balancer.as_mut());
-        if let Some(balancer) = balancer {
-            fit(&mut balancer.ingress);
-        }
-    }
+    fn trim(&mut self) {}
     fn wrap(self) -> Object {
-        Object::Ingress(Arc::new(self))
+        Object::Ingress(Arc::new(self.into()))
     }
 }
 
@@ -189,26 +175,9 @@ impl Watched for Service {
     fn metadata(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
     }
-    fn trim(&mut self) {
-        self.status = None;
-        (self.metadata.labels, self.metadata.annotations) = (None, None);
-        if let Some(spec) = &mut self.spec {
-            let ServiceSpec { ports, type_, external_name, cluster_ip, .. } = std::mem::take(spec);
-            let of_it =
-                ServiceSpec { ports, type_, external_name, cluster_ip, ..Default::default() };
-            *spec = of_it;
-            fit(&mut spec.ports);
-        }
-    }
+    fn trim(&mut self) {}
     fn wrap(self) -> Object {
-        Object::Service(Arc::new(self))
-    }
-}
-
-/// Lists out of JSON are made for four elements at least, most of which have one.
-fn fit<T>(list: &mut Option<Vec<T>>) {
-    if let Some(list) = list {
-        list.shrink_to_fit();
+        Object::Service(Arc::new(self.into()))
     }
 }
 
@@ -271,10 +240,8 @@ mod tests {
         let (key, version, object) = keep(ingress).unwrap();
         assert_eq!((key.to_string().as_str(), version.as_deref()), ("shop/web", Some("7")));
         let Object::Ingress(kept) = object else { panic!("an Ingress") };
-        assert_eq!(kept.metadata.managed_fields, None);
-        let annotations = kept.metadata.annotations.as_ref().unwrap();
-        assert_eq!(annotations.keys().collect::<Vec<_>>(), ["x"]);
-        assert_eq!(kept.metadata.uid.as_deref(), Some("u"));
+        assert_eq!(kept.annotations.to_map().keys().collect::<Vec<_>>(), ["x"]);
+        assert_eq!(kept.uid.as_deref(), Some("u"));
         assert!(keep(Ingress::default()).is_none(), "without a name");
     }
 }

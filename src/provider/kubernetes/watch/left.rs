@@ -8,20 +8,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Method;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Value, json};
 
 use super::api::Fault;
 use super::status::published;
 use super::{Context, kind::Kind};
-use crate::provider::kubernetes::Key;
+use crate::provider::kubernetes::{Ingress, Key};
 
 /// Takes our addresses back.
 #[derive(Default)]
 pub struct Left {
     /// The version of each that was looked into last: until another comes, nothing is to be done.
-    seen: HashMap<Key, Option<String>>,
+    seen: HashMap<Key, Option<Box<str>>>,
 }
 
 impl Left {
@@ -38,7 +38,7 @@ impl Left {
         }
         let mut seen = HashMap::new();
         for (key, ingress) in others.iter().filter(|(_, ingress)| published(ingress) == addresses) {
-            let version = ingress.metadata.resource_version.clone();
+            let version = ingress.version.clone();
             if self.seen.get(key) != Some(&version) {
                 match take_back(context, key, addresses).await {
                     Ok(true) => {
@@ -62,15 +62,17 @@ impl Left {
 /// Whether it was ours to take.
 async fn take_back(context: &Context, key: &Key, addresses: &[Value]) -> Result<bool, Fault> {
     let path = Kind::Ingress.path_of(key);
-    let ingress = context.api.get::<Ingress>(&path).await?;
+    let object = context.api.get::<api::Ingress>(&path).await?;
     let manager = context.field_manager();
-    let mut fields = ingress.metadata.managed_fields.iter().flatten();
-    if published(&ingress) != addresses || !fields.any(|entry| wrote(entry, &manager)) {
+    let mut fields = object.metadata.managed_fields.iter().flatten();
+    let is_ours = fields.any(|entry| wrote(entry, &manager));
+    let ingress = Ingress::from(object);
+    if published(&ingress) != addresses || !is_ours {
         return Ok(false);
     }
     // With the version: should somebody write meanwhile, it is not cleared.
     let body = json!({
-        "metadata": { "resourceVersion": ingress.metadata.resource_version },
+        "metadata": { "resourceVersion": ingress.version },
         "status": { "loadBalancer": { "ingress": [] } },
     });
     let content = Some(("application/merge-patch+json", body.to_string().into_bytes()));

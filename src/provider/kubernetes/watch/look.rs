@@ -217,11 +217,9 @@ async fn get(api: Arc<Api>, kind: Kind, key: Key) -> (Kind, Key, Result<Option<O
 /// and what is not is the youngest.
 fn apply(over: &Inputs, inputs: &mut Inputs) {
     for (key, ingress) in &over.ingresses {
-        let mut ingress = Ingress::clone(ingress);
-        let before = inputs.ingresses.get(key).map(|before| &before.metadata);
-        let created = before.and_then(|metadata| metadata.creation_timestamp.clone());
-        ingress.metadata.creation_timestamp =
-            Some(created.unwrap_or_else(|| Time(Timestamp::now())));
+        let mut ingress = crate::provider::kubernetes::Ingress::clone(ingress);
+        let created = inputs.ingresses.get(key).and_then(|before| before.created.clone());
+        ingress.created = Some(created.unwrap_or_else(|| Time(Timestamp::now())));
         inputs.ingresses.insert(key.clone(), Arc::new(ingress));
     }
     fn extend<K: Ord + Clone, V: Clone>(over: &BTreeMap<K, V>, to: &mut BTreeMap<K, V>) {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use http::Method;
 use ir::Problem;
-use k8s_openapi::api::networking::v1::Ingress;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -19,7 +18,7 @@ use super::leader::Elector;
 use super::left::Left;
 use super::{Context, kind::Kind};
 use crate::ir;
-use crate::provider::kubernetes::Key;
+use crate::provider::kubernetes::{Ingress, Key};
 
 /// How often the addresses are looked up.
 const LOOK: Duration = Duration::from_secs(10);
@@ -91,7 +90,7 @@ pub async fn run(
 }
 
 /// A status that was to be written: of what, at which version, and what came of it.
-type Write = (Key, Option<String>, Result<(), Fault>);
+type Write = (Key, Option<Box<str>>, Result<(), Fault>);
 
 struct Writer {
     context: Arc<Context>,
@@ -100,7 +99,7 @@ struct Writer {
     /// What statuses are to say.
     addresses: Option<Vec<Value>>,
     /// The version of each Ingress whose status was written last: until another comes, it is right.
-    written: HashMap<Key, (Option<String>, Vec<Value>)>,
+    written: HashMap<Key, (Option<Box<str>>, Vec<Value>)>,
     left: Left,
     /// Whether a failure was told of.
     told: bool,
@@ -130,7 +129,7 @@ impl Writer {
     async fn publish_all(&mut self, ingresses: &[(Key, Arc<Ingress>)], addresses: &[Value]) {
         let mut writes: JoinSet<Write> = JoinSet::new();
         for (key, ingress) in ingresses {
-            let version = ingress.metadata.resource_version.clone();
+            let version = ingress.version.clone();
             let last = self.written.get(key);
             let just_now = last.is_some_and(|last| last.0 == version && last.1 == addresses);
             if just_now || published(ingress) == addresses {

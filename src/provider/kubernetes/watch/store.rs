@@ -105,7 +105,9 @@ impl Store {
                 let before = inputs.ingresses.insert(key, ingress.clone());
                 let same = before.is_some_and(|before| {
                     effects.status |= before.status != ingress.status;
-                    before.spec == ingress.spec && is_alike(&before.metadata, &ingress.metadata)
+                    before.spec == ingress.spec
+                        && before.annotations == ingress.annotations
+                        && (&before.created, &before.uid) == (&ingress.created, &ingress.uid)
                 });
                 effects.configuration |= !same;
             }
@@ -123,9 +125,7 @@ impl Store {
             }
             Object::Service(service) => {
                 let before = inputs.services.insert(key, service.clone());
-                effects.configuration |= before.is_none_or(|before| {
-                    before.spec != service.spec || !is_alike(&before.metadata, &service.metadata)
-                });
+                effects.configuration |= before.is_none_or(|before| before != service);
             }
         }
     }
@@ -176,10 +176,8 @@ impl Store {
 
     /// Whether the Service `key` is known, and its endpoints, where it has some.
     pub fn is_whole(&self, key: &Key) -> bool {
-        let service = self.inputs.services.get(key).and_then(|service| service.spec.as_ref());
-        service.is_some_and(|spec| {
-            spec.type_.as_deref() == Some("ExternalName") || self.inputs.slices.contains_key(key)
-        })
+        let service = self.inputs.services.get(key);
+        service.is_some_and(|service| service.is_external || self.inputs.slices.contains_key(key))
     }
 
     /// Forgets the Secrets and ConfigMaps that nothing refers to.

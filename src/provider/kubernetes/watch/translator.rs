@@ -11,7 +11,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use ir::{EndpointSpec, Fragment, Name, Problem};
-use k8s_openapi::api::networking::v1::Ingress;
 use tokio::sync::watch;
 
 use super::Change;
@@ -22,7 +21,7 @@ use super::reflect::Scope;
 use super::status::Outcome;
 use super::store::{Effects, Store};
 use crate::ir;
-use crate::provider::kubernetes::{Key, Memo, Options, References, Report, Translation};
+use crate::provider::kubernetes::{Ingress, Key, Memo, Options, References, Report, Translation};
 use crate::telemetry::Metrics;
 
 /// How long changes are gathered after a translation.

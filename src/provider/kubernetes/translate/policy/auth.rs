@@ -241,7 +241,7 @@ pub(in super::super) fn upstream(place: &ServicePlace, origin: ir::Origin) -> ir
         outlier: Some(Default::default()),
         limits: Default::default(),
         protocol: Default::default(),
-        tls: place.tls(),
+        tls: place.tls().map(Box::new),
         pool: Default::default(),
     }
 }

@@ -27,7 +27,6 @@ use ir::{
     Action, Auth, Bodies, Cors, Filter, Guard, HostPattern, HttpsRedirect, Retry, RetryOn, Rule,
     Scope, ServicePlace, Step, Timeouts,
 };
-use k8s_openapi::api::networking::v1::Ingress;
 
 pub(super) use self::auth::{upstream, upstream_name};
 pub(super) use self::capture::capture;
@@ -43,7 +42,7 @@ use crate::provider::kubernetes::annotation::{
     self, Alias, Annotations, Class, OWN_PREFIX, ObjectRef,
 };
 use crate::provider::kubernetes::report::{Finding, Report, Verdict};
-use crate::provider::kubernetes::{Inputs, Key, Options};
+use crate::provider::kubernetes::{Ingress, Inputs, Key, Options};
 
 /// The settings of an Ingress' routes.
 #[derive(Clone, Debug)]
@@ -163,12 +162,11 @@ impl Policy {
         references: &mut References,
         report: &mut Report,
     ) -> Self {
-        let nothing = BTreeMap::new();
-        let own = ingress.metadata.annotations.as_ref().unwrap_or(&nothing);
+        let own = ingress.annotations.to_map();
         if own.is_empty() && options.controller == Default::default() {
             return Self::default();
         }
-        let Completed { parsed, inherited } = defaults::complete(own, options);
+        let Completed { parsed, inherited } = defaults::complete(&own, options);
         let mut mapping = Mapping::new(key, inputs, options, references);
         mapping.all(&parsed.values);
         mapping.policy.impose(&options.controller, mapping.key);

@@ -234,10 +234,8 @@ fn classes_that_may_not_be_read_are_waited_for_unless_that_is_no_matter() {
 
 /// The same of another name.
 fn ingress_called(name: &str, host: &str) -> (Key, Object) {
-    let (_, Object::Ingress(ingress)) = ingress(host, None) else { panic!("an Ingress") };
-    let mut ingress = (*ingress).clone();
-    ingress.metadata.name = Some(name.to_owned());
-    (Key::new("shop", name), Object::Ingress(Arc::new(ingress)))
+    let (_, ingress) = ingress(host, None);
+    (Key::new("shop", name), ingress)
 }
 
 /// An Ingress whose annotation says how many requests a client may make.
@@ -245,7 +243,7 @@ fn limited(host: &str, rate: &str) -> (Key, Object) {
     let (_, Object::Ingress(ingress)) = ingress(host, None) else { panic!("an Ingress") };
     let mut ingress = (*ingress).clone();
     let name = "nginx.ingress.kubernetes.io/limit-rps".to_owned();
-    ingress.metadata.annotations = Some([(name, rate.to_owned())].into());
+    ingress.annotations = BTreeMap::from([(name, rate.to_owned())]).into();
     (Key::new("shop", "web"), Object::Ingress(Arc::new(ingress)))
 }
 
