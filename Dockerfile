@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # A static binary in an image that has nothing else but CA certificates.
 
 FROM rust:1.95-slim-bookworm AS build
@@ -30,6 +29,7 @@ COPY --from=build /out/portcullis /portcullis
 USER 65532:65532
 # HTTP, HTTPS, and the admin listener, which is on loopback unless configured otherwise.
 EXPOSE 8080 8443 9900
+# Where the admin listener is elsewhere, PORTCULLIS_ADMIN tells the process and the check alike.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/portcullis", "status"]
 ENTRYPOINT ["/portcullis"]
 CMD ["run", "--config", "/etc/portcullis"]

@@ -80,8 +80,23 @@ fn bench_hosts(hosts: usize) {
             let only_host =
                 measure(&requests, |(host, _)| index.lookup(host.as_bytes()).map(|_| RouteId(0)));
             only_host.print("  the host alone", None);
+            one_read(build.bytes, &requests).print("  one read at random in as much memory", None);
         }
     }
+}
+
+/// What the machine takes for a single read in as much memory as the tables take: a lookup of a host
+/// that is in no cache makes two that wait for each other, one in the index and one in the host's table.
+fn one_read<T>(bytes: i64, requests: &[T]) -> Row {
+    let memory = vec![0_u8; usize::try_from(bytes).unwrap_or(0).max(1)];
+    let mut random = Random(43);
+    let places: Vec<usize> = requests.iter().map(|_| random.below(memory.len())).collect();
+    // Where the next read goes depends on what the last one found.
+    let found = std::cell::Cell::new(0);
+    measure(&places, |place| {
+        found.set(usize::from(memory[(place + found.get()) % memory.len()]));
+        None
+    })
 }
 
 /// One host with many prefixes of three segments.

@@ -12,4 +12,4 @@ mod guard;
 mod server;
 pub mod view;
 
-pub use server::start;
+pub use server::{AdminListener, start};

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::answer::Admin;
 use crate::app::Live;
@@ -32,14 +31,31 @@ const LAST_REQUEST: Duration = Duration::from_secs(30);
 /// Threads for answers that take long: one for scrapes and one for those who look meanwhile.
 const HELPERS: usize = 2;
 
-/// Opens the admin listener at `bind` and serves it until the process ends.
+/// The admin listener, which accepts for as long as this is kept.
+pub struct AdminListener {
+    socket: std::net::TcpListener,
+    _accepts: oneshot::Sender<()>,
+}
+
+impl AdminListener {
+    /// Its socket, for a successor.
+    ///
+    /// # Errors
+    /// Where the process has no descriptors left.
+    pub fn socket(&self) -> io::Result<std::net::TcpListener> {
+        self.socket.try_clone()
+    }
+}
+
+/// Serves the admin listener on `socket`. Its thread goes on until the process ends.
 ///
 /// # Errors
-/// If the address cannot be had, or a thread cannot be started.
-pub fn start(bind: SocketAddr, live: Live) -> io::Result<()> {
-    let socket = std::net::TcpListener::bind(bind)?;
+/// If a thread cannot be started.
+pub fn start(socket: std::net::TcpListener, live: Live) -> io::Result<AdminListener> {
     socket.set_nonblocking(true)?;
     let address = socket.local_addr()?;
+    let (_accepts, stop) = oneshot::channel();
+    let listener = AdminListener { socket: socket.try_clone()?, _accepts };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(HELPERS)
@@ -49,20 +65,27 @@ pub fn start(bind: SocketAddr, live: Live) -> io::Result<()> {
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
         runtime.block_on(async move {
             match TcpListener::from_std(socket) {
-                Ok(socket) => accept(socket, admin).await,
+                Ok(socket) => accept(socket, admin, stop).await,
                 Err(error) => tracing::error!(%error, "cannot serve the admin listener"),
             }
+            // Those who asked before are answered.
+            std::future::pending::<()>().await;
         });
     })?;
     tracing::info!(%address, "admin listening");
-    Ok(())
+    Ok(listener)
 }
 
-async fn accept(socket: TcpListener, admin: Arc<Admin>) {
+async fn accept(socket: TcpListener, admin: Arc<Admin>, mut stop: oneshot::Receiver<()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        match socket.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut stop => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
             Ok((tcp, _)) => {
                 let admin = admin.clone();
                 tokio::spawn(async move {

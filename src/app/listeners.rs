@@ -3,74 +3,104 @@
 //! A socket is kept here by its address as long as any listener wants that address, so that
 //! renaming a listener hands the socket over with everything that waits in it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use super::inherited::Inherited;
+use super::successor::Estate;
 use crate::control::Listeners;
 use crate::server::{Server, sockets};
 use crate::snapshot::ListenerId;
 
-/// The sockets of a running server.
+/// The listeners of a running server.
 pub struct ServerListeners {
     server: Arc<Server>,
     open: BTreeMap<ListenerId, SocketAddr>,
-    sockets: HashMap<SocketAddr, Vec<TcpListener>>,
-    /// Addresses that were bound by this process at some time.
-    bound: HashSet<SocketAddr>,
-    /// Sockets that the service manager opened for us (systemd's LISTEN_FDS).
-    inherited: Vec<TcpListener>,
+    sockets: Rc<RefCell<Sockets>>,
 }
 
-impl ServerListeners {
-    /// Nothing open yet.
-    pub fn new(server: Arc<Server>) -> Self {
-        let mut fds = listenfd::ListenFd::from_env();
-        let mut inherited = Vec::new();
-        for index in 0..fds.len() {
-            match fds.take_tcp_listener(index) {
-                Ok(Some(socket)) => inherited.push(socket),
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, index, "an inherited socket is of no use"),
-            }
-        }
-        let (open, sockets, bound) = (BTreeMap::new(), HashMap::new(), HashSet::new());
-        Self { server, open, sockets, bound, inherited }
+/// Listening sockets by their addresses, as many as there are workers. Shared with whoever hands
+/// them on to a successor.
+pub struct Sockets {
+    open: HashMap<SocketAddr, Vec<TcpListener>>,
+    /// Addresses that were bound by this process at some time.
+    bound: HashSet<SocketAddr>,
+    inherited: Inherited,
+}
+
+impl Sockets {
+    /// None open yet.
+    pub fn new(inherited: Inherited) -> Self {
+        Self { open: HashMap::new(), bound: HashSet::new(), inherited }
     }
 
-    /// Whether nothing is open.
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
+    /// All of them, for a successor.
+    ///
+    /// # Errors
+    /// Where the process has no descriptors left.
+    pub fn estate(&self) -> io::Result<Estate> {
+        let clones = |sockets: &mut dyn Iterator<Item = &TcpListener>| {
+            sockets.map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()
+        };
+        Ok(Estate {
+            listening: clones(&mut self.open.values().flatten())?,
+            unused: clones(&mut self.inherited.iter())?,
+        })
     }
 
-    fn sockets(&mut self, address: SocketAddr) -> io::Result<Vec<TcpListener>> {
-        if let Some(sockets) = self.sockets.get(&address) {
+    /// Closes those of a predecessor that no listener wanted.
+    pub fn close_unwanted(&mut self) {
+        self.inherited.close_unwanted();
+    }
+
+    /// Closes all of them.
+    pub fn close(&mut self) {
+        self.open.clear();
+        self.inherited = Inherited::default();
+    }
+
+    /// One socket or more for each of `workers` that listens at `address`.
+    fn get(&mut self, address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+        if let Some(sockets) = self.open.get(&address) {
             return sockets.iter().map(TcpListener::try_clone).collect();
         }
-        let workers = self.server.workers();
-        let same = |socket: &TcpListener| socket.local_addr().is_ok_and(|local| local == address);
-        let sockets = match self.inherited.iter().position(same) {
-            Some(index) => sockets::share(self.inherited.swap_remove(index), workers)?,
-            None => {
-                // Only where we cannot be that somebody: a socket that was closed may linger.
-                let shared = self.bound.insert(address) && sockets::is_shared(address);
-                let sockets = sockets::bind(address, workers)?;
-                if shared {
-                    tracing::warn!(
-                        %address,
-                        "another process listens at this address and gets a part of the connections"
-                    );
-                }
-                sockets
+        let inherited = self.inherited.take(address);
+        let sockets = if inherited.is_empty() {
+            // Only where we cannot be that somebody: a socket that was closed may linger.
+            let shared = self.bound.insert(address) && sockets::is_shared(address);
+            let sockets = sockets::bind(address, workers)?;
+            if shared {
+                tracing::warn!(
+                    %address,
+                    "another process listens at this address and gets a part of the connections"
+                );
             }
+            sockets
+        } else {
+            sockets::share(inherited, workers)?
         };
         let clones = sockets.iter().map(TcpListener::try_clone).collect();
         if let Some(local) = sockets.first().and_then(|socket| socket.local_addr().ok()) {
             tracing::info!(address = %local, "listening");
         }
-        self.sockets.insert(address, sockets);
+        self.open.insert(address, sockets);
         clones
+    }
+}
+
+impl ServerListeners {
+    /// Nothing open yet.
+    pub fn new(server: Arc<Server>, sockets: Rc<RefCell<Sockets>>) -> Self {
+        Self { server, open: BTreeMap::new(), sockets }
+    }
+
+    /// Whether nothing is open.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 }
 
@@ -79,15 +109,15 @@ impl Listeners for ServerListeners {
         if self.open.get(&id) == Some(&address) {
             return Ok(());
         }
-        let sockets = self.sockets(address)?;
+        let sockets = self.sockets.borrow_mut().get(address, self.server.workers())?;
         self.server.listen(id, sockets);
         self.open.insert(id, address);
         Ok(())
     }
 
     fn address(&self, id: ListenerId) -> Option<SocketAddr> {
-        let sockets = self.sockets.get(self.open.get(&id)?)?;
-        sockets.first()?.local_addr().ok()
+        let sockets = self.sockets.borrow();
+        sockets.open.get(self.open.get(&id)?)?.first()?.local_addr().ok()
     }
 
     fn keep_only(&mut self, wanted: &[ListenerId]) {
@@ -101,7 +131,8 @@ impl Listeners for ServerListeners {
             keep
         });
         let open = &self.open;
-        self.sockets.retain(|address, _| open.values().any(|other| other == address));
+        let wanted = |address: &SocketAddr| open.values().any(|other| other == address);
+        self.sockets.borrow_mut().open.retain(|address, _| wanted(address));
     }
 
     fn limit_connections(&mut self, most: Option<usize>) {

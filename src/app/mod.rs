@@ -1,16 +1,23 @@
 //! The composition root: the only place that constructs and wires long-lived objects.
 
+mod attend;
+mod inherited;
 mod listeners;
 mod notify;
 mod readiness;
 mod signals;
+mod successor;
 
 pub use readiness::Readiness;
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +33,9 @@ use crate::upstream::health::HealthChecks;
 use crate::upstream::polls::LoadPolls;
 use crate::upstream::{Environment, Registry};
 use crate::util::moment::Moment;
-use listeners::ServerListeners;
+use attend::{Admin, Attendant, End};
+use inherited::Inherited;
+use listeners::{ServerListeners, Sockets};
 
 /// How long the end of the process waits for providers.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -145,11 +154,16 @@ async fn serve(
         state: state.clone(),
         readiness: readiness.clone(),
     };
-    if let Some(bind) = config.settings.admin.bind
-        && let Err(error) = crate::admin::start(bind, live.clone())
-    {
-        return failed(&format!("cannot open the admin listener at {bind}"), &error);
-    }
+    let (mut inherited, predecessor) = Inherited::from_env();
+    let admin = match config.settings.admin.bind {
+        Some(bind) => match open_admin(bind, &mut inherited, predecessor.is_some(), &live) {
+            Ok(admin) => Some(admin),
+            Err(error) => {
+                return failed(&format!("cannot open the admin listener at {bind}"), &error);
+            }
+        },
+        None => None,
+    };
     let waited_for: Vec<_> = patient.iter().map(|(index, _)| *index).collect();
     let farewells: Vec<_> = patient
         .into_iter()
@@ -176,11 +190,12 @@ async fn serve(
         Ok(server) => Arc::new(server),
         Err(error) => return failed("cannot start workers", &error),
     };
+    let sockets = Rc::new(RefCell::new(Sockets::new(inherited)));
     let mut control = Control {
         compiler: Compiler::new(metrics.clone(), registry.clone(), tls, workers),
         handle: handle.clone(),
         registry: registry.clone(),
-        listeners: ServerListeners::new(server.clone()),
+        listeners: ServerListeners::new(server.clone(), sockets.clone()),
         resolver: Resolver::new(metrics.clone()),
         discovered: Discovered::default(),
         metrics: metrics.clone(),
@@ -199,48 +214,34 @@ async fn serve(
     let polls = LoadPolls::new(RandomState::new().hash_one(std::process::id()));
     tokio::task::spawn_local(upkeep(registry, checks, polls));
 
-    let mut started = Some(started);
-    loop {
-        let signal = tokio::select! {
-            biased;
-            // What is open serves meanwhile, but whoever sends traffic here wants all of it.
-            () = state.all_open(), if started.is_some() => {
-                readiness.set_ready();
-                notify::ready();
-                started.take().into_iter().for_each(|started| started(&config));
-                continue;
-            }
-            signal = signals.next() => signal,
-        };
-        match signal {
-            signals::Signal::Reload if started.is_some() => reload.notify_one(),
-            signals::Signal::Reload => {
-                notify::reloading();
-                reload.notify_one();
-                notify::ready();
-            }
-            signals::Signal::Reopen => reopen(&access_log),
-            signals::Signal::Stop => break,
-        }
-    }
+    let mut attendant = Attendant { live, reload, access_log, sockets, admin, predecessor };
+    let end = attendant.attend(&mut signals, || started(&config)).await;
     // As the configuration says by now, not as it did at the start.
     let drain = handle.load().map(|now| now.config.settings.drain.clone()).unwrap_or_default();
-    notify::stopping();
     readiness.set_draining();
     tracing::info!(grace = ?drain.grace, "draining");
+    if end == End::Succeeded {
+        // Whoever connects from now on is the other process's; who is connected already may
+        // have the grace time to ask once more, and be told to go.
+        control.abort();
+        server.unlisten_all();
+        attendant.close_all();
+    }
+    let access_log = &attendant.access_log;
     // At once, so that another process takes over what only one of them does.
     let parting = tokio::task::spawn_local(part(farewells));
     server.drain();
     tokio::select! {
         () = tokio::time::sleep(drain.grace) => {}
-        () = signals.forced() => return finish(&access_log, cut_off(&metrics)),
+        () = signals.forced() => return finish(access_log, cut_off(&metrics)),
     }
     control.abort();
     let _ = control.await; // its listeners hold the server
+    attendant.close_listeners();
     let left = server.connections();
     tracing::info!(connections = left, deadline = ?drain.deadline, "no longer accepting");
     let Some(server) = Arc::into_inner(server) else {
-        return finish(&access_log, Exit::Failed);
+        return finish(access_log, Exit::Failed);
     };
     let closed = tokio::task::spawn_blocking(move || server.close(drain.deadline));
     let exit = async {
@@ -255,12 +256,27 @@ async fn serve(
     if exit == Exit::Deadline {
         tracing::warn!("requests were cut off");
     }
-    finish(&access_log, exit)
+    finish(access_log, exit)
 }
 
 /// How a run ends that is not given the time to finish.
 fn cut_off(metrics: &Metrics) -> Exit {
     if metrics.requests_in_flight() > 0 { Exit::Deadline } else { Exit::Ok }
+}
+
+/// Opens the admin listener at `bind`: at once, unless the predecessor answers there for now.
+fn open_admin(
+    bind: SocketAddr,
+    inherited: &mut Inherited,
+    succeeds: bool,
+    live: &Live,
+) -> io::Result<Admin> {
+    let socket = match inherited.take(bind).pop() {
+        Some(socket) if succeeds => return Ok(Admin::Waiting(socket)),
+        Some(socket) => socket,
+        None => TcpListener::bind(bind)?,
+    };
+    Ok(Admin::Open(crate::admin::start(socket, live.clone())?))
 }
 
 /// Waits until the process is to stop before it serves anything.
@@ -269,6 +285,7 @@ async fn stopped(signals: &mut signals::Signals, reload: &Notify, access_log: &A
         match signals.next().await {
             signals::Signal::Reload => reload.notify_one(),
             signals::Signal::Reopen => reopen(access_log),
+            signals::Signal::Succeed => tracing::warn!("not handed over: not ready yet"),
             signals::Signal::Stop => return,
         }
     }

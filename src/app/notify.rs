@@ -19,6 +19,11 @@ pub fn stopping() {
     tell("STOPPING=1");
 }
 
+/// From now on the service is process `pid`, and no longer this one.
+pub fn succeeded_by(pid: i32) {
+    tell(&format!("MAINPID={pid}"));
+}
+
 fn tell(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let bytes = path.as_encoded_bytes();

@@ -13,6 +13,8 @@ pub enum Signal {
     Reopen,
     /// SIGTERM or SIGINT: finish and go.
     Stop,
+    /// SIGUSR2: hand over to a new process.
+    Succeed,
 }
 
 /// The signals this process listens to.
@@ -20,7 +22,8 @@ pub struct Signals {
     hangup: Unix,
     interrupt: Unix,
     terminate: Unix,
-    user: Unix,
+    first_user: Unix,
+    second_user: Unix,
 }
 
 impl Signals {
@@ -30,7 +33,8 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            user: signal(SignalKind::user_defined1())?,
+            first_user: signal(SignalKind::user_defined1())?,
+            second_user: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -40,7 +44,8 @@ impl Signals {
             _ = self.hangup.recv() => Signal::Reload,
             _ = self.interrupt.recv() => Signal::Stop,
             _ = self.terminate.recv() => Signal::Stop,
-            _ = self.user.recv() => Signal::Reopen,
+            _ = self.first_user.recv() => Signal::Reopen,
+            _ = self.second_user.recv() => Signal::Succeed,
         }
     }
 

@@ -46,14 +46,15 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
         if let (Some((manifests, translation)), Some(report)) =
             (&offline.manifests, report.as_object_mut())
         {
-            let views: Vec<IngressView> = ingresses::views(manifests, translation);
+            let views: Vec<IngressView> =
+                ingresses::views(manifests, translation, &offline.problems);
             report.insert("ingresses".to_owned(), json!(views));
         }
         output::print_json(&report)?;
     } else {
         output::print(&offline.report_beside_ingresses(output::colored(&io::stdout())))?;
         if let Some((manifests, translation)) = &offline.manifests {
-            let views = ingresses::views(manifests, translation);
+            let views = ingresses::views(manifests, translation, &offline.problems);
             output::print(&(ingresses::text(&views) + &ingresses::summary(&views)))?;
         }
         output::print(&(verdict(&offline, valid) + "\n"))?;

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::admin::view::Place;
+use crate::ir::{Problem, Severity};
 use crate::provider::file::printable;
-use crate::provider::kubernetes::{Key, Manifests, Report, Translation, Verdict};
+use crate::provider::kubernetes::{Finding, Key, Manifests, Report, Translation, Verdict};
 
 /// An Ingress and what becomes of it.
 #[derive(Debug, Serialize)]
@@ -34,9 +35,18 @@ struct FindingView {
     hint: Option<String>,
 }
 
-/// All Ingresses of the manifests, by namespace and name.
-pub fn views(manifests: &Manifests, translation: &Translation) -> Vec<IngressView> {
-    let served = translation.reports.iter().map(|(key, report)| view(manifests, key, report));
+/// All Ingresses of the manifests, by namespace and name. `problems` is what was found when all was
+/// compiled.
+pub fn views(
+    manifests: &Manifests,
+    translation: &Translation,
+    problems: &[Problem],
+) -> Vec<IngressView> {
+    let served = translation.reports.iter().map(|(key, report)| {
+        let mut report = Report::clone(report);
+        report.findings.extend(unusable(manifests, key, problems));
+        view(manifests, key, &report)
+    });
     let ignored = translation.ignored.iter().map(|(key, why)| IngressView {
         verdict: "ignored",
         reason: Some(why.clone()),
@@ -45,6 +55,29 @@ pub fn views(manifests: &Manifests, translation: &Translation) -> Vec<IngressVie
     let mut views: Vec<_> = served.chain(ignored).collect();
     views.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     views
+}
+
+/// The certificates of an Ingress that are there and cannot be used, which nobody knows before they
+/// are loaded.
+fn unusable(manifests: &Manifests, key: &Key, problems: &[Problem]) -> Vec<Finding> {
+    let spec = manifests.inputs.ingresses.get(key).and_then(|ingress| ingress.spec.as_ref());
+    let entries = spec.and_then(|spec| spec.tls.as_deref()).unwrap_or_default();
+    let about = |problem: &&Problem, name: &str| {
+        problem.severity == Severity::Error
+            && problem.origin.as_ref().is_some_and(|origin| {
+                origin.kind.as_str() == "Secret"
+                    && origin.namespace.as_str() == &*key.namespace
+                    && origin.name.as_str() == name
+            })
+    };
+    let found = entries.iter().enumerate().filter_map(|(number, entry)| {
+        let name = entry.secret_name.as_deref()?;
+        let problem = problems.iter().find(|problem| about(problem, name))?;
+        let subject = format!("spec.tls[{number}].secretName");
+        let finding = Finding::refused(subject, problem.message.clone());
+        Some(finding.hint("the default certificate is used until it is mended"))
+    });
+    found.collect()
 }
 
 fn view(manifests: &Manifests, key: &Key, report: &Report) -> IngressView {

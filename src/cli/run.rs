@@ -55,7 +55,8 @@ pub struct RunArgs {
 const AFTER: &str = "\
 A flag stands above the environment, and the environment above the file.
 SIGHUP reads the configuration again (an edited file is noticed without), SIGUSR1 opens the access
-log again, SIGTERM drains and ends, a second SIGTERM ends at once.";
+log again, SIGUSR2 hands over to a new process (of a new binary, if it was replaced), SIGTERM drains
+and ends, a second SIGTERM ends at once.";
 
 /// Where the configuration comes from.
 enum Origin {

@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use self::lookup::{Failure, Lookup};
-use crate::ir::{Config, EndpointAddress, EndpointSpec, ResolverOptions, Upstream};
+use crate::ir::{
+    Config, EndpointAddress, EndpointSpec, ResolverOptions, Upstream, is_of_this_machine,
+};
 use crate::telemetry::{LookupResult, Metrics};
 use crate::upstream::Target;
 
@@ -173,6 +175,15 @@ impl Resolver {
             let Some(question) = question(&endpoint.address) else { continue };
             for (address, host, weight) in self.answers.get(&question).into_iter().flatten() {
                 let address = match &endpoint.address {
+                    EndpointAddress::Dns { outside: true, .. }
+                        if is_of_this_machine(address.ip()) =>
+                    {
+                        tracing::warn!(
+                            name = %question, address = %address.ip(),
+                            "DNS leads to this machine or its link, where this name must not lead"
+                        );
+                        continue;
+                    }
                     EndpointAddress::Dns { port, .. } => SocketAddr::new(address.ip(), *port),
                     _ => *address,
                 };

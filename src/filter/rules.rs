@@ -167,7 +167,12 @@ impl Step {
 
 impl Condition {
     fn holds(&self, facts: &Facts<'_>, ruling: &mut Ruling) -> bool {
-        let value = ruling.with(facts, |facts| render(&self.value, facts, Place::Header));
+        let value = ruling.with(facts, |facts| match with_slashes(facts.target) {
+            Some(target) => {
+                render(&self.value, &Facts { target: &target, ..facts.clone() }, Place::Header)
+            }
+            None => render(&self.value, facts, Place::Header),
+        });
         match &self.test {
             Test::True => !value.is_empty() && value != b"0",
             Test::Is(text) => value == text.expose(),
@@ -182,6 +187,12 @@ impl Condition {
             },
         }
     }
+}
+
+/// The target with slashes for the encoded ones that were kept: conditions judge a path as nginx does,
+/// so that nobody gets past one by writing `/admin%2Fx`. `None` where there are none.
+fn with_slashes(target: &RequestTarget) -> Option<RequestTarget> {
+    target.with_decoded_slashes()?.ok()
 }
 
 /// What the groups of `regex` captured, the first of them first, where it is found in `value`.
@@ -276,7 +287,10 @@ impl Ruling {
         facts: &Facts<'_>,
     ) -> Verdict {
         let target = self.target.as_ref().unwrap_or(facts.target);
-        let Some(found) = captures(regex, target.path().as_bytes()) else {
+        // Encoded slashes stay where the expression is found with them.
+        let kept = captures(regex, target.path().as_bytes());
+        let found = kept.or_else(|| captures(regex, with_slashes(target)?.path().as_bytes()));
+        let Some(found) = found else {
             return Verdict::Continue;
         };
         self.captures = found;

@@ -209,7 +209,9 @@ fn place(secure: bool, host: &str) -> Option<ServicePlace> {
     let address = match bare.parse::<IpAddr>() {
         Ok(ip) => EndpointAddress::Socket(SocketAddr::new(ip, port)),
         Err(_) => match HostPattern::parse(name).ok()? {
-            HostPattern::Exact(name) => EndpointAddress::Dns { name: Arc::from(&*name), port },
+            HostPattern::Exact(name) => {
+                EndpointAddress::Dns { name: Arc::from(&*name), port, outside: false }
+            }
             _ => return None,
         },
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{Span, Template};
+use super::{Span, Template, Variable};
 
 /// Which answers of an authentication service are kept, for requests that are alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +23,21 @@ impl AuthCache {
     pub fn time(&self, status: u16) -> Option<Duration> {
         let found = self.valid.iter().find(|(from, to, _)| (*from..=*to).contains(&status));
         found.map(|(_, _, time)| *time).filter(|time| !time.is_zero())
+    }
+
+    /// What requests may differ in that share an answer, in words, because it is neither in the key
+    /// nor in `asked`, the path and query that the service is asked for: services commonly decide
+    /// by it. `None` where nothing of that kind is left open.
+    pub fn leaves_open(&self, asked: &Template) -> Option<&'static str> {
+        use Variable::{EscapedRequestUri, RequestMethod, RequestUri, Uri};
+        let mut known = self.key.variables().chain(asked.variables());
+        let path = known.clone().any(|it| matches!(it, EscapedRequestUri | RequestUri | Uri));
+        match (known.any(|it| *it == RequestMethod), path) {
+            (true, true) => None,
+            (true, false) => Some("path"),
+            (false, true) => Some("method"),
+            (false, false) => Some("method and path"),
+        }
     }
 
     /// 200, 202 and 401 for five minutes, as ingress-nginx has it.

@@ -1,7 +1,7 @@
 //! Upstreams: groups of endpoints that serve the same thing.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +99,10 @@ pub enum EndpointAddress {
         name: Arc<str>,
         /// The port of every address.
         port: u16,
+        /// Whether [addresses of this machine and its link](is_of_this_machine) are left out,
+        /// whatever DNS says: who may write the name must not reach through the proxy what only
+        /// the proxy can reach.
+        outside: bool,
     },
     /// An address and port.
     Socket(SocketAddr),
@@ -107,10 +111,41 @@ pub enum EndpointAddress {
     Srv(Arc<str>),
 }
 
+impl EndpointAddress {
+    /// The same, but for [addresses of this machine and its link](is_of_this_machine).
+    #[must_use]
+    pub fn outside(self) -> Self {
+        match self {
+            Self::Dns { name, port, .. } => Self::Dns { name, port, outside: true },
+            other => other,
+        }
+    }
+}
+
+/// Whether an address is this machine or its link, or none that one endpoint has: loopback,
+/// link-local, unspecified, broadcast, multicast.
+pub fn is_of_this_machine(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_broadcast()
+                || ip.octets().first() == Some(&0)
+        }
+        IpAddr::V6(ip) => {
+            ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unicast_link_local()
+        }
+    }
+}
+
 impl fmt::Display for EndpointAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Dns { name, port } => write!(f, "{name}:{port}"),
+            Self::Dns { name, port, .. } => write!(f, "{name}:{port}"),
             Self::Socket(address) => write!(f, "{address}"),
             Self::Srv(name) => write!(f, "srv:{name}"),
         }

@@ -11,7 +11,7 @@ pub struct ErrorPages {
     /// The statuses, each from and to inclusively; those of the upstream and the proxy's own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub statuses: Vec<(u16, u16)>,
-    /// Whether it also answers where the route's upstream has no endpoint: then it gets the request
+    /// Whether it also answers where no endpoint of the route's upstream may be picked: it gets the request
     /// as the upstream would have got it, path and body included, and the same fields.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_endpoint: bool,

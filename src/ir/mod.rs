@@ -38,7 +38,7 @@ pub use auth::{
 pub use auth_cache::AuthCache;
 pub use backend::{
     ClientCertificate, EndpointAddress, EndpointSpec, PoolOptions, TrustAnchors, Upstream,
-    UpstreamProtocol, UpstreamTls,
+    UpstreamProtocol, UpstreamTls, is_of_this_machine,
 };
 pub use balance::{
     Affinity, AffinityCookie, AffinityKey, AffinityMode, Balance, BalancePolicy, HashInput,

@@ -299,7 +299,7 @@ impl Template {
     }
 
     /// Its variables.
-    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> + Clone {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Literal(_) => None,
             Piece::Variable(variable) => Some(variable),

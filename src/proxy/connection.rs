@@ -1,6 +1,8 @@
 //! The connection of an attempt: one that is open, a new one, or, where its upstream bears no more
 //! of them, whichever comes free first.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use crate::snapshot::CompiledRoute;
 use crate::telemetry::Reason;
 use crate::upstream::limits::{Place, Turnstile};
 use crate::upstream::pool::{Connection, Wish};
-use crate::upstream::{Endpoint, Upstream};
+use crate::upstream::{Endpoint, EndpointId, Upstream};
 use crate::util::moment::Moment;
 use crate::util::wheel::timeout;
 
@@ -31,8 +33,18 @@ struct Need<'a> {
     limit: Option<Duration>,
 }
 
-/// A connection to `endpoint` for the attempt that `watch` watches. Errors of the proxy's own side
-/// say that there was no place for one.
+/// Why there is no connection.
+pub enum Missed {
+    /// It could not be made. Errors of the proxy's own side say that there was no place for one.
+    Failed(ProxyError),
+    /// The endpoint was taken out meanwhile, and there is another.
+    Left,
+}
+
+/// How often it is looked whether an endpoint was taken out that is being connected to.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A connection to `endpoint` for the attempt that `watch` watches.
 pub async fn connect(
     context: &Context,
     route: &CompiledRoute,
@@ -40,7 +52,7 @@ pub async fn connect(
     upstream: &Upstream,
     endpoint: &Arc<Endpoint>,
     watch: &mut Watch,
-) -> Result<Connection, ProxyError> {
+) -> Result<Connection, Missed> {
     context.connect_time.set(None);
     let transport = &upstream.transport;
     let per_host = transport.tls.as_ref().is_some_and(|tls| tls.per_host());
@@ -61,7 +73,30 @@ pub async fn connect(
     let limit = route.timeouts.connect.into_iter().chain(route.retry.per_try).min();
     let need = Need { context, upstream, endpoint, server_name, wish, limit };
     // Boxed: a request that finds a free connection has no space for making one.
-    Box::pin(need.connect(watch)).await
+    Box::pin(async {
+        let left = left(context, upstream, endpoint, request.tried.all());
+        match select(pin!(need.connect(watch)), pin!(left)).await {
+            Either::Left((made, _)) => made.map_err(Missed::Failed),
+            Either::Right(((), _)) => Err(Missed::Left),
+        }
+    })
+    .await
+}
+
+/// Comes to its end once `endpoint` was taken out and another may be picked that was not tried. Its
+/// connection may never come; where there is no other, it may yet.
+async fn left(context: &Context, upstream: &Upstream, endpoint: &Endpoint, tried: &[EndpointId]) {
+    loop {
+        let look = timeout(&context.worker.wheel, Some(LOOK), pending::<()>());
+        if look.await.is_ok() || !endpoint.is_retired() {
+            continue;
+        }
+        let set = upstream.endpoints();
+        let mut others = set.groups().iter().flat_map(|group| &group.members);
+        if others.any(|other| !other.endpoint.is_retired() && !tried.contains(&other.endpoint.id)) {
+            return;
+        }
+    }
 }
 
 fn host_name(host: &HeaderValue) -> Arc<str> {

@@ -8,7 +8,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 
 use super::choose::choose;
-use super::connection::connect;
+use super::connection::{Missed, connect};
 use super::exchange::{Exchange, ExchangeBody, HeadDeadline, give_back};
 use super::selection::Selection;
 use super::tunnel::{Far, Tunnel, TunnelBody};
@@ -120,12 +120,20 @@ pub async fn forward(mut request: Box<Request>) -> Result<Response<Body>, Failed
     let connection =
         match connect(&context, route, &request, &upstream, &endpoint, &mut watch).await {
             Ok(connection) => connection,
-            Err(error) if error.side == Side::Upstream => {
+            Err(Missed::Left) => {
+                // Through nobody's fault: no attempt was made.
+                context.attempts.set(context.attempts.get() - 1);
+                context.upstream.replace(before);
+                drop(watch);
+                request.tried.refused(endpoint.id);
+                return Box::pin(forward(request)).await;
+            }
+            Err(Missed::Failed(error)) if error.side == Side::Upstream => {
                 watch.failed(error.reason);
                 request.tried.refused(endpoint.id);
                 return Err(Failed::new(error, Some(request)));
             }
-            Err(error) => {
+            Err(Missed::Failed(error)) => {
                 if error.side == Side::Proxy {
                     // Turned away: no attempt was made.
                     context.attempts.set(context.attempts.get() - 1);

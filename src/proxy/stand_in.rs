@@ -1,4 +1,4 @@
-//! Who answers in the place of an upstream that has no endpoint: the request goes there as it would
+//! Who answers in the place of an upstream none of whose endpoints may be picked: the request goes there as it would
 //! have gone to the upstream, with its path and body.
 
 use std::sync::Arc;
@@ -27,20 +27,20 @@ pub struct StandIn {
     fields: Fields,
 }
 
-/// Who answers `request` instead of `upstream`; none where that has an endpoint, or nobody is there
-/// for it.
+/// Who answers `request` instead of `upstream`; none where that has an endpoint to pick, or nobody is
+/// there for it.
 pub fn find(request: &Request, upstream: &Upstream) -> Option<StandIn> {
     let context = &request.context;
     let route = context.route()?;
     let pages = route.error_pages.as_ref().filter(|pages| pages.spec.no_endpoint)?;
     // A gRPC client reads codes, not pages.
-    if context.is_grpc.get() || !upstream.endpoints().members().is_empty() {
+    if context.is_grpc.get() || !upstream.endpoints().serves_nobody() {
         return None;
     }
     let way = context.route_of(pages.route)?;
     let Action::Forward(targets) = &way.action else { return None };
     let other = targets.pick(context.worker.id)?;
-    if other.endpoints().members().is_empty() {
+    if other.endpoints().serves_nobody() {
         return None;
     }
     upstream.metrics.no_endpoint(context.worker.id);

@@ -10,7 +10,7 @@ mod dates;
 pub mod gate;
 mod h1;
 mod h2;
-mod hello;
+pub mod hello;
 mod link;
 pub mod proxy_protocol;
 mod refusal;
@@ -67,16 +67,29 @@ impl Server {
         self.threads.len()
     }
 
-    /// Accepts on `sockets`, one per worker.
+    /// Accepts on `sockets`, which are dealt out to the workers in turn.
     pub fn listen(&self, id: ListenerId, sockets: Vec<TcpListener>) {
-        for (commands, socket) in self.peers.commands.iter().zip(sockets) {
-            let _ = commands.send(Command::Listen(id, socket));
+        let workers = self.peers.commands.len().max(1);
+        let mut shares: Vec<Vec<TcpListener>> = Vec::new();
+        shares.resize_with(workers, Vec::new);
+        for (index, socket) in sockets.into_iter().enumerate() {
+            if let Some(share) = shares.get_mut(index % workers) {
+                share.push(socket);
+            }
+        }
+        for (commands, share) in self.peers.commands.iter().zip(shares) {
+            let _ = commands.send(Command::Listen(id, share));
         }
     }
 
     /// Stops accepting; connections go on.
     pub fn unlisten(&self, id: ListenerId) {
         self.tell(|| Command::Unlisten(id));
+    }
+
+    /// Stops accepting anywhere; connections go on.
+    pub fn unlisten_all(&self) {
+        self.tell(|| Command::UnlistenAll);
     }
 
     /// Changes how many connections are served at once.

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections the kernel queues while a worker is busy.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// Binds `address` `count` times with SO_REUSEPORT. With port 0 all share the port the kernel
 /// chose first.
@@ -48,13 +48,16 @@ fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The same socket for `count` workers; for sockets that were handed to this process.
-pub fn share(socket: TcpListener, count: usize) -> io::Result<Vec<TcpListener>> {
-    socket.set_nonblocking(true)?;
-    let mut sockets = Vec::with_capacity(count);
-    for _ in 1..count.max(1) {
-        sockets.push(socket.try_clone()?);
+/// `sockets` that were handed to this process, for `count` workers: each worker gets one at least,
+/// and each socket a worker at least.
+pub fn share(sockets: Vec<TcpListener>, count: usize) -> io::Result<Vec<TcpListener>> {
+    let mut shared = Vec::with_capacity(count.max(sockets.len()));
+    for socket in sockets.iter().cycle().take(count.saturating_sub(sockets.len())) {
+        shared.push(socket.try_clone()?);
     }
-    sockets.push(socket);
-    Ok(sockets)
+    shared.extend(sockets);
+    for socket in &shared {
+        socket.set_nonblocking(true)?;
+    }
+    Ok(shared)
 }

@@ -15,6 +15,7 @@ use super::accept;
 use super::calls::Calls;
 use super::connections::Connections;
 use super::dates::Dates;
+use super::sockets::BACKLOG;
 use crate::proxy::{Stack, Verifier, Worker, stack};
 use crate::snapshot::{ListenerId, SnapshotHandle};
 use crate::telemetry::{AccessLogger, WorkerId};
@@ -32,10 +33,12 @@ pub enum Command {
     Close,
     /// Responses say that their connection will close.
     Drain,
-    /// Accepts connections.
-    Listen(ListenerId, TcpListener),
+    /// Accepts connections on these sockets, and on no others that the listener may have had.
+    Listen(ListenerId, Vec<TcpListener>),
     /// Stops accepting.
     Unlisten(ListenerId),
+    /// Stops accepting anywhere.
+    UnlistenAll,
 }
 
 /// What all workers know of each other.
@@ -125,7 +128,7 @@ async fn sweep(worker: Rc<Worker>) {
 
 async fn obey<S: Stack>(cx: WorkerCx<S>, mut commands: mpsc::UnboundedReceiver<Command>) {
     // A listener accepts for as long as its sender is kept.
-    let mut listeners: HashMap<ListenerId, (oneshot::Sender<()>, JoinHandle<()>)> = HashMap::new();
+    let mut listeners: HashMap<ListenerId, Vec<Accepting>> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Adopt(listener, socket, peer) => {
@@ -133,17 +136,14 @@ async fn obey<S: Stack>(cx: WorkerCx<S>, mut commands: mpsc::UnboundedReceiver<C
                     start(&cx, listener, socket, peer);
                 }
             }
-            Command::Listen(id, socket) => match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => {
-                    let (keep, stop) = oneshot::channel();
-                    let task = tokio::task::spawn_local(listen(cx.clone(), id, socket, stop));
-                    listeners.insert(id, (keep, task));
-                }
-                Err(error) => tracing::error!(%error, "a worker cannot use its listener"),
-            },
+            Command::Listen(id, sockets) => {
+                let accepting = sockets.into_iter().filter_map(|socket| accepting(&cx, id, socket));
+                listeners.insert(id, accepting.collect());
+            }
             Command::Unlisten(id) => {
                 listeners.remove(&id);
             }
+            Command::UnlistenAll => listeners.clear(),
             Command::Drain => {
                 cx.proxy.drain();
                 cx.connections.wake_all();
@@ -162,12 +162,28 @@ async fn obey<S: Stack>(cx: WorkerCx<S>, mut commands: mpsc::UnboundedReceiver<C
         }
     }
     // Accepting ends first: what still waits in a queue is served, too.
-    for (stop, ended) in std::mem::take(&mut listeners).into_values() {
+    for (stop, ended) in std::mem::take(&mut listeners).into_values().flatten() {
         drop(stop);
         let _ = ended.await;
     }
     cx.connections.close();
     std::future::poll_fn(|task| cx.connections.poll_empty(task)).await;
+}
+
+/// A task that accepts, and what it goes on for as long as it is kept.
+type Accepting = (oneshot::Sender<()>, JoinHandle<()>);
+
+fn accepting<S: Stack>(cx: &WorkerCx<S>, id: ListenerId, socket: TcpListener) -> Option<Accepting> {
+    match tokio::net::TcpListener::from_std(socket) {
+        Ok(socket) => {
+            let (keep, stop) = oneshot::channel();
+            Some((keep, tokio::task::spawn_local(listen(cx.clone(), id, socket, stop))))
+        }
+        Err(error) => {
+            tracing::error!(%error, "a worker cannot use its listener");
+            None
+        }
+    }
 }
 
 async fn listen<S: Stack>(
@@ -194,9 +210,9 @@ async fn listen<S: Stack>(
         }
     }
     // Clients in the queue believe to be connected. The runtime may not have heard of them yet:
-    // the socket itself is asked.
+    // the socket itself is asked. Not for ever: one that a successor has, too, is never done.
     let Ok(socket) = socket.into_std() else { return };
-    loop {
+    for _ in 0..=BACKLOG {
         match socket.accept() {
             Ok((tcp, peer)) => {
                 let tcp = tcp.set_nonblocking(true).and_then(|()| adopt(tcp));

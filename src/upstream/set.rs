@@ -123,6 +123,12 @@ impl EndpointSet {
         }
     }
 
+    /// Whether it has nobody who could be picked. (Those that drain are in a group where nobody else
+    /// is available, so neither has any session.)
+    pub fn serves_nobody(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     /// The endpoint of the request's session; `None` where it has none that can serve it.
     #[inline]
     pub fn of_session(&self, pick: &Pick<'_>) -> Option<&Arc<Endpoint>> {

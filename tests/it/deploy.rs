@@ -73,6 +73,24 @@ fn the_plain_manifest_is_the_overlay_with_a_load_balancer() {
     }
 }
 
+/// A tag that moves would give the pods of one Deployment different programs, and a node that has
+/// the image would ask a registry for it all the same.
+#[test]
+fn every_way_to_install_names_the_image_of_this_version() {
+    let all = [
+        ("chart", template(&[]).expect("rendered")),
+        ("overlay", kustomize("deploy/kustomize/overlays/loadbalancer")),
+        ("manifest", read("deploy/kubernetes/portcullis.yaml")),
+        ("shop", read("deploy/kubernetes/shop.yaml")),
+    ];
+    for (how, text) in all {
+        let images = text.lines().filter_map(|line| line.trim().strip_prefix("image: "));
+        let images: BTreeSet<_> = images.map(|image| image.trim_matches('"')).collect();
+        let expected = concat!("portcullis:", env!("CARGO_PKG_VERSION"));
+        assert_eq!(images, BTreeSet::from([expected]), "{how}");
+    }
+}
+
 /// `tests/golden/deploy`: what Kustomize makes of `<name>`, and Helm of `<name>.values.yaml`.
 #[test]
 fn everything_is_rendered_as_recorded() {

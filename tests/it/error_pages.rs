@@ -25,6 +25,10 @@ hosts:
         upstream: empty
         rewrite: { prefix: /rewritten }
         error_pages: { no_endpoint: true, upstream: pages, headers: { X-Service-Name: "app of {host}" } }
+      - path: /sick
+        upstream: sick
+        rewrite: { prefix: /rewritten }
+        error_pages: { no_endpoint: true, upstream: pages }
       - path: /both
         upstream: empty
         error_pages: { statuses: 4xx, no_endpoint: true, upstream: pages }
@@ -37,6 +41,7 @@ upstreams:
   pages: { endpoints: ["@pages@"] }
   dead: { endpoints: ["@dead@"] }
   empty: { endpoints: [] }
+  sick: { endpoints: ["@dead@"], health: { type: tcp, interval: 20ms, fall: 1 }, panic_threshold: 0 }
 "#;
 
 /// Pages with a status of their own.
@@ -131,6 +136,23 @@ async fn where_there_is_no_page_the_error_stands() {
         let response = client.request("GET", "t", "/unpaged?status=500&size=1000").await;
         assert_eq!((response.status, response.body.len()), (500, 1000), "{response}");
     }
+}
+
+#[tokio::test]
+async fn endpoints_none_of_which_may_be_picked_are_as_none() {
+    let (app, pages) = (Server::echo().await, pages().await);
+    let proxy = start(&app, &pages).await;
+    eventually(STEP, "the endpoint is found out", async || {
+        let mut client = Client::connect(proxy.web()).await;
+        let fields = "Content-Length: 5\r\n";
+        client.send(format!("POST /sick/x?y=1 HTTP/1.1\r\nHost: shop\r\n{fields}\r\nhello")).await;
+        client.response().await.status == 418
+    })
+    .await;
+    let asked = pages.last();
+    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("POST", "/rewritten/x?y=1"));
+    assert_eq!((asked.headers.get("x-code"), &*asked.body), (Some("503"), &b"hello"[..]));
+    assert!(pages.requests().iter().all(|seen| seen.target != "/"), "{:?}", pages.requests());
 }
 
 #[tokio::test]

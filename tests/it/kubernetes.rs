@@ -5,6 +5,7 @@ mod alike;
 mod annotations;
 mod closed;
 mod log;
+mod names;
 mod tls;
 mod writes;
 
@@ -36,8 +37,13 @@ impl World {
 
     /// Started, whether or not it becomes ready.
     fn spawn(cluster: &ApiServer, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::beside("workers: 2\n", cluster, args, env)
+    }
+
+    /// Started with a file beside the cluster.
+    fn beside(config: &str, cluster: &ApiServer, args: &[&str], env: &[(&str, &str)]) -> Self {
         let (http, https) = (reserve(), reserve());
-        let mut setup = Setup::new("workers: 2\n")
+        let mut setup = Setup::new(config)
             .arg("--kubernetes")
             .arg("--kubeconfig")
             .arg(&cluster.kubeconfig().display().to_string())

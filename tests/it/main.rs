@@ -26,6 +26,7 @@ mod forwarding;
 mod gate;
 mod grpc;
 mod guard;
+mod handover;
 mod harness;
 mod health;
 mod hedge;

@@ -87,6 +87,51 @@ fn check_tells_what_becomes_of_each_ingress() {
 }
 
 #[test]
+fn an_ingress_whose_certificate_cannot_be_used_is_not_honoured_in_all() {
+    let ca = Ca::new();
+    let (good, other) = (ca.server(&["shop.example.com"]), ca.server(&["shop.example.com"]));
+    let lines = |text: &str| text.trim_end().replace('\n', "\n    ");
+    let secret = |key: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{ name: shop-tls, namespace: shop }}\nstringData:\n  \
+             tls.crt: |\n    {}\n  tls.key: |\n    {}\n---\n",
+            lines(&good.cert),
+            lines(key)
+        )
+    };
+    let ingress = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: { name: web, namespace: shop }\nspec:\n  \
+                   ingressClassName: nginx\n  tls: [{ hosts: [shop.example.com], secretName: shop-tls }]\n  \
+                   rules: [{ host: shop.example.com, http: { paths: [{ path: /, pathType: Prefix, backend: \
+                   { service: { name: front, port: { number: 80 } } } }] } }]\n";
+    for (key, code, parts) in [
+        (
+            &*good.key,
+            0,
+            &["Ingress shop/web (web.yaml:", "): honoured\n", "1 Ingress: 1 honoured\n"][..],
+        ),
+        (
+            &*other.key,
+            3,
+            &[
+                "): not honoured in all\n",
+                "spec.tls[0].secretName: the certificate 'shop-tls' cannot be used",
+                "(the default certificate is used until it is mended)",
+                "1 Ingress: 1 not honoured in all\n",
+            ],
+        ),
+        ("nothing", 3, &["1 Ingress: 1 not honoured in all\n"]),
+    ] {
+        let directory = written("web.yaml", &(secret(key) + ingress));
+        let output = run(directory.path(), &["check", "web.yaml"]);
+        let told = text(&output);
+        assert_eq!(output.status.code(), Some(code), "{told}");
+        for part in parts {
+            assert!(told.contains(part), "{part} is not in\n{told}");
+        }
+    }
+}
+
+#[test]
 fn manifests_without_fault_are_valid() {
     let good = MANIFESTS
         .replace("    nginx.ingress.kubernetes.io/mirror-target: https://mirror.example.com\n", "")

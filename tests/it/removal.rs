@@ -354,3 +354,31 @@ impl Checked {
         Self { backend, healthy }
     }
 }
+
+#[tokio::test]
+async fn who_waits_for_a_connection_to_an_endpoint_that_is_dropped_goes_to_another() {
+    let (app, hole) = (App::new("app").await, BlackHole::open().await);
+    let patient = |endpoints: &str| {
+        let routes = "upstream: app, timeouts: { connect: 5m }, retry: { attempts: 0 } }";
+        config(endpoints).replace("upstream: app }", routes)
+    };
+    let dns = Dns::start().await;
+    let values: [(&str, &dyn std::fmt::Display); 3] =
+        [("app", &app.address()), ("hole", &hole.address()), ("dns", &dns.address())];
+    let mut proxy = Proxy::start(&patient(r#""@hole@", "@app@""#), &values).await;
+    let web = proxy.web();
+    let asked: Vec<_> =
+        (0..8).map(|_| tokio::spawn(async move { get(web, "t", "/").await })).collect();
+    eventually(STEP, "some are answered, and some wait", async || {
+        let answered = asked.iter().filter(|asked| asked.is_finished()).count();
+        let waiting = proxy.metrics().await.sum("portcullis_requests_in_flight", &[]);
+        answered > 0 && answered + waiting as usize == asked.len()
+    })
+    .await;
+    assert!(asked.iter().any(|asked| !asked.is_finished()));
+    proxy.rewrite(&patient(r#""@app@""#));
+    for asked in asked {
+        let answer = within(STEP, "an answer", asked).await.expect("no panic");
+        assert_eq!((answer.status, answer.text().as_str()), (200, "app"), "{answer}");
+    }
+}

@@ -17,11 +17,18 @@ fn target(text: &str) -> RequestTarget {
 }
 
 fn judged(rules: &[ir::Rule], asked: &str, fields: &[(&'static str, &str)]) -> (Verdict, Ruling) {
+    judged_of(rules, target(asked), fields)
+}
+
+fn judged_of(
+    rules: &[ir::Rule],
+    asked: RequestTarget,
+    fields: &[(&'static str, &str)],
+) -> (Verdict, Ruling) {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         headers.append(*name, HeaderValue::from_str(value).expect("a value"));
     }
-    let asked = target(asked);
     let facts = Facts {
         scheme: "http",
         host: "shop.example",
@@ -113,6 +120,34 @@ fn a_rewrite_is_seen_by_the_rules_after_it() {
     let (verdict, ruling) = judged(&stop, "/a?q", &[]);
     assert_eq!((verdict, ruling.settled), (Verdict::Stop, true));
     assert_eq!(ruling.target, Some(target("/b")));
+}
+
+#[test]
+fn nobody_gets_past_a_condition_by_an_encoded_slash() {
+    let kept = |text: &'static str| {
+        let path = http::uri::PathAndQuery::from_static(text);
+        RequestTarget::parse(path, ir::EncodedSlashes::Keep).expect("a target")
+    };
+    let rules = [
+        rule([when("{uri}", Test::Matches("^/admin/(.*)".into()))], respond(403, "{1}")),
+        rule([], rewrite("^/old/(.*)$", "/new/{1}", Next::Continue)),
+        rule([], rewrite("^/gone/.*$", "/", Next::Continue)),
+        rule([when("{uri}", Test::Is("/new/a/b".into()))], respond(200, "{uri} {request_uri}")),
+    ];
+    let said = |asked| match judged_of(&rules, kept(asked), &[]).1 {
+        Ruling { answer: Some(Answer::Response(status, _, body)), .. } => {
+            format!("{} {}", status.as_u16(), String::from_utf8_lossy(&body))
+        }
+        Ruling { target, .. } => {
+            target.map(|target| target.as_str().to_owned()).unwrap_or_default()
+        }
+    };
+    assert_eq!(said("/admin%2Fx%2fy"), "403 x/y");
+    assert_eq!(said("/x/admin%2Fx"), "");
+    // What is forwarded keeps them.
+    assert_eq!(said("/old/a%2Fc"), "/new/a%2Fc");
+    assert_eq!(said("/old/a%2Fb"), "200 /new/a%2Fb /old/a%2Fb");
+    assert_eq!(said("/gone%2Fx"), "/");
 }
 
 #[test]

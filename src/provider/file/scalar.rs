@@ -420,7 +420,7 @@ fn socket_or_name(text: &str, default_port: Option<u16>) -> Result<EndpointAddre
         }
         None => (text, default_port.ok_or_else(|| no_port(&format!("{text}:80")))?),
     };
-    Ok(EndpointAddress::Dns { name: dns_name(name)?, port })
+    Ok(EndpointAddress::Dns { name: dns_name(name)?, port, outside: false })
 }
 
 fn no_port(example: &str) -> String {

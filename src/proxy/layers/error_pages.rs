@@ -11,7 +11,6 @@ use crate::filter::RequestTarget;
 use crate::proxy::stand_in::{self, Fields};
 use crate::proxy::{Body, Context, Host, Request, Tried};
 use crate::snapshot::ErrorPages;
-use crate::telemetry::Reason;
 
 /// Asks the upstream of the route's error pages where a response has one of their statuses. Where
 /// that upstream has nothing to say the error stands.
@@ -86,9 +85,7 @@ impl Wish {
         };
         let route = context.route()?;
         let pages: &ErrorPages = route.error_pages.as_ref()?;
-        let empty = matches!(outcome, Err(error) if error.reason == Reason::NoEndpoint);
-        let wanted = pages.are_for(status) || (empty && pages.spec.no_endpoint);
-        if !wanted {
+        if !pages.are_for(status) {
             return None;
         }
         let mut headers = self.headers;

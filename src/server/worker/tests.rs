@@ -96,7 +96,7 @@ fn a_client_in_the_queue_of_a_listener_that_is_taken_out_is_answered() {
         handle.publish(none);
         let wheel =
             tokio::task::spawn_local(cx.proxy.wheel.clone().drive(Alarm::new().expect("a timer")));
-        peers.commands[0].send(Command::Listen(id, listener)).expect("it runs");
+        peers.commands[0].send(Command::Listen(id, vec![listener])).expect("it runs");
         peers.commands[0].send(Command::Unlisten(id)).expect("it runs");
         tokio::task::spawn_local(obey(cx, receivers.remove(0)));
         let answer = tokio::task::spawn_blocking(move || answer(client)).await.expect("no panic");

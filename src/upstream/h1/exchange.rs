@@ -23,9 +23,9 @@ use crate::util::moment::Moment;
 /// The most interim responses before the final one, over HTTP/2, too.
 pub const MAX_INTERIM: u8 = 16;
 
-/// The most of a body that is read at once before the client is known to take it; later pieces are
-/// as long as half of what went before.
-const FIRST_PIECES: u64 = 64 * 1024;
+/// The most of a body that is read at once before the client is known to take any: one that takes
+/// nothing holds a small piece, not one of the largest.
+const FIRST_PIECE: u64 = 64 * 1024;
 
 /// A request being sent and its response being read.
 pub struct H1Exchange<B> {
@@ -207,8 +207,7 @@ where
                     return Poll::Ready(Some(Err(error)));
                 }
             };
-            // A reader that takes nothing holds one small piece, not one of the largest.
-            let most = (self.progress / 2).max(FIRST_PIECES);
+            let most = if self.progress < FIRST_PIECE { FIRST_PIECE } else { u64::MAX };
             match ready!(conn.poll_fill(cx, expected.min(most))) {
                 Ok(0) if decoder.ends_with_connection() => {
                     self.rx = Rx::Over;

@@ -56,6 +56,12 @@ hosts:
           external:
             url: "http://@auth@/check?for={uri}"
             cache: { key: "{http_authorization}" }
+      - path: /verbs
+        upstream: app
+        auth:
+          external:
+            url: "http://@auth@/check"
+            cache: { key: "{http_authorization}{request_method}{request_uri}" }
       - path: /password
         upstream: app
         auth:
@@ -171,6 +177,24 @@ async fn nobody_gets_in_by_the_word_given_to_another() {
         users.push(world.user("/password", &fields).await);
     }
     assert!(users[0].is_some() && users[0] != users[1], "{users:?}");
+}
+
+#[tokio::test]
+async fn a_key_that_says_what_is_asked_for_lets_in_for_that_alone() {
+    let mut world = World::start().await;
+    let mut ask = async |method: &str, target: &str, fields: &str| {
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: shop.example\r\n{fields}\r\n");
+        world.client.send(head).await;
+        (world.client.response().await.status, world.asked())
+    };
+    assert_eq!(ask("GET", "/verbs", ANN).await, (200, 1));
+    assert_eq!(ask("GET", "/verbs", ANN).await, (200, 1));
+    let refused = format!("{ANN}X-Status: 403\r\n");
+    assert_eq!(ask("DELETE", "/verbs", &refused).await, (403, 2));
+    assert_eq!(ask("GET", "/verbs/a", &refused).await, (403, 3));
+    // Method and path are of every request: they show nobody.
+    assert_eq!(ask("GET", "/verbs", "X-Status: 200\r\n").await, (200, 4));
+    assert_eq!(ask("GET", "/verbs", "").await, (401, 5));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
@@ -27,6 +28,8 @@ pub struct Setup {
     files: Vec<(String, Vec<u8>)>,
     env: Vec<(String, String)>,
     args: Vec<String>,
+    program: Option<String>,
+    sockets: Vec<TcpListener>,
 }
 
 impl Setup {
@@ -37,7 +40,22 @@ impl Setup {
             files: Vec::new(),
             env: Vec::new(),
             args: Vec::new(),
+            program: None,
+            sockets: Vec::new(),
         }
+    }
+
+    /// Hands `socket` to the binary, as systemd does.
+    pub fn socket(mut self, socket: TcpListener) -> Self {
+        self.sockets.push(socket);
+        self
+    }
+
+    /// Starts the binary under this name in the directory of the test, where another may take its
+    /// place.
+    pub fn program(mut self, name: &str) -> Self {
+        self.program = Some(name.into());
+        self
     }
 
     /// `@name@` stands for `value`.
@@ -91,7 +109,14 @@ impl Setup {
         let config = fill(&config, &mut values);
         let path = dir.path().join("portcullis.yaml");
         write_file(&path, config.as_bytes());
-        let mut command = Command::new(portcullis());
+        let mut command = match &self.program {
+            Some(name) => {
+                let link = dir.path().join(name);
+                std::os::unix::fs::symlink(portcullis(), &link).expect("a link");
+                Command::new(link)
+            }
+            None => Command::new(portcullis()),
+        };
         command.arg("run").arg("--config").arg(&path).args(&self.args);
         for (name, _) in std::env::vars() {
             if name == "PORT" || name.starts_with("PORTCULLIS_") {
@@ -101,11 +126,19 @@ impl Setup {
         for (name, value) in &self.env {
             command.env(name, fill(value, &mut values));
         }
+        if !self.sockets.is_empty() {
+            command.env("LISTEN_FDS", self.sockets.len().to_string());
+            let clones = self.sockets.iter().map(|socket| socket.try_clone().expect("a clone"));
+            let mappings = clones
+                .zip(3..)
+                .map(|(socket, child_fd)| FdMapping { parent_fd: socket.into(), child_fd });
+            command.fd_mappings(mappings.collect()).expect("different descriptors");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the portcullis binary starts");
         let stdout = Lines::follow(child.stdout.take().expect("stdout is piped"));
         let stderr = Lines::follow(child.stderr.take().expect("stderr is piped"));
-        Proxy { child, dir, path, values, stdout, stderr }
+        Proxy { child, dir, path, values, stdout, stderr, hands_over: false }
     }
 }
 
@@ -117,6 +150,7 @@ pub struct Proxy {
     values: BTreeMap<String, String>,
     stdout: Lines,
     stderr: Lines,
+    hands_over: bool,
 }
 
 impl Proxy {
@@ -200,6 +234,41 @@ upstreams: { app: { endpoints: ["@app@"] } }
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
         rustix::process::kill_process(pid, signal).expect("the process is there");
+    }
+
+    /// Has the process that serves hand over to a new one; returns the process id of that.
+    pub async fn hand_over(&mut self) -> u32 {
+        let old = self.serving().await.expect("it serves");
+        self.hands_over = true;
+        let pid = i32::try_from(old).ok().and_then(Pid::from_raw).expect("a pid");
+        rustix::process::kill_process(pid, Signal::USR2).expect("the process is there");
+        let mut new = None;
+        eventually(super::STEP, "another process serves", async || {
+            new = self.serving().await.filter(|pid| *pid != old);
+            new.is_some()
+        })
+        .await;
+        new.expect("set when the wait ended")
+    }
+
+    /// The process that answers on the admin listener.
+    pub async fn serving(&self) -> Option<u32> {
+        let status = admin_of(self.addr("admin"), "/api/status").await?.json();
+        status["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
+    }
+
+    /// Kills every process that runs with this configuration.
+    fn kill_all(&self) {
+        let config = self.path.as_os_str().as_encoded_bytes();
+        for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let pid = process.file_name().to_str().and_then(|pid| pid.parse().ok());
+            if line.split(|byte| *byte == 0).any(|argument| argument == config)
+                && let Some(pid) = pid.and_then(Pid::from_raw)
+            {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
     }
 
     /// Waits for the end of the process.
@@ -301,6 +370,9 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if self.hands_over {
+            self.kill_all();
+        }
         if std::thread::panicking() {
             self.stderr.finish();
             let lines = self.stderr.lines();

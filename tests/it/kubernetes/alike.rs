@@ -40,9 +40,11 @@ async fn whoever_is_sent_elsewhere_is_asked_nothing_first() {
     // Neither is this client let in, nor is there anybody to ask.
     let guards =
         [("auth-url", "http://auth.example/check"), ("whitelist-source-range", "192.0.2.0/24")];
-    for (host, redirect) in
-        [("p.example", "permanent-redirect"), ("t.example", "temporal-redirect")]
-    {
+    for (host, redirect) in [
+        ("p.example", "permanent-redirect"),
+        ("t.example", "temporal-redirect"),
+        ("r.example", "rewrite-target"),
+    ] {
         let annotations = [&guards[..], &[(redirect, "https://new.example/")]].concat();
         let mut moved = annotated(host, "/", &annotations);
         moved["spec"]["tls"] = json!([{ "hosts": [host] }]);
@@ -50,7 +52,7 @@ async fn whoever_is_sent_elsewhere_is_asked_nothing_first() {
     }
     cluster.put(annotated("guarded.example", "/", &guards));
     let world = World::start(&cluster, &[]).await;
-    for (host, status) in [("p.example", 301), ("t.example", 302)] {
+    for (host, status) in [("p.example", 301), ("t.example", 302), ("r.example", 302)] {
         let moved = get(world.http, host, "/x").await;
         let location = moved.headers.get("location");
         assert_eq!((moved.status, location), (status, Some("https://new.example/")), "{moved}");
@@ -105,4 +107,25 @@ async fn a_canary_says_itself_whether_its_service_stands_for_its_endpoints() {
     cluster.put(canary);
     let world = World::start(&cluster, &[]).await;
     world.serves("shop.example", 200, "next").await;
+}
+
+#[tokio::test]
+async fn an_alias_that_a_wildcard_with_tls_covers_is_sent_to_https() {
+    let app = Backend::saying("web").await;
+    let cluster = shop(app.address()).await;
+    let mut wild = annotated("*.wild.example", "/", &[]);
+    wild["metadata"]["name"] = json!("wild");
+    wild["spec"]["tls"] = json!([{ "hosts": ["*.wild.example"] }]);
+    cluster.put(wild);
+    let aliases = [("server-alias", "a.wild.example,b.c.wild.example,plain.example")];
+    cluster.put(annotated("alias.example", "/", &aliases));
+    let world = World::start(&cluster, &[]).await;
+    for (host, status) in [
+        ("a.wild.example", 308),
+        ("b.c.wild.example", 200),
+        ("plain.example", 200),
+        ("alias.example", 200),
+    ] {
+        assert_eq!(get(world.http, host, "/").await.status, status, "{host}");
+    }
 }

@@ -124,3 +124,68 @@ async fn lines_of_snippets_that_turn_requests_away_and_cannot_be_read_close() {
     assert_eq!(client.response().await.status, 503);
     world.proxy.logs("requests to the host with `$uri ~ ^/admin` are answered 503").await;
 }
+
+const MOVED: &str = "location /admin { deny all; }\nlocation = /status { return 200 ok; }\n\
+                     rewrite ^/x/(.*)$ /admin/$1 last;\nrewrite ^/admin/open$ /static/open last;\n\
+                     rewrite ^/health$ /status;";
+
+#[tokio::test]
+async fn a_location_of_a_snippet_is_for_the_path_that_rewrites_lead_to() {
+    let app = Backend::saying("web").await;
+    let cluster = shop(app.address()).await;
+    put(&cluster, "moved.example", "/static", &[("server-snippet", MOVED)]);
+    let again = [
+        ("server-snippet", "location /admin { deny all; }"),
+        ("configuration-snippet", "rewrite ^/static/(.*)$ /$1 last;"),
+    ];
+    put(&cluster, "again.example", "/static", &again);
+    let away = [("server-snippet", "rewrite ^/x$ /y permanent;\nlocation /admin { deny all; }")];
+    put(&cluster, "away.example", "/static", &away);
+    let world = World::start(&cluster, &[]).await;
+    let wanted = [
+        ("moved.example", "/admin/x", 403),
+        ("moved.example", "/x/1", 403),
+        ("moved.example", "/admin/open", 200),
+        ("moved.example", "/health", 200),
+        ("moved.example", "/", 200),
+        ("again.example", "/admin", 403),
+        ("again.example", "/static/admin/x", 403),
+        ("again.example", "/static/x", 200),
+        ("away.example", "/x", 301),
+        ("away.example", "/admin", 403),
+    ];
+    answers(&world, &wanted).await;
+    assert_eq!(get(world.http, "moved.example", "/health").await.text(), "ok");
+    assert_eq!(app.last().target, "/x");
+}
+
+#[tokio::test]
+async fn snippets_that_are_turned_off_are_left_out_unless_they_refuse_requests() {
+    let app = Backend::saying("web").await;
+    let cluster = shop(app.address()).await;
+    cluster.put(json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": "controller", "namespace": "shop" },
+        "data": { "allow-snippet-annotations": "false" },
+    }));
+    for (host, name, text) in [
+        ("away.example", "configuration-snippet", "return 301 https://new.example/;"),
+        ("login.example", "configuration-snippet", LOGIN),
+        ("country.example", "configuration-snippet", COUNTRY),
+        ("refused.example", "configuration-snippet", "if ($http_x = '') { return 403; }"),
+        ("location.example", "server-snippet", LOCATION),
+    ] {
+        put(&cluster, host, "/static", &[(name, text)]);
+    }
+    let world = World::start(&cluster, &["--configmap=shop/controller"]).await;
+    let wanted = [
+        ("away.example", "/static", 200),
+        ("login.example", "/static", 200),
+        ("country.example", "/static", 200),
+        ("refused.example", "/static", 503),
+        ("location.example", "/static", 503),
+    ];
+    answers(&world, &wanted).await;
+    world.proxy.logs("is left out, as in ingress-nginx: snippets are turned off here").await;
+    world.proxy.logs("this one refuses requests").await;
+}

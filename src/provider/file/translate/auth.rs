@@ -115,6 +115,7 @@ fn external(
     }
     let signin = template(context, "signin", &raw.signin);
     let parameter = parameter.map_or("rd", |at| &at.value);
+    let cache = raw.cache.given().and_then(|at| auth_cache::cache(context, at, &path));
     ExternalAuth {
         service,
         path,
@@ -125,7 +126,7 @@ fn external(
         signin: signin.map(|url| ir::signin_url(&url, parameter)),
         always_set_cookie: or(&raw.always_set_cookie, false),
         timeout,
-        cache: raw.cache.given().and_then(|at| auth_cache::cache(context, at)),
+        cache,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which answers of authentication services hold for further requests.
 
-use ir::{AuthCache, Piece};
+use ir::{AuthCache, Piece, Template};
 
 use super::auth;
 use super::context::{Context, shown};
@@ -9,7 +9,22 @@ use crate::provider::file::field::{At, Scalar};
 use crate::provider::file::raw;
 use crate::provider::file::scalar::StatusRange;
 
-pub(super) fn cache(context: &mut Context<'_>, at: &At<raw::AuthCache>) -> Option<AuthCache> {
+/// Which answers are kept of a service that is asked for `asked`.
+pub(super) fn cache(
+    context: &mut Context<'_>,
+    at: &At<raw::AuthCache>,
+    asked: &Template,
+) -> Option<AuthCache> {
+    let cache = read(context, at)?;
+    if let (Some(open), Some(key)) = (cache.leaves_open(asked), at.value.key.given()) {
+        let message = format!("key: what the service says of one request holds for any {open}");
+        let hint = "add `{request_method}` and `{request_uri}` unless it decides by neither";
+        context.warning(key.place, message, Some(hint));
+    }
+    Some(cache)
+}
+
+fn read(context: &mut Context<'_>, at: &At<raw::AuthCache>) -> Option<AuthCache> {
     let raw = &at.value;
     if raw.key.is_absent() {
         let hint = "name all that the service decides by, as in `{http_authorization}`";

@@ -11,6 +11,7 @@ use ir::{Action, HostPattern, Name, Origin, PathMatch};
 use k8s_openapi::api::networking::v1::HTTPIngressPath;
 
 use super::Object;
+use super::backend::unreached;
 use super::draft::Placed;
 use super::host::{Place, route};
 use super::path::{Kind, RulePath};
@@ -31,7 +32,7 @@ impl Place<'_, '_> {
         why: String,
         subject: &str,
     ) {
-        let subject = format!("{subject}.path");
+        let (backend, subject) = (subject, format!("{subject}.path"));
         let closed = Closed::of(path, self.traits.regex.contains(pattern));
         let Some(host) = self.hosts.get_mut(pattern).filter(|_| object.policy.restricts()) else {
             object.report.add(Finding::refused(subject, why));
@@ -45,6 +46,7 @@ impl Place<'_, '_> {
         let label = format!("{pattern}{}", closed.path.label());
         let name = Name::from(format!("{}/{label}", object.key));
         let origin = Origin { rule: Name::from(label), ..origin("Ingress", object.key) };
+        unreached(object, &path.backend, backend, self.upstreams);
         let action = Action::Fail { status: StatusCode::SERVICE_UNAVAILABLE, reason: why };
         let mut route = route(&object.policy, name, origin, closed.matches(), action);
         let options = self.traits.options;

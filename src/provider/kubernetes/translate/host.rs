@@ -3,13 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use http::StatusCode;
 use ir::{
     Action, BackendRef, Guard, HostPattern, HttpsRedirect, Name, Origin, PathMatch, Route,
     RouteMatch, VirtualHost,
 };
 use k8s_openapi::api::networking::v1::IngressBackend;
 
+use super::backend::{forward, unreached, upstream};
 use super::draft::{Host, Hosts, Placed, finish};
 use super::name::{aliases, www};
 use super::pages::pages;
@@ -48,8 +48,8 @@ pub(super) fn hosts(
         complete(pattern, host, objects, &traits, upstreams);
     }
     let mut passages = passages(&hosts, objects, options);
-    aliases(&mut hosts, objects, options);
-    let mut rules = server::rules(&hosts, objects, options);
+    aliases(&mut hosts, objects, &passages, &traits);
+    let mut rules = server::rules(&mut hosts, objects, options);
     www(&mut hosts, objects, &traits);
     let finished = hosts.into_iter().map(|(pattern, host)| {
         let rules = rules.remove(&pattern).unwrap_or_default();
@@ -246,7 +246,12 @@ fn placed(
     let origin = Origin { rule: Name::from(label), ..origin("Ingress", object.key) };
     let rewrite = &object.policy.rewrite;
     let (action, main) = match object.policy.answer.clone().or_else(|| rewrite.answer(&path.text)) {
-        Some(answer) => (answer, None),
+        Some(answer) => {
+            if matches!(answer, Action::Fail { .. }) {
+                unreached(object, backend, subject, upstreams);
+            }
+            (answer, None)
+        }
         None => forward(object, &path.text, backend, subject, upstreams),
     };
     let mut route = route(&object.policy, Name::from(name), origin, path.matches(), action);
@@ -262,14 +267,18 @@ fn placed(
         route.error_pages = pages(object, backend, traits.options, upstreams).map(Box::new);
     }
     site::bind(&mut route, pattern, object.key, backend);
-    // What answers by itself does so over plain http, too.
-    route.https_redirect = match route.action {
-        Action::Respond(_) | Action::RedirectTo(_) => None,
-        _ => traits.https(&object.policy, pattern),
+    route.https_redirect = match answers(&route.action) {
+        true => None,
+        false => traits.https(&object.policy, pattern),
     };
     route.hsts.clone_from(&traits.options.hsts);
     route.rule = rule(object.key, &path, backend, main.as_ref(), upstreams, traits.options);
     Placed { path, owner, route, main, canary: None }
+}
+
+/// Whether requests are answered without a back end: over plain http, too.
+pub(super) fn answers(action: &Action) -> bool {
+    matches!(action, Action::Redirect(_) | Action::Respond(_) | Action::RedirectTo(_))
 }
 
 pub(super) fn route(
@@ -285,13 +294,13 @@ pub(super) fn route(
         matches: RouteMatch::of(path).into(),
         // What is sent elsewhere is so before anybody is asked who they are.
         guard: match action {
-            Action::RedirectTo(_) => Guard::default(),
+            Action::Redirect(_) | Action::RedirectTo(_) => Guard::default(),
             _ => policy.guard.clone(),
         },
         cors: policy.cors.clone().map(Box::new),
         // What fails, fails for everybody.
         auth: match action {
-            Action::Fail { .. } | Action::RedirectTo(_) => None,
+            Action::Fail { .. } | Action::Redirect(_) | Action::RedirectTo(_) => None,
             _ => policy.auth.clone().map(Box::new),
         },
         error_pages: None,
@@ -309,69 +318,6 @@ pub(super) fn route(
         access_log: policy.access_log,
         rule: None,
     }
-}
-
-/// Where a backend leads, by the settings of its Ingress.
-fn forward(
-    object: &mut Object<'_>,
-    path: &Arc<str>,
-    backend: &IngressBackend,
-    subject: &str,
-    upstreams: &mut Upstreams<'_>,
-) -> (Action, Option<Name>) {
-    match upstream(object, path, backend, subject, upstreams) {
-        Ok(name) => {
-            let backend = BackendRef { upstream: name.clone(), weight: 1 };
-            (Action::Forward(vec![backend]), Some(name))
-        }
-        Err(action) => (action, None),
-    }
-}
-
-fn upstream(
-    object: &mut Object<'_>,
-    path: &Arc<str>,
-    backend: &IngressBackend,
-    subject: &str,
-    upstreams: &mut Upstreams<'_>,
-) -> Result<Name, Action> {
-    let fail = |status, reason: &str| Action::Fail { status, reason: reason.to_owned() };
-    let subject = match subject.ends_with("defaultBackend") {
-        true => subject.to_owned(),
-        false => format!("{subject}.backend"),
-    };
-    let Some(service) = &backend.service else {
-        let text = "backends other than Services are not served";
-        let finding = Finding::refused(subject, text).hint("its requests are answered 404");
-        object.report.add(finding);
-        return Err(fail(StatusCode::NOT_FOUND, text));
-    };
-    let Some(port) = WantedPort::of(service.port.as_ref()) else {
-        let text = "the backend has no port";
-        let finding = Finding::refused(subject, text).hint("its requests are answered 503");
-        object.report.add(finding);
-        return Err(fail(StatusCode::SERVICE_UNAVAILABLE, text));
-    };
-    let key = Key::new(object.key.namespace.clone(), service.name.as_str());
-    let mut settings = object.policy.upstream.clone();
-    if object.policy.cookie_by_path
-        && let Some(ir::AffinityKey::Cookie(cookie)) =
-            settings.balance.affinity.as_mut().map(|affinity| &mut affinity.by)
-    {
-        cookie.path = path.clone();
-    }
-    let (name, trouble) = upstreams.obtain(&key, port, &settings, &object.key.name);
-    if let Some(trouble) = trouble {
-        let finding = match trouble.served {
-            true => Finding::differs(subject, trouble.message),
-            false => Finding::refused(subject, trouble.message),
-        };
-        object.report.add(match trouble.hint {
-            Some(hint) => finding.hint(hint),
-            None => finding,
-        });
-    }
-    Ok(name)
 }
 
 /// Joins the paths of a canary with those of equal host, path and type that are no canary's.

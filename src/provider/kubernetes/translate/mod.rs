@@ -3,6 +3,7 @@
 //! One bad object hurts only itself: what cannot be served of it is put down in its report, and the
 //! rest of it, and everything else, is served.
 
+mod backend;
 mod canary;
 mod closed;
 mod draft;

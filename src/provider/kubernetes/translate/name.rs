@@ -4,19 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::StatusCode;
-use ir::{Action, HostPattern, Name, Origin};
+use ir::{Action, HostPattern, Name, Origin, TlsPassthrough};
 
 use super::Object;
 use super::draft::{Host, Hosts, Placed};
-use super::host::{Traits, route};
+use super::host::{Traits, answers, route};
 use super::path::RulePath;
 use super::policy::Policy;
 use crate::ir;
+use crate::provider::kubernetes::Key;
 use crate::provider::kubernetes::report::{Finding, origin};
-use crate::provider::kubernetes::{Key, Options};
 
 /// Serves the further names of hosts by the same routes, where no rule is for such a name.
-pub(super) fn aliases(hosts: &mut Hosts, objects: &mut [Object<'_>], options: &Options) {
+/// TLS for them is terminated here, also where it passes through for the host itself (`passages`), as
+/// in ingress-nginx.
+pub(super) fn aliases(
+    hosts: &mut Hosts,
+    objects: &mut [Object<'_>],
+    passages: &BTreeMap<HostPattern, TlsPassthrough>,
+    traits: &Traits<'_>,
+) {
     let mut added: BTreeMap<HostPattern, Host> = BTreeMap::new();
     for index in 0..objects.len() {
         let Some(object) = objects.get(index).filter(|object| !object.policy.aliases.is_empty())
@@ -38,25 +45,45 @@ pub(super) fn aliases(hosts: &mut Hosts, objects: &mut [Object<'_>], options: &O
             } else {
                 None
             };
-            match (problem, owned.first().and_then(|first| hosts.get(first))) {
-                (None, Some(host)) => drop(added.insert(alias.clone(), renamed(host, key, &alias))),
-                (None, None) => {}
-                (Some(message), _) => {
-                    if let Some(object) = objects.get_mut(index) {
-                        let subject = format!("{}/server-alias", options.annotation_prefix);
-                        object.report.add(Finding::omitted(subject, message));
-                    }
+            let subject = || format!("{}/server-alias", traits.options.annotation_prefix);
+            let finding = match (problem, owned.first().and_then(|of| Some((of, hosts.get(of)?)))) {
+                (None, Some((of, host))) => {
+                    let host = renamed(host, key, &alias, objects, traits);
+                    added.insert(alias.clone(), host);
+                    passages.contains_key(of).then(|| {
+                        let text = format!(
+                            "TLS for `{alias}` does not pass through as that for `{of}` does, as in \
+                             ingress-nginx: it is terminated here"
+                        );
+                        Finding::differs(subject(), text).hint("write a rule for the host")
+                    })
                 }
+                (None, None) => None,
+                (Some(message), _) => Some(Finding::omitted(subject(), message)),
+            };
+            if let (Some(finding), Some(object)) = (finding, objects.get_mut(index)) {
+                object.report.add(finding);
             }
         }
     }
     hosts.append(&mut added);
 }
 
-/// A host's routes for another name of it.
-fn renamed(host: &Host, by: &Key, alias: &HostPattern) -> Host {
+/// A host's routes for another name of it, which may have TLS where the host has none.
+fn renamed(
+    host: &Host,
+    by: &Key,
+    alias: &HostPattern,
+    objects: &[Object<'_>],
+    traits: &Traits<'_>,
+) -> Host {
+    let plain = Policy::plain(traits.options);
     let routes = host.routes.iter().map(|placed| {
         let mut route = placed.route.clone();
+        if route.https_redirect.is_none() && !answers(&route.action) {
+            let policy = objects.get(placed.owner).map_or(&plain, |object| &object.policy);
+            route.https_redirect = traits.https(policy, alias);
+        }
         route.name = Name::from(format!("{}#{by}/{alias}", route.name));
         Placed {
             path: placed.path.clone(),

@@ -131,11 +131,7 @@ impl<'i> Upstreams<'i> {
             Some(object) if object.is_external => {
                 return self.external(service, object, port, resolved, settings, name, &label);
             }
-            Some(_) if resolved.is_none() => Some(Trouble {
-                message: format!("the Service {service} has no TCP port {port}"),
-                hint: Some("its requests are answered 503 until it has".to_owned()),
-                served: false,
-            }),
+            Some(_) if resolved.is_none() => Some(no_port(service, port)),
             Some(_) => None,
         };
         let mut upstream = plain(service, &label, settings, self.options);
@@ -156,6 +152,19 @@ impl<'i> Upstreams<'i> {
             return (name, trouble);
         }
         (self.discover(service, name, upstream, resolved), trouble)
+    }
+
+    /// What would be wrong with `port` of `service` if somebody obtained it.
+    pub fn trouble(&mut self, service: &Key, port: WantedPort<'_>) -> Option<Trouble> {
+        self.asked.insert(service.clone());
+        match self.inputs.services.get(service) {
+            None => self.missing(service),
+            Some(object) if object.is_external => {
+                let resolved = resolve(object, port);
+                external_endpoint(service, object, port, resolved, self.options).err()
+            }
+            Some(object) => resolve(object, port).is_none().then(|| no_port(service, port)),
+        }
     }
 
     /// What is wrong where there is no such Service. Manifests may leave all of a namespace's
@@ -202,36 +211,13 @@ impl<'i> Upstreams<'i> {
         name: Name,
         label: &str,
     ) -> (Name, Option<Trouble>) {
-        let target = object.external_name.as_deref();
-        let port = match (resolved, wanted) {
-            (Some(resolved), _) => Some(resolved.number),
-            // Its ports are a formality: it may have none.
-            (None, WantedPort::Number(number)) => Some(number),
-            (None, _) => None,
-        };
         let mut upstream = plain(service, label, settings, self.options);
-        let checked = match port {
-            None => Err(format!("the Service {service} has no port {wanted}")),
-            Some(port) => external_target(target.unwrap_or_default(), self.options)
-                .map(|host| external_address(&host, port))
-                .map_err(|why| format!("the Service {service} of type ExternalName {why}")),
-        };
-        let trouble = match checked {
-            Ok(address) => {
-                upstream.endpoints = vec![EndpointSpec {
-                    address,
-                    weight: 1,
-                    priority: 0,
-                    zone: None,
-                    draining: false,
-                }];
+        let trouble = match external_endpoint(service, object, wanted, resolved, self.options) {
+            Ok(endpoint) => {
+                upstream.endpoints = vec![endpoint];
                 None
             }
-            Err(message) => Some(Trouble {
-                message,
-                hint: Some("its requests are answered 503".to_owned()),
-                served: false,
-            }),
+            Err(trouble) => Some(trouble),
         };
         self.upstreams.entry(name.clone()).or_insert(upstream);
         (name, trouble)
@@ -304,11 +290,55 @@ fn resolve(service: &Service, wanted: WantedPort<'_>) -> Option<ServicePort> {
     })
 }
 
+fn no_port(service: &Key, wanted: WantedPort<'_>) -> Trouble {
+    Trouble {
+        message: format!("the Service {service} has no TCP port {wanted}"),
+        hint: Some("its requests are answered 503 until it has".to_owned()),
+        served: false,
+    }
+}
+
+/// The one endpoint of a Service of type ExternalName.
+fn external_endpoint(
+    service: &Key,
+    object: &Service,
+    wanted: WantedPort<'_>,
+    resolved: Option<ServicePort>,
+    options: &Options,
+) -> Result<EndpointSpec, Trouble> {
+    let target = object.external_name.as_deref();
+    let port = match (resolved, wanted) {
+        (Some(resolved), _) => Some(resolved.number),
+        // Its ports are a formality: it may have none.
+        (None, WantedPort::Number(number)) => Some(number),
+        (None, _) => None,
+    };
+    let checked = match port {
+        None => Err(format!("the Service {service} has no port {wanted}")),
+        Some(port) => external_target(target.unwrap_or_default(), options)
+            .map(|host| external_address(&host, port))
+            .map_err(|why| format!("the Service {service} of type ExternalName {why}")),
+    };
+    match checked {
+        Ok(address) => {
+            Ok(EndpointSpec { address, weight: 1, priority: 0, zone: None, draining: false })
+        }
+        Err(message) => Err(Trouble {
+            message,
+            hint: Some("its requests are answered 503".to_owned()),
+            served: false,
+        }),
+    }
+}
+
 fn external_address(host: &str, port: u16) -> EndpointAddress {
     match host.parse::<IpAddr>() {
         Ok(ip) => EndpointAddress::Socket(SocketAddr::new(ip, port)),
         // With its dot at the end: a search list could lead it into the cluster.
-        Err(_) => EndpointAddress::Dns { name: Arc::from(format!("{host}.")), port },
+        Err(_) => {
+            let name = Arc::from(format!("{host}."));
+            EndpointAddress::Dns { name, port, outside: true }
+        }
     }
 }
 
@@ -320,7 +350,7 @@ fn external_target(target: &str, options: &Options) -> Result<String, String> {
     }
     let host = target.trim_end_matches('.').to_ascii_lowercase();
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return match is_internal(ip) {
+        return match ir::is_of_this_machine(ip) {
             true => Err(format!("leads to {ip}, which is this machine or its link")),
             false => Ok(host),
         };
@@ -344,7 +374,7 @@ fn external_target(target: &str, options: &Options) -> Result<String, String> {
 /// Whether an address is this machine or its link.
 pub(super) fn leads_inside(address: &EndpointAddress) -> bool {
     match address {
-        EndpointAddress::Socket(address) => is_internal(address.ip()),
+        EndpointAddress::Socket(address) => ir::is_of_this_machine(address.ip()),
         EndpointAddress::Dns { name, .. } => {
             let last = name.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
             // `127.1` and the like are names to a parser and addresses to a resolver.
@@ -352,24 +382,6 @@ pub(super) fn leads_inside(address: &EndpointAddress) -> bool {
             numeric || matches!(last, "localhost" | "localdomain")
         }
         EndpointAddress::Srv(_) => false,
-    }
-}
-
-fn is_internal(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_multicast()
-                || ip.is_broadcast()
-                || ip.octets().first() == Some(&0)
-        }
-        IpAddr::V6(ip) => {
-            ip.is_loopback()
-                || ip.is_unspecified()
-                || ip.is_multicast()
-                || ip.is_unicast_link_local()
-        }
     }
 }
 

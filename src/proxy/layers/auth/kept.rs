@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::external;
 use crate::filter::{Place, lifetime, render, values};
+use crate::ir::Variable;
 use crate::proxy::answers::{Answer, Tag};
 use crate::proxy::{Context, Request, forwarding};
 use crate::snapshot::{External, Way};
@@ -17,8 +18,8 @@ use crate::util::moment::Moment;
 /// A request as far as answers are kept for it.
 pub(super) struct Alike {
     tag: Tag,
-    /// Whether there is nothing in it of what makes requests alike. Who has nothing to show is
-    /// turned away by the word given to another, but never let in.
+    /// Whether there is nothing in it of what makes requests alike but what they ask for. Who has
+    /// nothing to show is turned away by the word given to another, but never let in.
     nobody: bool,
 }
 
@@ -36,7 +37,12 @@ impl Alike {
         let fixed = [identity.as_slice(), request.host.name().as_bytes(), &url];
         let parts = fixed.into_iter().chain(values.iter().map(Vec::as_slice));
         let tag = context.worker.answers.tag(parts)?;
-        Some(Self { tag, nobody: values.iter().all(Vec::is_empty) })
+        let shown = cache.key.variables().zip(&values).filter(|(variable, _)| tells_who(variable));
+        let nobody = match shown.clone().next() {
+            Some(_) => shown.map(|(_, value)| value).all(Vec::is_empty),
+            None => values.iter().all(Vec::is_empty),
+        };
+        Some(Self { tag, nobody })
     }
 
     /// What was answered to a request like it.
@@ -82,6 +88,29 @@ impl Alike {
         }
         answers.keep(self.tag, Answer { status, headers: kept, vary }, time, Moment::now());
     }
+}
+
+/// Whether a variable may tell who asks, and not only what for and where.
+fn tells_who(variable: &Variable) -> bool {
+    use Variable::{
+        EscapedRequestUri, Host, HttpHost, IsArgs, PassAccessScheme, RequestId, RequestMethod,
+        RequestUri, Scheme, ServerPort, ServerProtocol, Uri,
+    };
+    !matches!(
+        variable,
+        EscapedRequestUri
+            | Host
+            | HttpHost
+            | IsArgs
+            | PassAccessScheme
+            | RequestId
+            | RequestMethod
+            | RequestUri
+            | Scheme
+            | ServerPort
+            | ServerProtocol
+            | Uri
+    )
 }
 
 /// The fields of requests that an answer depends on; `None` where it depends on what requests do

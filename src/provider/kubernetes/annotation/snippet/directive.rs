@@ -142,10 +142,12 @@ impl Directive {
         }
     }
 
-    /// Whether it changes paths.
+    /// Whether it changes paths of requests that go on.
     pub fn rewrites(&self) -> bool {
         match &self.kind {
-            Kind::Rewrite { .. } => true,
+            Kind::Rewrite { flag, .. } => {
+                !matches!(flag, RewriteFlag::Redirect | RewriteFlag::Permanent)
+            }
             Kind::If { then, .. } => then.iter().any(Self::rewrites),
             _ => false,
         }
@@ -225,9 +227,12 @@ impl Translator {
             }
             match self.one(statement) {
                 Ok(kinds) => {
-                    kept.extend(
-                        kinds.into_iter().map(|kind| Directive { line: statement.line, kind }),
-                    );
+                    let kinds =
+                        kinds.into_iter().map(|kind| Directive { line: statement.line, kind });
+                    match statement.name.as_str() {
+                        "location" => self.snippet.locations.extend(kinds),
+                        _ => kept.extend(kinds),
+                    }
                 }
                 Err(refusal) => {
                     self.names.lose(statement);

@@ -40,6 +40,10 @@ pub struct Snippet {
     /// What is kept, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub directives: Vec<Directive>,
+    /// What is kept of locations of a host, in order: wherever they stand, they are looked at once
+    /// everything else is done, by the path that came of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub locations: Vec<Directive>,
     /// What is not, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refusal>,
@@ -66,7 +70,7 @@ impl Snippet {
                 let within = (guards && context == Context::Server).then(Vec::new);
                 let refusal = Refusal { line: error.line, reason, remedy: None, guards, within };
                 let refused = vec![refusal];
-                Self { directives: Vec::new(), refused }
+                Self { refused, ..Self::default() }
             }
         }
     }
@@ -81,19 +85,28 @@ impl Snippets {
     }
 }
 
+/// What becomes of snippets where they are turned off. ingress-nginx leaves all of them out, also
+/// those that refuse requests: whoever moves from there did not have them, but whoever wrote one
+/// believes in it, and had it here as long as they were on.
+const LEFT_OUT: &str = "is left out, as in ingress-nginx: snippets are turned off here\nuse \
+                        annotations, or set `allow-snippet-annotations`";
+const REFUSES: &str = "is not honoured: snippets are turned off here, and this one refuses requests, so \
+                       they are answered 503; ingress-nginx leaves it out and serves them\nuse \
+                       annotations, remove it, or set `allow-snippet-annotations`";
+
 fn read(reader: &mut Reader<'_>, name: &'static str, context: Context) -> Option<Snippet> {
-    let snippet = reader.value(name, |text| Ok(Snippet::parse(text, context)))?;
     if !reader.takes_snippets() {
-        let text = "is not honoured: snippets are turned off here\nuse annotations";
-        let guards = |snippet: &Snippet| {
-            let returns = |directive: &Directive| directive.turns_away();
-            snippet.directives.iter().any(returns) || snippet.refused.iter().any(|r| r.guards)
+        let refuses = reader.value(name, |text| Ok(refusal::refuses(text)))?;
+        let (class, text) = match refuses {
+            true => (Class::Denied, REFUSES),
+            false => (Class::NotHonoured, LEFT_OUT),
         };
-        let class = if guards(&snippet) { Class::Denied } else { Class::NotHonoured };
         reader.amend(name, class, text);
         return None;
     }
-    if snippet.directives.is_empty() && !snippet.refused.is_empty() {
+    let snippet = reader.value(name, |text| Ok(Snippet::parse(text, context)))?;
+    let nothing = snippet.directives.is_empty() && snippet.locations.is_empty();
+    if nothing && !snippet.refused.is_empty() {
         reader.amend(name, Class::NotHonoured, "has nothing in it that is honoured");
     } else if !snippet.refused.is_empty() {
         reader.amend(name, Class::Difference, "is honoured but for the lines that are refused");

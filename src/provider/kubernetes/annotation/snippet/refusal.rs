@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::super::finding::{Class, shown};
 use super::condition::Condition;
-use super::statement::Statement;
+use super::statement::{Statement, statements};
 
 /// A directive that is not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -161,6 +161,18 @@ fn guards(statement: &Statement) -> bool {
         && statement.arguments.iter().any(|argument| argument.starts_with('@'));
     let inside = || statement.block.iter().flatten().any(guards);
     keeps_out(&statement.name) || TURNS.contains(&statement.name.as_str()) || !named && inside()
+}
+
+/// Whether a snippet that counts for nothing was written to refuse requests. One that redirects or
+/// rewrites was not.
+pub(super) fn refuses(text: &str) -> bool {
+    fn one(statement: &Statement) -> bool {
+        let answer = || statement.arguments.first().and_then(|status| status.parse::<u16>().ok());
+        // A URL stands for a redirect.
+        let error = statement.name == "return" && answer().is_some_and(|status| status >= 400);
+        error || keeps_out(&statement.name) || statement.block.iter().flatten().any(one)
+    }
+    statements(text).map_or_else(|_| may_guard(text), |all| all.iter().any(one))
 }
 
 /// Whether directives of this name keep requests out, or might.

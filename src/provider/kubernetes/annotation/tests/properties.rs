@@ -191,7 +191,8 @@ proptest! {
         for context in [Context::Location, Context::Server] {
             let snippet = Snippet::parse(&lines.join("\n"), context);
             for line in 1..=lines.len() as u32 {
-                let mut kept = snippet.directives.iter().filter(|one| one.line == line);
+                let kept = snippet.directives.iter().chain(&snippet.locations);
+                let mut kept = kept.filter(|one| one.line == line);
                 let closed = |one: &snippet::Refusal| one.guards && one.line == line;
                 prop_assert!(
                     kept.any(snippet::Directive::turns_away) || snippet.refused.iter().any(closed),

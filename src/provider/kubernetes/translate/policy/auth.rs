@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use super::{Mapping, template};
 use crate::ir;
 use crate::provider::kubernetes::annotation::{
-    self, Auth, BasicAuth, ExternalAuth, SecretType, Template,
+    self, Auth, BasicAuth, ExternalAuth, SecretType, Support, Template,
 };
 use crate::provider::kubernetes::report::Verdict;
 use crate::provider::kubernetes::translate::service::leads_inside;
@@ -88,6 +88,7 @@ impl Mapping<'_> {
             let text = format!("is honoured but for `{name}`, which the proxy says itself");
             self.note("auth-response-headers", Verdict::Differs, text);
         }
+        let cache = self.cache(values, &path);
         Some(ir::ExternalAuth {
             service,
             path,
@@ -103,12 +104,13 @@ impl Mapping<'_> {
             signin: signin.map(|url| ir::signin_url(&url, parameter)),
             always_set_cookie: values.always_set_cookie == Some(true),
             timeout: TIMEOUT,
-            cache: self.cache(values),
+            cache,
         })
     }
 
-    /// Which answers are kept. One whose key cannot be made is asked for each time.
-    fn cache(&mut self, values: &ExternalAuth) -> Option<AuthCache> {
+    /// Which answers are kept of a service that is asked for `asked`. One whose key cannot be made is
+    /// asked for each time.
+    fn cache(&mut self, values: &ExternalAuth, asked: &ir::Template) -> Option<AuthCache> {
         let key = match template(values.cache_key.as_ref()?, self.key) {
             Ok(key) => key,
             Err(why) => {
@@ -124,7 +126,19 @@ impl Mapping<'_> {
                 .flat_map(|(statuses, time)| statuses.iter().map(|of| (*of, *of, *time)))
                 .collect(),
         };
-        Some(AuthCache { key, valid })
+        let cache = AuthCache { key, valid };
+        if let Some(open) = cache.leaves_open(asked) {
+            let differs = match annotation::support("auth-cache-key") {
+                Some(Support::Differently(text)) => text,
+                _ => "is honoured",
+            };
+            let text = format!(
+                "{differs}; what the service says of one request holds for any {open}, as in \
+                 ingress-nginx: add `$request_method` and `$request_uri` unless it decides by neither"
+            );
+            self.note("auth-cache-key", Verdict::Differs, text);
+        }
+        Some(cache)
     }
 
     /// Who is asked for what.
@@ -212,7 +226,7 @@ pub(in super::super) fn upstream_name(place: &ServicePlace) -> ir::Name {
 /// The upstream of a place that is asked.
 pub(in super::super) fn upstream(place: &ServicePlace, origin: ir::Origin) -> ir::Upstream {
     let spec = ir::EndpointSpec {
-        address: place.address.clone(),
+        address: place.address.clone().outside(),
         weight: 1,
         priority: 0,
         zone: None,

@@ -12,6 +12,7 @@ mod client_auth;
 mod defaults;
 mod exchange;
 mod headers;
+mod overtaken;
 mod pages;
 mod redirect;
 mod rewrite;
@@ -59,6 +60,8 @@ pub(super) struct Policy {
     pub captures: bool,
     /// The same for all requests of its hosts.
     pub server_rules: Vec<Rule>,
+    /// What answers some paths of its hosts, whatever the path was before it was rewritten.
+    pub location_rules: Vec<Rule>,
     /// Who may use its routes.
     pub guard: Guard,
     /// What its clients must show.
@@ -125,6 +128,7 @@ impl Default for Policy {
             rules: Vec::new(),
             captures: false,
             server_rules: Vec::new(),
+            location_rules: Vec::new(),
             guard: Guard::default(),
             auth: None,
             client_auth: None,
@@ -212,7 +216,7 @@ impl Policy {
             || self.auth.is_some()
             || self.client_auth.is_some()
             || self.answer.is_some()
-            || self.rules.iter().chain(&self.server_rules).any(turns)
+            || self.rules.iter().chain(&self.server_rules).chain(&self.location_rules).any(turns)
     }
 
     /// Lets nobody in. The first reason stays.
@@ -275,6 +279,7 @@ impl Mapping<'_> {
         self.rewrite(&values.rewrite, values.host.forwarded_prefix.as_ref());
         self.headers(&values.headers);
         self.snippets(&values.snippets);
+        self.overtaken(&values.redirect);
         self.mapped.insert("enable-access-log");
         let default = self.options.controller.settings.no_access_log != Some(true);
         self.policy.access_log = values.log.access.unwrap_or(default);

@@ -57,6 +57,11 @@ impl Rewrite {
         }
     }
 
+    /// Whether requests are sent to another URL, whatever their path is.
+    pub fn leads_away(&self) -> bool {
+        matches!(self.target, Some(Target::Redirect { .. } | Target::OpenRedirect(_)))
+    }
+
     /// The edits of requests for a rule with `path`.
     pub fn filters(&self, path: &str) -> Vec<Filter> {
         let mut filters = Vec::new();

@@ -23,11 +23,11 @@ use crate::provider::kubernetes::report::Verdict;
 const ADDED_TO: [(u16, u16); 6] =
     [(200, 201), (204, 204), (206, 206), (301, 304), (307, 307), (308, 308)];
 
-impl Mapping<'_> {
+impl<'m> Mapping<'m> {
     pub(super) fn snippets(&mut self, values: &Snippets) {
         self.mapped.extend(["configuration-snippet", "server-snippet"]);
         if let Some(snippet) = &values.configuration {
-            let (filters, rules) = self.snippet("configuration-snippet", snippet);
+            let Reading { filters, rules, .. } = self.snippet("configuration-snippet", snippet);
             self.policy.captures = snippet.directives.iter().any(takes);
             self.policy.filters.extend(filters);
             self.policy.rules = rules;
@@ -35,12 +35,13 @@ impl Mapping<'_> {
         if let Some(snippet) = &values.server {
             // What is closed is so before anything else is done with requests.
             self.closed_by(snippet);
-            let (filters, rules) = self.snippet("server-snippet", snippet);
+            let Reading { filters, rules, locations, .. } = self.snippet("server-snippet", snippet);
             let edits = filters.into_iter().map(Step::Filter).collect::<Vec<_>>();
             if !edits.is_empty() {
                 self.policy.server_rules.push(Rule { when: Vec::new(), then: edits });
             }
             self.policy.server_rules.extend(rules);
+            self.policy.location_rules = locations;
         }
     }
 
@@ -52,7 +53,8 @@ impl Mapping<'_> {
         let mut rules: Vec<Rule> = within.map(|all| reading.closing(all.iter())).collect();
         let directives = &snippet.directives;
         let rewrites = directives.iter().any(Directive::rewrites);
-        for directive in directives.iter().filter(|directive| directive.turns_away()) {
+        let all = directives.iter().chain(&snippet.locations);
+        for directive in all.filter(|directive| directive.turns_away()) {
             if Reading::new(self.key).directive(&directive.kind).is_ok() {
                 continue;
             }
@@ -67,20 +69,25 @@ impl Mapping<'_> {
         self.policy.server_rules.extend(rules);
     }
 
-    fn snippet(&mut self, name: &'static str, snippet: &Snippet) -> (Vec<Filter>, Vec<Rule>) {
+    fn snippet(&mut self, name: &'static str, snippet: &Snippet) -> Reading<'m> {
         let mut reading = Reading::new(self.key);
-        let directives = &snippet.directives;
-        let matching = directives.iter().any(matches);
+        let directives = || snippet.directives.iter().chain(&snippet.locations);
+        let matching = directives().any(matches);
         if name == "server-snippet" && !matching {
             // There is no expression of a path yet.
             reading.before = 0;
-        } else if matching && directives.iter().any(takes) {
+        } else if matching && directives().any(takes) {
             reading.notes.push("`$1` outside of `if` is what the path's expression captures");
         }
         let mut left = Vec::new();
         let mut closed = None;
-        for directive in &snippet.directives {
-            let Err(why) = reading.directive(&directive.kind) else { continue };
+        for (number, directive) in directives().enumerate() {
+            let before = reading.rules.len();
+            let read = reading.directive(&directive.kind);
+            if number >= snippet.directives.len() {
+                reading.locations.extend(reading.rules.drain(before..));
+            }
+            let Err(why) = read else { continue };
             let text = format!("line {} is not honoured: {why}", directive.line);
             if directive.turns_away() {
                 closed.get_or_insert(text);
@@ -97,7 +104,7 @@ impl Mapping<'_> {
                 self.policy.deny(format!("{name}: {text}"));
             }
         } else if !left.is_empty() {
-            let some = left.len() < snippet.directives.len();
+            let some = left.len() < directives().count();
             let start = if some { "is honoured in part: " } else { "" };
             self.note(name, Verdict::Omitted, format!("{start}{}", left.join("; ")));
         } else if !reading.notes.is_empty() {
@@ -105,7 +112,7 @@ impl Mapping<'_> {
             let text = format!("is honoured, but {}", reading.notes.join("; "));
             self.note(name, Verdict::Differs, text);
         }
-        (reading.filters, reading.rules)
+        reading
     }
 }
 
@@ -114,6 +121,8 @@ struct Reading<'k> {
     key: &'k Key,
     filters: Vec<Filter>,
     rules: Vec<Rule>,
+    /// Those of locations.
+    locations: Vec<Rule>,
     /// What is different here.
     notes: Vec<&'static str>,
     /// How many groups there may be of an expression that matched before.
@@ -122,7 +131,14 @@ struct Reading<'k> {
 
 impl<'k> Reading<'k> {
     fn new(key: &'k Key) -> Self {
-        Self { key, filters: Vec::new(), rules: Vec::new(), notes: Vec::new(), before: 9 }
+        Self {
+            key,
+            filters: Vec::new(),
+            rules: Vec::new(),
+            locations: Vec::new(),
+            notes: Vec::new(),
+            before: 9,
+        }
     }
 
     /// Lets nobody in for whom all of this holds; nobody at all where that cannot be told.
