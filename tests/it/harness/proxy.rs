@@ -349,13 +349,13 @@ upstreams: { app: { endpoints: ["@app@"] } }
             if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
                 self.stderr.finish();
                 let stderr = self.stderr();
-                if stderr.contains("in use") {
+                if is_taken(&stderr) {
                     return false;
                 }
                 panic!("portcullis ended with {status}:\n{stderr}");
             }
             // With one of several ports taken it runs, and waits for that one.
-            if self.stderr().contains("in use") {
+            if is_taken(&self.stderr()) {
                 return false;
             }
             if tokio::time::Instant::now() > deadline {
@@ -380,6 +380,11 @@ impl Drop for Proxy {
             eprintln!("--- portcullis, end of stderr ---\n{}\n---", lines[from..].join("\n"));
         }
     }
+}
+
+/// Whether a log tells of an address that somebody else has (EADDRINUSE).
+fn is_taken(log: &str) -> bool {
+    log.contains("os error 98")
 }
 
 /// A GET on the admin listener at `admin`; `None` while nothing listens there.
