@@ -8,6 +8,7 @@ mod readiness;
 mod signals;
 mod successor;
 
+pub use attend::End;
 pub use readiness::Readiness;
 
 use std::cell::RefCell;
@@ -33,7 +34,7 @@ use crate::upstream::health::HealthChecks;
 use crate::upstream::polls::LoadPolls;
 use crate::upstream::{Environment, Registry};
 use crate::util::moment::Moment;
-use attend::{Admin, Attendant, End};
+use attend::{Admin, Attendant};
 use inherited::Inherited;
 use listeners::{ServerListeners, Sockets};
 
@@ -74,8 +75,8 @@ pub enum Provider {
 /// Has a provider send what it says, under the index it is given.
 pub type Start = Box<dyn FnOnce(usize, News)>;
 
-/// What a provider has to do when the process is told to stop. Begins with the first poll.
-pub type Farewell = Pin<Box<dyn Future<Output = ()>>>;
+/// What a provider has to do at the end of the process.
+pub type Farewell = Box<dyn FnOnce(End) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// Where providers send what they say, under their index.
 pub type News = mpsc::Sender<(usize, Said)>;
@@ -176,7 +177,7 @@ async fn serve(
         },
         () = stopped(&mut signals, &reload, &access_log) => {
             readiness.set_draining();
-            part(farewells).await;
+            part(farewells, End::Stopped).await;
             return finish(&access_log, Exit::Ok);
         }
     }
@@ -229,7 +230,7 @@ async fn serve(
     }
     let access_log = &attendant.access_log;
     // At once, so that another process takes over what only one of them does.
-    let parting = tokio::task::spawn_local(part(farewells));
+    let parting = tokio::task::spawn_local(part(farewells, end));
     server.drain();
     tokio::select! {
         () = tokio::time::sleep(drain.grace) => {}
@@ -298,8 +299,9 @@ fn reopen(access_log: &AccessLogger) {
 }
 
 /// Lets providers do what they have to do at the end, for as long as there is time.
-async fn part(farewells: Vec<Farewell>) {
-    let all = futures_util::future::join_all(farewells);
+async fn part(farewells: Vec<Farewell>, end: End) {
+    let all = farewells.into_iter().map(|farewell| farewell(end));
+    let all = futures_util::future::join_all(all);
     if tokio::time::timeout(FAREWELL, all).await.is_err() {
         tracing::warn!("a provider did not finish in time");
     }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::Failure;
 use super::cluster::{ClusterArgs, HTTP, HTTPS, key};
-use crate::app::{Live, News, Provider};
+use crate::app::{End, Live, News, Provider};
 use crate::control::{Feed, Said};
 use crate::ir::{AccessLogFormat, AccessLogTarget, Name, Problem};
 use crate::provider::kubernetes::{
-    self, CONTROLLER, Key, LogOptions, NGINX_CONTROLLER, Options, Update, WatchOptions,
+    self, CONTROLLER, Key, LogOptions, NGINX_CONTROLLER, Options, Parting, Update, WatchOptions,
 };
 use crate::telemetry::{ControllerIdentity, Template};
 
@@ -142,13 +142,18 @@ impl KubernetesArgs {
             }
             let out = move |update| sender.blocking_send((index, said(update))).is_ok();
             match kubernetes::start(watching, meaning, live.metrics, Box::new(out)) {
-                Ok(running) => Box::pin(running.stop()),
+                Ok(running) => Box::new(|end| {
+                    Box::pin(running.stop(match end {
+                        End::Stopped => Parting::Gone,
+                        End::Succeeded => Parting::Succeeded,
+                    }))
+                }),
                 Err(error) => {
                     let problem = format!("the cluster cannot be followed: {error}");
                     let problems = vec![Problem::error(problem)];
                     let feed = Feed { problems, ..Feed::default() };
                     tokio::spawn(async move { news.send((index, feed.into())).await });
-                    Box::pin(async {})
+                    Box::new(|_| Box::pin(async {}))
                 }
             }
         })))

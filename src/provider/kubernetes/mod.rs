@@ -30,4 +30,4 @@ pub use report::{Finding, Report, Verdict};
 pub use service::{Port, PortTarget, Service};
 pub use slice::{Slice, SliceEndpoint, SliceState, Slices};
 pub use translate::{Memo, References, Translation, translate};
-pub use watch::{Access, Everything, Look, Running, Update, WatchOptions, look, start};
+pub use watch::{Access, Everything, Look, Parting, Running, Update, WatchOptions, look, start};

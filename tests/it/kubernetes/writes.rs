@@ -1,6 +1,6 @@
 //! What is written back to the cluster: statuses and events, and by whom.
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
 use super::{TAKE_OVER, World, shop};
@@ -63,6 +63,27 @@ async fn statuses_are_written_once_and_taken_back_at_the_end() {
     let all = cluster.all("ingresses");
     assert!(all.iter().all(|ingress| addresses(ingress) != published), "{all:?}");
     assert_eq!(holder(&cluster.all("leases")), "", "the Lease is given back");
+}
+
+#[tokio::test]
+async fn statuses_stay_when_one_process_follows_another() {
+    let app = Backend::saying("web").await;
+    let cluster = shop(app.address()).await;
+    let config = "workers: 2\ndrain: { grace: 0s }\n";
+    let mut world = World::beside(config, &cluster, &["--publish-status-address=192.0.2.7"], &[]);
+    world.ready().await;
+    let published = json!([{ "ip": "192.0.2.7" }]);
+    let shows = |all: &[Value]| all.iter().any(|ingress| addresses(ingress) == published);
+    cluster.until("the status is written", "ingresses", shows).await;
+    let pid = world.proxy.hand_over().await;
+    assert!(world.proxy.exited(STEP).await.success());
+    let written = || cluster.asked().iter().filter(|(method, _)| method == "PATCH").count();
+    assert_eq!(written(), 1, "nobody took the address away meanwhile");
+    cluster.until("the second leads", "leases", |leases| !holder(leases).is_empty()).await;
+    // Now nobody is left.
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+    rustix::process::kill_process(pid, Signal::TERM).expect("it runs");
+    cluster.until("it takes the address away", "ingresses", |all| !shows(all)).await;
 }
 
 #[tokio::test]

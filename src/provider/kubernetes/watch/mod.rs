@@ -198,15 +198,24 @@ enum Change {
 
 /// A provider at work.
 pub struct Running {
-    stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<Parting>,
     stopped: oneshot::Receiver<()>,
+}
+
+/// How a process leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// Nobody stays behind but the other replicas, if there are any.
+    Gone,
+    /// Another process serves in its place, at the same addresses.
+    Succeeded,
 }
 
 impl Running {
     /// Gives the Lease back and, where nobody else is left to serve, takes the addresses out of
     /// statuses. What is known is followed until the process ends.
-    pub async fn stop(self) {
-        let _ = self.stop.send(());
+    pub async fn stop(self, parting: Parting) {
+        let _ = self.stop.send(parting);
         let _ = self.stopped.await;
     }
 }

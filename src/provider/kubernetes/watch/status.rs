@@ -16,7 +16,7 @@ use super::api::Fault;
 use super::event::Events;
 use super::leader::Elector;
 use super::left::Left;
-use super::{Context, kind::Kind};
+use super::{Context, Parting, kind::Kind};
 use crate::ir;
 use crate::provider::kubernetes::{Ingress, Key};
 
@@ -41,7 +41,7 @@ pub async fn run(
     context: Arc<Context>,
     publish: Publish,
     mut outcomes: watch::Receiver<Outcome>,
-    mut stop: oneshot::Receiver<()>,
+    mut stop: oneshot::Receiver<Parting>,
 ) {
     let (told, mut leads) = watch::channel(false);
     let (resign, resigned) = oneshot::channel();
@@ -57,19 +57,19 @@ pub async fn run(
     };
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    let parting = loop {
         let mut stale = false;
         tokio::select! {
             biased;
-            _ = &mut stop => break,
+            parting = &mut stop => break parting,
             _ = look.tick() => stale = true,
             changed = leads.changed() => match changed {
                 Ok(()) => stale = true,
-                Err(_) => break,
+                Err(_) => break Ok(Parting::Gone),
             },
             changed = outcomes.changed() => {
                 if changed.is_err() {
-                    break;
+                    break Ok(Parting::Gone);
                 }
             }
         }
@@ -77,11 +77,11 @@ pub async fn run(
             let outcome = outcomes.borrow_and_update().clone();
             tokio::select! {
                 () = writer.write(&outcome, stale) => {}
-                _ = &mut stop => break,
+                parting = &mut stop => break parting,
             }
         }
-    }
-    if *leads.borrow() {
+    };
+    if *leads.borrow() && parting != Ok(Parting::Succeeded) {
         let outcome = outcomes.borrow().clone();
         writer.part(&outcome).await;
     }
