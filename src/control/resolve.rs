@@ -54,6 +54,8 @@ pub struct Resolver {
     options: Option<ResolverOptions>,
     followed: HashMap<Question, AbortHandle>,
     answers: HashMap<Question, BTreeSet<Found>>,
+    /// Those whose answers may not lead to this machine for all who ask.
+    outside: BTreeSet<Question>,
     sender: mpsc::UnboundedSender<Outcome>,
     receiver: mpsc::UnboundedReceiver<Outcome>,
 }
@@ -62,8 +64,15 @@ impl Resolver {
     /// A resolver that follows nothing yet.
     pub fn new(metrics: Metrics) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let (followed, answers) = (HashMap::new(), HashMap::new());
-        Self { metrics, options: None, followed, answers, sender, receiver }
+        Self {
+            metrics,
+            options: None,
+            followed: HashMap::new(),
+            answers: HashMap::new(),
+            outside: BTreeSet::new(),
+            sender,
+            receiver,
+        }
     }
 
     /// Follows exactly the names in `config`, as its settings want it; waits a little for the
@@ -71,6 +80,12 @@ impl Resolver {
     pub async fn follow(&mut self, config: &Config) {
         let wanted: BTreeSet<Question> =
             config.upstreams.values().flat_map(|upstream| questions(upstream)).collect();
+        let endpoints = config.upstreams.values().flat_map(|upstream| &upstream.endpoints);
+        let outside = |endpoint: &&EndpointSpec| {
+            matches!(endpoint.address, EndpointAddress::Dns { outside: true, .. })
+        };
+        self.outside =
+            endpoints.filter(outside).filter_map(|endpoint| question(&endpoint.address)).collect();
         let options = &config.settings.resolver;
         let same_options = self.options.as_ref() == Some(options);
         self.options = Some(options.clone());
@@ -178,10 +193,6 @@ impl Resolver {
                     EndpointAddress::Dns { outside: true, .. }
                         if is_of_this_machine(address.ip()) =>
                     {
-                        tracing::warn!(
-                            name = %question, address = %address.ip(),
-                            "DNS leads to this machine or its link, where this name must not lead"
-                        );
                         continue;
                     }
                     EndpointAddress::Dns { port, .. } => SocketAddr::new(address.ip(), *port),
@@ -200,6 +211,14 @@ impl Resolver {
             return false;
         }
         tracing::info!(name = %question, endpoints = found.len(), "DNS answer changed");
+        // Here and not where it is left out: that is anew with every change of anything.
+        let inside = found.iter().find(|(address, ..)| is_of_this_machine(address.ip()));
+        if let Some((address, ..)) = inside.filter(|_| self.outside.contains(&question)) {
+            tracing::warn!(
+                name = %question, address = %address.ip(),
+                "DNS leads to this machine or its link, where this name must not lead"
+            );
+        }
         self.answers.insert(question, found);
         true
     }

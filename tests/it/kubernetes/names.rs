@@ -42,6 +42,10 @@ async fn no_answer_of_dns_leads_to_this_machine() {
     assert_ne!(get(world.http, "asks.test", "/").await.status, 200);
     assert_eq!(inner.requests(), 0, "nobody got there");
     world.proxy.logs("DNS leads to this machine").await;
+    cluster.put(ingress("more", "more.test", "web"));
+    world.serves("more.test", 200, "web").await;
+    let told = world.proxy.stderr().matches("DNS leads to this machine").count();
+    assert_eq!(told, 3, "once for each name, not with each change of something else");
     let upstreams = world.proxy.admin("/api/upstreams").await.text();
     assert!(upstreams.contains(&format!("{ELSEWHERE}:{port}")), "{upstreams}");
     assert!(!upstreams.contains(&inner.address().to_string()), "{upstreams}");
