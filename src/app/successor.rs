@@ -58,8 +58,13 @@ impl Successor {
         let pid = Pid::from_child(&child);
         let (end, ended) = oneshot::channel();
         // It has to be waited for, or it would stay as a zombie.
-        std::thread::Builder::new().name("successor".to_owned()).spawn(move || {
+        let wait = move || {
             let _ = end.send(child.wait());
+        };
+        let waits = std::thread::Builder::new().name("successor".to_owned()).spawn(wait);
+        // One that nobody hears of must not serve beside this one.
+        waits.inspect_err(|_| {
+            let _ = kill_process(pid, Signal::KILL);
         })?;
         Ok(Self { pid, report, ended, patience: tokio::time::Instant::now() + PATIENCE })
     }
