@@ -10,13 +10,23 @@ use super::Mapping;
 use crate::ir;
 use crate::provider::kubernetes::annotation::{Access, Cors, CorsList, CorsOrigin, Limit};
 
+/// The annotations of address lists.
+pub(super) const LISTS: [&str; 3] =
+    ["allowlist-source-range", "denylist-source-range", "whitelist-source-range"];
+
+/// The annotations of limits.
+pub(super) const LIMITS: [&str; 6] = [
+    "limit-allowlist",
+    "limit-burst-multiplier",
+    "limit-connections",
+    "limit-rpm",
+    "limit-rps",
+    "limit-whitelist",
+];
+
 impl Mapping<'_> {
     pub(super) fn access(&mut self, values: &Access) {
-        self.mapped.extend([
-            "allowlist-source-range",
-            "denylist-source-range",
-            "whitelist-source-range",
-        ]);
+        self.mapped.extend(LISTS);
         if values.allow.is_some() || values.deny.is_some() {
             self.policy.guard.access = Some(AccessList {
                 allow: values.allow.clone().unwrap_or_default(),
@@ -29,14 +39,7 @@ impl Mapping<'_> {
     /// ingress-nginx has for it.
     pub(super) fn limits(&mut self, values: &Limit) {
         const BURST: u32 = 5;
-        self.mapped.extend([
-            "limit-allowlist",
-            "limit-burst-multiplier",
-            "limit-connections",
-            "limit-rpm",
-            "limit-rps",
-            "limit-whitelist",
-        ]);
+        self.mapped.extend(LIMITS);
         let scope: Arc<str> = format!("ingress {}", self.key).into();
         let exempt = values.allow.clone().unwrap_or_default();
         let said = &self.options.controller.settings;

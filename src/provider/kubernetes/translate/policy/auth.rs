@@ -19,25 +19,28 @@ use crate::provider::kubernetes::translate::tls::field;
 /// How long the service may take: as long as any location in ingress-nginx.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The annotations of authentication.
+pub(super) const NAMES: [&str; 15] = [
+    "enable-global-auth",
+    "auth-always-set-cookie",
+    "auth-cache-duration",
+    "auth-cache-key",
+    "auth-method",
+    "auth-realm",
+    "auth-request-redirect",
+    "auth-response-headers",
+    "auth-secret",
+    "auth-secret-type",
+    "auth-signin",
+    "auth-signin-redirect-param",
+    "auth-type",
+    "auth-url",
+    "satisfy",
+];
+
 impl Mapping<'_> {
     pub(super) fn auth(&mut self, values: &Auth, satisfy: Option<annotation::Satisfy>) {
-        self.mapped.extend([
-            "enable-global-auth",
-            "auth-always-set-cookie",
-            "auth-cache-duration",
-            "auth-cache-key",
-            "auth-method",
-            "auth-realm",
-            "auth-request-redirect",
-            "auth-response-headers",
-            "auth-secret",
-            "auth-secret-type",
-            "auth-signin",
-            "auth-signin-redirect-param",
-            "auth-type",
-            "auth-url",
-            "satisfy",
-        ]);
+        self.mapped.extend(NAMES);
         let basic = values.basic.as_ref().and_then(|basic| self.basic(basic));
         let external = values.external.as_ref().and_then(|external| self.external(external));
         if basic.is_none() && external.is_none() {

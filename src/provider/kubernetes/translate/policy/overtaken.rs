@@ -2,46 +2,19 @@
 
 use ir::{Action, Rule, Step};
 
-use super::{Mapping, ToHttps};
+use super::{Mapping, ToHttps, access, auth};
 use crate::ir;
 use crate::provider::kubernetes::annotation::Redirect;
 use crate::provider::kubernetes::report::Verdict;
-
-/// What stands behind an answer in the rewrite phase of nginx: who is asked what, and how much.
-const BEHIND: [&str; 25] = [
-    "allowlist-source-range",
-    "auth-always-set-cookie",
-    "auth-cache-duration",
-    "auth-cache-key",
-    "auth-method",
-    "auth-realm",
-    "auth-request-redirect",
-    "auth-response-headers",
-    "auth-secret",
-    "auth-secret-type",
-    "auth-signin",
-    "auth-signin-redirect-param",
-    "auth-type",
-    "auth-url",
-    "denylist-source-range",
-    "enable-global-auth",
-    "limit-allowlist",
-    "limit-burst-multiplier",
-    "limit-connections",
-    "limit-rpm",
-    "limit-rps",
-    "limit-whitelist",
-    "satisfy",
-    "whitelist-source-range",
-    "force-ssl-redirect",
-];
 
 impl Mapping<'_> {
     /// Says of what keeps requests out that it keeps none out: people count on it.
     pub(super) fn overtaken(&mut self, redirect: &Redirect) {
         let Some(first) = self.answering(redirect) else { return };
-        let plain = self.policy.to_https != ToHttps::Always;
-        for name in BEHIND.into_iter().filter(|name| !plain || *name != "force-ssl-redirect") {
+        // What stands behind an answer in the rewrite phase of nginx: who is asked what, and how much.
+        let behind = auth::NAMES.into_iter().chain(access::LISTS).chain(access::LIMITS);
+        let to_https = self.policy.to_https == ToHttps::Always;
+        for name in behind.chain(to_https.then_some("force-ssl-redirect")) {
             let text = format!(
                 "has no effect: `{first}` answers every request before, as in ingress-nginx"
             );
