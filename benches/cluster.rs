@@ -174,7 +174,7 @@ fn slice(inputs: &mut Inputs, service: &Key, number: usize) {
     let slice = Slice::of(&serde_json::from_value(slice).expect("an object"));
     let mut slices = Slices::default();
     slices.insert("a".into(), Arc::new(slice));
-    inputs.slices.insert(service.clone(), slices);
+    inputs.slices.insert(service.clone(), Arc::new(slices));
 }
 
 #[derive(Default)]

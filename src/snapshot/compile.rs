@@ -10,17 +10,18 @@ use std::sync::{Arc, Weak};
 
 use http::StatusCode;
 
-use super::client_gate::{ClientGate, Demands};
+use super::client_gate::Demands;
 use super::hosts::{self, CompiledHost, Places};
 use super::inner::{InnerRoutes, Purpose};
 use super::listener::{CompiledListener, ListenerId};
 use super::route::{Action, CompiledRoute, ErrorPages, FixedResponse, Targets};
+use super::serving::Serving;
 use super::upstreams::Upstreams;
 use super::{Authentication, CountedRule, HostIndex, HostTable, Passage, RouteId, Snapshot};
 use crate::filter::{self, Cors, FilterChain, Guard, HttpsPlan, RedirectPlan, Rules, Tallies};
 use crate::ir::{self, BackendRef, Config, Name, PathMatch, Problem, TlsPassthrough, VirtualHost};
-use crate::telemetry::{Metrics, RouteMetrics};
-use crate::tls::{ClientDemand, ServerTls, TlsShared};
+use crate::telemetry::Metrics;
+use crate::tls::{ServerTls, TlsShared};
 use crate::upstream::balance::Stride;
 use crate::upstream::{Hedging, Registry, Target};
 
@@ -379,7 +380,8 @@ impl Compiler {
         old: Option<&Arc<CompiledListener>>,
         problems: &mut Vec<Problem>,
     ) -> CompiledListener {
-        let demands = spec.tls.as_ref().and_then(|_| serving.demands(name));
+        let places = serving.places(name);
+        let demands = spec.tls.as_ref().and_then(|_| serving.demands(&places));
         let tls = spec.tls.as_ref().map(|tls| {
             let old = old.and_then(|old| old.tls.as_ref());
             let all: Vec<_> =
@@ -389,126 +391,22 @@ impl Compiler {
             problems.append(&mut found);
             tls
         });
-        let passes = tls.is_some() && serving.passes(name);
+        let passes = tls.is_some() && serving.passes(&places);
         let trusted = spec.trusted_proxies.iter().chain(&config.settings.trusted_proxies);
         CompiledListener {
             id,
             name: name.clone(),
             spec: spec.clone(),
-            hosts: serving.index(name),
+            hosts: serving.index(&places),
             tls,
             passes,
             demands,
             metrics: self.metrics.listener(name),
             unrouted: self.metrics.route(name, &Name::from("-")),
             trusted: trusted.copied().collect(),
-            routes: serving.metrics(name, old, &self.metrics),
+            routes: serving.metrics(&places, name, old, &self.metrics),
         }
     }
-}
-
-/// What listeners may serve.
-struct Serving<'s> {
-    hosts: &'s [Arc<CompiledHost>],
-    /// Those of them that are as they were, by their place.
-    standing: &'s [Option<&'s Arc<CompiledHost>>],
-    /// How many numbers of routes there are.
-    numbers: usize,
-    /// Indices, by the places of the hosts in them: most listeners serve the same.
-    built: Vec<(Vec<usize>, Arc<Index>)>,
-}
-
-type Index = HostIndex<Arc<HostTable>>;
-
-impl Serving<'_> {
-    /// The places of the hosts that `listener` serves.
-    fn by<'t>(&'t self, listener: &'t Name) -> impl Iterator<Item = usize> + use<'t> {
-        let serves = |host: &&Arc<CompiledHost>| host.spec.listeners.selects(listener.as_str());
-        let all = self.hosts.iter().enumerate();
-        all.filter(move |(_, host)| serves(host)).map(|(place, _)| place)
-    }
-
-    /// The hosts of a listener.
-    fn index(&mut self, listener: &Name) -> Arc<Index> {
-        let places: Vec<usize> = self.by(listener).collect();
-        if let Some((_, index)) = self.built.iter().find(|(same, _)| *same == places) {
-            return index.clone();
-        }
-        let hosts: Vec<_> = places.iter().filter_map(|place| self.hosts.get(*place)).collect();
-        let index = Arc::new(index(&hosts));
-        self.built.push((places, index.clone()));
-        index
-    }
-
-    /// Whether TLS connections for one of the listener's hosts are not terminated here.
-    fn passes(&self, listener: &Name) -> bool {
-        let mut hosts = self.by(listener).filter_map(|place| self.hosts.get(place));
-        hosts.any(|host| host.table.passage.is_some())
-    }
-
-    /// What hosts demand of client certificates, by all patterns: a host without a demand has none,
-    /// whatever a wildcard beside it demands. `None` where no host has any.
-    fn demands(&self, listener: &Name) -> Option<HostIndex<Option<Arc<ClientDemand>>>> {
-        let hosts = || self.by(listener).filter_map(|place| self.hosts.get(place));
-        if !hosts().any(|host| host.spec.client_auth.is_some()) {
-            return None;
-        }
-        let demand = |host: &CompiledHost| {
-            let mut gates = host.routes.iter().filter_map(|route| route.client_auth.as_deref());
-            gates.find_map(ClientGate::demand).cloned()
-        };
-        let mut found: Vec<_> =
-            hosts().map(|host| (host.spec.pattern.clone(), demand(host))).collect();
-        // Of several declarations of a host the first that demands something says it.
-        found.sort_by_key(|(_, demand)| demand.is_none());
-        Some(HostIndex::build(found))
-    }
-
-    /// The counters of a listener's routes, by number.
-    fn metrics(
-        &self,
-        listener: &Name,
-        old: Option<&Arc<CompiledListener>>,
-        metrics: &Metrics,
-    ) -> Box<[Option<Arc<RouteMetrics>>]> {
-        let old = old.filter(|old| old.name == *listener);
-        let mut all = vec![None; self.numbers];
-        for place in self.by(listener) {
-            let Some(host) = self.hosts.get(place) else { continue };
-            let old = old.filter(|_| self.standing.get(place).is_some_and(Option::is_some));
-            for route in &host.routes {
-                let known = old.and_then(|old| old.routes.get(route.id.index())?.clone());
-                if let Some(place) = all.get_mut(route.id.index()) {
-                    *place = Some(known.unwrap_or_else(|| metrics.route(listener, &route.name)));
-                }
-            }
-        }
-        all.into()
-    }
-}
-
-/// Finds `hosts`, sorted by pattern; where several are of one pattern, their routes come together.
-fn index(hosts: &[&Arc<CompiledHost>]) -> Index {
-    let same = hosts.chunk_by(|a, b| a.spec.pattern == b.spec.pattern);
-    HostIndex::build(same.filter_map(|same| {
-        let [first, more @ ..] = same else { return None };
-        let table = match more {
-            [] => first.table.clone(),
-            _ => {
-                let routes = same.iter().flat_map(|host| &host.routes);
-                let routes: Vec<_> = routes.map(|route| (route.id, &*route.matches)).collect();
-                let rules = same.iter().flat_map(|host| host.spec.rules.iter().cloned());
-                let rules: Vec<_> = rules.collect();
-                // What is wrong with them was said where each was compiled.
-                let mut table = HostTable::build(&routes).0;
-                table.passage = same.iter().find_map(|host| host.table.passage.clone());
-                let rules = Rules::new(&rules).unwrap_or_else(|_| Some(Rules::closed()));
-                table.rules = rules.map(Arc::new);
-                Arc::new(table)
-            }
-        };
-        Some((first.spec.pattern.clone(), table))
-    }))
 }
 
 /// Where TLS connections for a host go that are not terminated here. Cannot fail: where there is no

@@ -44,6 +44,7 @@ mod query;
 mod rank;
 mod route;
 mod rule;
+mod serving;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,4 @@
-//! Which Ingresses are this controller's, and in which order they count.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+//! Which Ingresses are this controller's.
 
 use k8s_openapi::api::networking::v1::IngressClass;
 
@@ -12,58 +9,50 @@ const CLASS: &str = "kubernetes.io/ingress.class";
 /// What marks a class as the one for objects without a class.
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
-/// An Ingress to serve.
-pub(super) type Selected<'i> = (&'i Key, &'i Arc<Ingress>);
-
-/// The Ingresses to serve, the oldest first, by which conflicts are settled; and why the others are
-/// not.
-pub(super) fn select<'i>(
+/// Says of Ingresses whether they are this controller's.
+pub(super) struct Selection<'i> {
     inputs: &'i Inputs,
-    options: &Options,
-) -> (Vec<Selected<'i>>, BTreeMap<Key, String>) {
-    let has_default = inputs.classes.values().any(|class| is_default(class, options));
-    let mut ours = Vec::new();
-    let mut others = BTreeMap::new();
-    for (key, ingress) in &inputs.ingresses {
-        match refusal(key, ingress, inputs, options, has_default) {
-            None => ours.push((key, ingress)),
-            Some(why) => drop(others.insert(key.clone(), why)),
-        }
-    }
-    // The sort is stable: those of one age, or of none as in manifests, stay in order of names.
-    ours.sort_by_cached_key(|(_, ingress)| ingress.created.as_ref().map(|time| time.0));
-    (ours, others)
+    options: &'i Options,
+    /// Whether one of our classes is for objects without a class.
+    has_default: bool,
 }
 
-/// Why an Ingress is someone else's; `None` where it is ours.
-fn refusal(
-    key: &Key,
-    ingress: &Ingress,
-    inputs: &Inputs,
-    options: &Options,
-    has_default: bool,
-) -> Option<String> {
-    if !options.watches(&key.namespace) {
-        return Some("its namespace is not watched".to_owned());
+impl<'i> Selection<'i> {
+    /// By the classes of `inputs`.
+    pub fn new(inputs: &'i Inputs, options: &'i Options) -> Self {
+        let has_default = inputs.classes.values().any(|class| is_default(class, options));
+        Self { inputs, options, has_default }
     }
-    let spec = ingress.spec.as_ref();
-    // The field wins: with it, the annotation says nothing.
-    if let Some(name) = spec.and_then(|spec| spec.ingress_class_name.as_deref()) {
-        return match inputs.classes.get(name) {
-            Some(class) if is_ours(class, options) => None,
-            Some(class) => Some(format!(
-                "its class `{name}` is for the controller `{}`",
-                class.spec.as_ref().and_then(|spec| spec.controller.as_deref()).unwrap_or_default()
-            )),
-            None if options.class_by_name && options.classes.contains(name) => None,
-            None => Some(format!("there is no IngressClass `{name}`")),
-        };
-    }
-    match ingress.annotations.get(CLASS).filter(|name| !name.is_empty()) {
-        Some(name) if options.classes.contains(name) => None,
-        Some(name) => Some(format!("its annotation {CLASS} asks for `{name}`")),
-        None if options.without_class || has_default => None,
-        None => Some("it has no class".to_owned()),
+
+    /// Why an Ingress is someone else's; `None` where it is ours.
+    pub fn refusal(&self, key: &Key, ingress: &Ingress) -> Option<String> {
+        let options = self.options;
+        if !options.watches(&key.namespace) {
+            return Some("its namespace is not watched".to_owned());
+        }
+        let spec = ingress.spec.as_ref();
+        // The field wins: with it, the annotation says nothing.
+        if let Some(name) = spec.and_then(|spec| spec.ingress_class_name.as_deref()) {
+            return match self.inputs.classes.get(name) {
+                Some(class) if is_ours(class, options) => None,
+                Some(class) => Some(format!(
+                    "its class `{name}` is for the controller `{}`",
+                    class
+                        .spec
+                        .as_ref()
+                        .and_then(|spec| spec.controller.as_deref())
+                        .unwrap_or_default()
+                )),
+                None if options.class_by_name && options.classes.contains(name) => None,
+                None => Some(format!("there is no IngressClass `{name}`")),
+            };
+        }
+        match ingress.annotations.get(CLASS).filter(|name| !name.is_empty()) {
+            Some(name) if options.classes.contains(name) => None,
+            Some(name) => Some(format!("its annotation {CLASS} asks for `{name}`")),
+            None if options.without_class || self.has_default => None,
+            None => Some("it has no class".to_owned()),
+        }
     }
 }
 

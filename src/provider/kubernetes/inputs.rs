@@ -23,6 +23,11 @@ impl Key {
     pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
+
+    /// Whether this is a clone of `other`: told without a look at the names.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.namespace, &other.namespace) && Arc::ptr_eq(&self.name, &other.name)
+    }
 }
 
 /// As people write it: `namespace/name`.
@@ -43,7 +48,7 @@ pub struct Inputs {
     /// Services.
     pub services: BTreeMap<Key, Arc<Service>>,
     /// Endpoint slices under the key of their Service.
-    pub slices: BTreeMap<Key, Slices>,
+    pub slices: BTreeMap<Key, Arc<Slices>>,
     /// The Secrets that something refers to. One that is referred to and not here does not exist
     /// or may not be read.
     pub secrets: BTreeMap<Key, Arc<Secret>>,

@@ -135,7 +135,7 @@ impl Manifests {
                     let Some(service) = slice.service.clone() else { return };
                     let service = Key::new(key.namespace.clone(), service);
                     let slices = inputs.slices.entry(service).or_default();
-                    slices.insert(key.name, Arc::new(slice));
+                    Arc::make_mut(slices).insert(key.name, Arc::new(slice));
                 });
             }
             (old, "Ingress") => {

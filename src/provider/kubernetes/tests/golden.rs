@@ -57,7 +57,7 @@ fn case(name: &str, text: &str) -> String {
     for problem in &manifests.problems {
         writeln!(out, "# {problem}").unwrap();
     }
-    for (key, why) in &translation.ignored {
+    for (key, why) in &*translation.ignored {
         writeln!(out, "# {key} is not served: {why}").unwrap();
     }
     for (key, report) in &*translation.reports {

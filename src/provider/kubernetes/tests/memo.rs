@@ -12,7 +12,7 @@ use super::*;
 const HOSTS: [&str; 6] = ["a.test", "www.a.test", "b.test", "*.b.test", "x.b.test", ""];
 const SERVICES: [&str; 4] = ["one", "two", "three", "default"];
 /// Annotations that reach beyond the Ingress they stand on, by name and value.
-const ANNOTATIONS: [(&str, &str); 12] = [
+const ANNOTATIONS: [(&str, &str); 13] = [
     ("server-alias", "b.test,c.test"),
     ("from-to-www-redirect", "true"),
     ("load-balance", "ewma"),
@@ -25,6 +25,7 @@ const ANNOTATIONS: [(&str, &str); 12] = [
     ("affinity", "cookie"),
     ("session-cookie-path", ""),
     ("backend-protocol", "HTTPS"),
+    ("auth-tls-secret", "ns/secret1"),
 ];
 
 /// One change of the cluster.
@@ -37,8 +38,13 @@ enum Step {
         notes: Vec<usize>,
         tls: bool,
         age: usize,
+        class: bool,
     },
     NoIngress(usize),
+    Class {
+        ours: bool,
+    },
+    NoClass,
     Service {
         name: usize,
         port: u16,
@@ -59,15 +65,18 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let hosts = prop::collection::vec(0..HOSTS.len(), 0..3);
     let notes = prop::collection::vec(0..ANNOTATIONS.len(), 0..3);
-    let ingress = (0..6_usize, hosts, 0..SERVICES.len(), notes, any::<bool>(), 0..4_usize)
-        .prop_map(|(name, hosts, service, notes, tls, age)| Step::Ingress {
+    let more = (any::<bool>(), 0..4_usize, prop::bool::weighted(0.2));
+    let ingress = (0..6_usize, hosts, 0..SERVICES.len(), notes, more).prop_map(
+        |(name, hosts, service, notes, (tls, age, class))| Step::Ingress {
             name,
             hosts,
             service,
             notes,
             tls,
             age,
-        });
+            class,
+        },
+    );
     let service = (0..SERVICES.len(), 80..83_u16, any::<bool>())
         .prop_map(|(name, port, external)| Step::Service { name, port, external });
     let slice = (0..SERVICES.len(), prop::collection::vec(any::<u8>(), 0..3))
@@ -75,6 +84,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => ingress,
         1 => (0..6_usize).prop_map(Step::NoIngress),
+        1 => any::<bool>().prop_map(|ours| Step::Class { ours }),
+        1 => Just(Step::NoClass),
         3 => service,
         1 => (0..SERVICES.len()).prop_map(Step::NoService),
         2 => slice,
@@ -91,7 +102,7 @@ fn take(step: &Step, inputs: &mut Inputs) {
     let key = |kind: &str, name: usize| Key::new("ns", format!("{kind}{name}"));
     let service = |name: usize| Key::new("ns", SERVICES[name]);
     match step {
-        Step::Ingress { name, hosts, service, notes, tls, age } => {
+        Step::Ingress { name, hosts, service, notes, tls, age, class } => {
             let path = json!({
                 "path": "/x", "pathType": "Prefix",
                 "backend": { "service": { "name": SERVICES[*service], "port": { "number": 80 } } },
@@ -113,11 +124,20 @@ fn take(step: &Step, inputs: &mut Inputs) {
                     "rules": rules.collect::<Vec<_>>(),
                     "defaultBackend": path["backend"],
                     "tls": if *tls { secret } else { json!([]) },
+                    "ingressClassName": class.then_some("c"),
                 },
             });
             inputs.ingresses.insert(key("i", *name), object(ingress));
         }
         Step::NoIngress(name) => drop(inputs.ingresses.remove(&key("i", *name))),
+        Step::Class { ours } => {
+            let controller = Options::default().controllers.first().cloned();
+            let controller = controller.filter(|_| *ours).unwrap_or("example.com/x".into());
+            let class =
+                json!({ "metadata": { "name": "c" }, "spec": { "controller": controller } });
+            inputs.classes.insert("c".into(), object(class));
+        }
+        Step::NoClass => drop(inputs.classes.remove("c")),
         Step::Service { name, port, external } => {
             let spec = match external {
                 true => json!({ "type": "ExternalName", "externalName": "example.com" }),
@@ -136,7 +156,7 @@ fn take(step: &Step, inputs: &mut Inputs) {
             let slice = Slice::of(&serde_json::from_value(slice).unwrap());
             let mut slices = Slices::default();
             slices.insert("s".into(), Arc::new(slice));
-            inputs.slices.insert(service(*name), slices);
+            inputs.slices.insert(service(*name), Arc::new(slices));
         }
         Step::Secret { name, good } => {
             // "crt" and "key": what is in it matters to nobody here.
@@ -185,6 +205,7 @@ fn what_has_not_changed_is_the_same_in_memory() {
         notes: Vec::new(),
         tls: false,
         age: 0,
+        class: false,
     };
     for step in
         [ingress(0, 0, 0), ingress(1, 2, 1), Step::Service { name: 0, port: 80, external: false }]
@@ -218,6 +239,7 @@ fn a_config_map_that_is_deleted_keeps_nobody_out_less() {
         notes: Vec::new(),
         tls: false,
         age: 0,
+        class: false,
     };
     take(&ingress, &mut inputs);
     let there = memo.translate(&inputs, &options);

@@ -2,7 +2,6 @@
 //! are made of all of them, and those that want something of the same Service that is not plain, for
 //! they share its upstreams.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 use ir::HostPattern;
@@ -51,69 +50,9 @@ fn hash(value: &impl Hash) -> Mention {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
 }
 
-/// The groups of Ingresses, given by what each of them mentions, as their places in that list: in the
-/// order of their first members, and each in order.
-pub(super) fn groups<'m>(mentions: impl Iterator<Item = &'m [Mention]>) -> Vec<Vec<usize>> {
-    let mut sets = Sets::default();
-    let mut first: HashMap<Mention, usize, BuildHasherDefault<AsItIs>> = HashMap::default();
-    for (index, mentions) in mentions.enumerate() {
-        sets.parents.push(index);
-        for mention in mentions {
-            match first.get(mention) {
-                Some(other) => sets.join(*other, index),
-                None => drop(first.insert(*mention, index)),
-            }
-        }
-    }
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut places: Vec<Option<usize>> = vec![None; sets.parents.len()];
-    for index in 0..sets.parents.len() {
-        let root = sets.root(index);
-        let Some(place) = places.get_mut(root) else { continue };
-        let place = *place.get_or_insert_with(|| {
-            groups.push(Vec::new());
-            groups.len() - 1
-        });
-        if let Some(group) = groups.get_mut(place) {
-            group.push(index);
-        }
-    }
-    groups
-}
-
-/// Disjoint sets of numbers (Tarjan), with paths halved.
-#[derive(Default)]
-struct Sets {
-    parents: Vec<usize>,
-}
-
-impl Sets {
-    fn parent(&self, of: usize) -> usize {
-        self.parents.get(of).copied().unwrap_or(of)
-    }
-
-    fn root(&mut self, mut of: usize) -> usize {
-        while self.parent(of) != of {
-            let above = self.parent(self.parent(of));
-            if let Some(parent) = self.parents.get_mut(of) {
-                *parent = above;
-            }
-            of = above;
-        }
-        of
-    }
-
-    fn join(&mut self, a: usize, b: usize) {
-        let (a, b) = (self.root(a), self.root(b));
-        if let Some(parent) = self.parents.get_mut(a.max(b)) {
-            *parent = a.min(b);
-        }
-    }
-}
-
 /// A hash of what is a hash already.
 #[derive(Default)]
-struct AsItIs(u64);
+pub(super) struct AsItIs(u64);
 
 impl Hasher for AsItIs {
     fn finish(&self) -> u64 {
@@ -128,17 +67,5 @@ impl Hasher for AsItIs {
 
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_shares_anything_is_one_group_also_by_way_of_others() {
-        let all: [&[Mention]; 6] = [&[1], &[2, 3], &[], &[4], &[3, 4], &[1]];
-        let groups = groups(all.into_iter());
-        assert_eq!(groups, [vec![0, 5], vec![1, 3, 4], vec![2]]);
     }
 }

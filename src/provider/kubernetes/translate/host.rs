@@ -16,6 +16,7 @@ use super::pages::pages;
 use super::passthrough::passages;
 use super::path::{Kind, RulePath};
 use super::policy::{Policy, ToHttps, capture};
+use super::roll::Wildcards;
 use super::rule::{rule, rule_of_default};
 use super::service::{Upstreams, WantedPort};
 use super::{Object, pattern, server, site, tls};
@@ -27,7 +28,7 @@ use crate::provider::kubernetes::{Key, Options};
 pub(super) fn hosts(
     objects: &mut [Object<'_>],
     upstreams: &mut Upstreams<'_>,
-    wildcards: &BTreeSet<HostPattern>,
+    wildcards: &Wildcards,
     options: &Options,
 ) -> Vec<VirtualHost> {
     let mut hosts = Hosts::new();
@@ -66,16 +67,12 @@ pub(super) struct Traits<'o> {
     /// Those that have TLS, by whichever Ingress.
     tls: BTreeSet<HostPattern>,
     /// The wildcards that have it, in the whole cluster: so have the hosts that they cover.
-    wildcards: &'o BTreeSet<HostPattern>,
+    wildcards: &'o Wildcards,
     pub options: &'o Options,
 }
 
 impl<'o> Traits<'o> {
-    pub fn of(
-        objects: &[Object<'_>],
-        wildcards: &'o BTreeSet<HostPattern>,
-        options: &'o Options,
-    ) -> Self {
+    pub fn of(objects: &[Object<'_>], wildcards: &'o Wildcards, options: &'o Options) -> Self {
         let (regex, tls) = Default::default();
         let mut traits = Self { regex, tls, wildcards, options };
         for object in objects.iter().filter(|object| object.policy.canary.is_none()) {
@@ -108,7 +105,7 @@ impl<'o> Traits<'o> {
     }
 
     fn has_tls(&self, pattern: &HostPattern) -> bool {
-        let covered = || tls::covering(pattern).is_some_and(|by| self.wildcards.contains(&by));
+        let covered = || tls::covering(pattern).is_some_and(|by| self.wildcards.contains_key(&by));
         self.tls.contains(pattern) || covered()
     }
 }

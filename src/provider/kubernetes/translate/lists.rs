@@ -7,7 +7,7 @@ use ir::{EndpointSpec, Name};
 
 use crate::ir;
 use crate::provider::kubernetes::endpoints::{ServicePort, endpoints};
-use crate::provider::kubernetes::{Inputs, Key, Slice, Slices};
+use crate::provider::kubernetes::{Inputs, Key, Slices};
 
 /// Lists of endpoints by upstream, and what they were made from.
 #[derive(Default)]
@@ -23,18 +23,17 @@ pub(super) struct Lists {
 struct Made {
     /// A list, because nearly every Service has one.
     upstreams: Vec<(Name, ServicePort)>,
-    /// `None` where they have yet to be made.
-    slices: Option<Box<[Arc<Slice>]>>,
+    /// `None` where they have yet to be made; within, where the Service has none.
+    slices: Option<Option<Arc<Slices>>>,
 }
 
 impl Made {
-    fn is_of(&self, now: Option<&Slices>) -> bool {
-        let now = now.into_iter().flat_map(|slices| slices.iter().map(|(_, slice)| slice));
-        let same = |slices: &[Arc<Slice>]| {
-            slices.len() == now.clone().count()
-                && slices.iter().zip(now.clone()).all(|(a, b)| Arc::ptr_eq(a, b))
-        };
-        self.slices.as_deref().is_some_and(same)
+    fn is_of(&self, now: Option<&Arc<Slices>>) -> bool {
+        match (&self.slices, now) {
+            (Some(Some(before)), Some(now)) => Arc::ptr_eq(before, now),
+            (Some(before), now) => before.is_none() && now.is_none(),
+            (None, _) => false,
+        }
     }
 
     /// Puts an upstream in; whether that makes a difference.
@@ -78,7 +77,11 @@ impl Lists {
         let mut slices = inputs.slices.iter().peekable();
         let mut stale = Vec::new();
         for (service, made) in &self.services {
-            // Both are in order: thousands of look-ups would cost more than the rest.
+            // Both are in order, and what is the same is so in memory: thousands of look-ups, or of
+            // names compared, would cost more than the rest.
+            if slices.next_if(|(_, now)| made.is_of(Some(now))).is_some() {
+                continue;
+            }
             let mut now = slices.next_if(|(other, _)| *other == service);
             if now.is_none() {
                 while slices.next_if(|(other, _)| *other < service).is_some() {}
@@ -107,8 +110,7 @@ impl Lists {
                 changed.push((name, list));
             }
         }
-        let slices = inputs.slices.get(service).into_iter().flat_map(Slices::iter);
-        made.slices = Some(slices.map(|(_, slice)| slice.clone()).collect());
+        made.slices = Some(inputs.slices.get(service).cloned());
         changed
     }
 }

@@ -7,21 +7,20 @@ use std::sync::Arc;
 
 use ir::{
     Certificate, EndpointSpec, Fragment, HostPattern, Listener, ListenerSelector, Name, Problem,
-    ServicePlace, Upstream, VirtualHost,
+    Upstream, VirtualHost,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
-use super::group::{Mention, groups, mentions};
 use super::lists::Lists;
 use super::part::Part;
 use super::policy::{self, Policy};
-use super::seen::{Changed, Seen, Sightings};
+use super::roll::{Reading, Roll, reading};
+use super::seen::{Changed, Sightings};
 use super::shares::Shares;
 use super::{Object, References, Translation, listeners, tls};
 use crate::ir;
-use crate::provider::kubernetes::class::Selected;
 use crate::provider::kubernetes::report::{PROVIDER, Report, origin};
-use crate::provider::kubernetes::{Ingress, Inputs, Key, Options, class, controller};
+use crate::provider::kubernetes::{Inputs, Key, Options, controller};
 
 /// Translates one state of a cluster after the other.
 #[derive(Default)]
@@ -31,13 +30,9 @@ pub struct Memo {
     config_map: Option<Arc<ConfigMap>>,
     /// What is wrong with what holds for all Ingresses.
     defaults: Vec<Problem>,
-    round: u64,
-    /// What of each Ingress decides with which others it is translated.
-    reads: ByIngress<Read>,
-    /// The wildcards that have TLS, by whichever Ingress.
-    wildcards: BTreeSet<HostPattern>,
-    /// Groups, by their first members.
-    parts: ByIngress<(u64, Box<Part>)>,
+    roll: Roll,
+    /// What groups came to, by their first members.
+    parts: BTreeMap<Key, Box<Part>>,
     /// What these were made from.
     sightings: Sightings,
     /// What serves hosts that nobody names.
@@ -48,31 +43,6 @@ pub struct Memo {
     /// The endpoints of the upstreams that are made from Services.
     lists: Lists,
 }
-
-/// Values by the address of this very version of an Ingress, which lives for as long as they do. (By
-/// key, the look-ups of thousands would take longer than all else.)
-type ByIngress<T> = HashMap<usize, T, foldhash::fast::RandomState>;
-
-fn address(ingress: &Arc<Ingress>) -> usize {
-    Arc::as_ptr(ingress).addr()
-}
-
-/// What was read of an Ingress.
-struct Read {
-    round: u64,
-    /// Keeps its address from becoming another's.
-    _ingress: Arc<Ingress>,
-    seen: Seen,
-    mentions: Box<[Mention]>,
-    /// Those of its hosts that are wildcards with TLS.
-    wildcards: Box<[HostPattern]>,
-    /// A place outside that is asked about its requests.
-    asked: Option<Box<(Name, ServicePlace)>>,
-}
-
-/// What a reading of an Ingress comes to; goes into its object. In a box, for after most changes
-/// there is one, and thousands of places for others.
-type Reading = Box<(Policy, Report, References)>;
 
 /// The sum of all parts.
 #[derive(Default)]
@@ -107,17 +77,13 @@ impl Memo {
             let options = Some(options.clone());
             *self = Self { options, config_map, defaults, ..Self::default() };
         }
-        self.round += 1;
-        let (selected, ignored) = class::select(inputs, options);
         let mut changed = self.sightings.compare(inputs);
-        let mut fresh = self.read(&selected, &changed, inputs, options);
-        changed.wildcards = self.compare_wildcards();
-        self.regroup(&selected, &mut fresh, &changed, inputs, options);
+        let moved = self.roll.update(inputs, options, &changed, &mut self.sightings);
+        changed.wildcards = moved.wildcards;
+        self.regroup(moved.readings, moved.groups, &changed, inputs, options);
         let mut upstreams = self.whole.upstreams.clone();
-        for (key, ingress) in &selected {
-            let read = self.reads.get(&address(ingress));
-            let asked = read.and_then(|read| read.asked.as_deref());
-            if let Some((name, place)) = asked.filter(|(name, _)| !upstreams.contains_key(name)) {
+        for (key, name, place) in self.roll.asked() {
+            if !upstreams.contains_key(name) {
                 let upstream = policy::upstream(place, origin("Ingress", key));
                 Arc::make_mut(&mut upstreams).insert(name.clone(), Arc::new(upstream));
             }
@@ -149,7 +115,7 @@ impl Memo {
             references,
             reports: whole.reports.clone(),
             refused: whole.refused.clone(),
-            ignored,
+            ignored: self.roll.others().clone(),
         }
     }
 
@@ -163,147 +129,112 @@ impl Memo {
         self.lists.refresh(inputs, service)
     }
 
-    /// Reads the Ingresses that are not what they were; what comes back is by their place.
-    fn read(
-        &mut self,
-        selected: &[Selected<'_>],
-        changed: &Changed,
-        inputs: &Inputs,
-        options: &Options,
-    ) -> Vec<Option<Reading>> {
-        let round = self.round;
-        let sightings = &mut self.sightings;
-        let one = |(key, ingress): &Selected<'_>| {
-            let known = self.reads.get_mut(&address(ingress));
-            if let Some(read) = known.filter(|read| read.seen.holds(changed)) {
-                read.round = round;
-                return None;
-            }
-            let reading = reading(key, ingress, inputs, options);
-            let (policy, _, references) = &*reading;
-            let asked = policy.asked.as_ref().filter(|_| policy.canary.is_none());
-            let read = Read {
-                round,
-                _ingress: Arc::clone(ingress),
-                seen: Seen::of(BTreeSet::new(), references),
-                mentions: mentions(key, ingress, policy),
-                wildcards: tls::wildcards(ingress, policy),
-                asked: asked.map(|place| Box::new((policy::upstream_name(place), place.clone()))),
-            };
-            sightings.add(&read.seen, inputs);
-            if let Some(before) = self.reads.insert(address(ingress), read) {
-                sightings.remove(&before.seen);
-            }
-            Some(reading)
-        };
-        let fresh = selected.iter().map(one).collect();
-        for (_, gone) in self.reads.extract_if(|_, read| read.round != round) {
-            sightings.remove(&gone.seen);
-        }
-        fresh
-    }
-
-    /// The wildcards that have got TLS or have it no more.
-    fn compare_wildcards(&mut self) -> Vec<HostPattern> {
-        let all = self.reads.values().flat_map(|read| read.wildcards.iter());
-        let now: BTreeSet<_> = all.cloned().collect();
-        let changed = now.symmetric_difference(&self.wildcards).cloned().collect();
-        self.wildcards = now;
-        changed
-    }
-
-    /// Brings the parts up to date: those that hold stay, the others go, and what is missing is
-    /// translated.
+    /// Brings the parts up to date: those of `groups` go, and those that do not hold with what
+    /// `changed`, and what they had and what was read anew is translated.
     fn regroup(
         &mut self,
-        selected: &[Selected<'_>],
-        fresh: &mut [Option<Reading>],
+        mut readings: BTreeMap<Key, Reading>,
+        mut groups: BTreeSet<Key>,
         changed: &Changed,
         inputs: &Inputs,
         options: &Options,
     ) {
-        let read = |ingress: &Arc<Ingress>| self.reads.get(&address(ingress));
-        let groups = groups(
-            selected
-                .iter()
-                .map(|(_, ingress)| read(ingress).map(|read| &*read.mentions).unwrap_or_default()),
-        );
-        let mut missing = Vec::new();
-        for group in groups {
-            let members: Vec<_> = group.iter().filter_map(|at| selected.get(*at)).collect();
-            let Some((_, first)) = members.first() else { continue };
-            let known = self.parts.get_mut(&address(first));
-            let ingresses = members.iter().map(|(_, ingress)| *ingress);
-            match known.filter(|(_, part)| part.holds(ingresses, changed)) {
-                Some((round, _)) => *round = self.round,
-                None => missing.push(group),
-            }
+        if changed.is_any() {
+            let stale = self.parts.iter().filter(|(_, part)| !part.holds(changed));
+            groups.extend(stale.map(|(first, _)| first.clone()));
         }
-        let going = self.parts.extract_if(|_, (round, _)| *round != self.round);
-        let going = going.filter_map(|(_, (_, part))| Some((part.first().cloned()?, part)));
-        let gone: HashMap<_, _> = going.collect();
-        let none = Part::default();
+        let gone = groups.iter().filter_map(|first| self.parts.remove_entry(first));
+        let mut gone: BTreeMap<Key, Box<Part>> = gone.collect();
+        let of_parts = gone.values().flat_map(|part| part.members());
+        let open: BTreeSet<Key> = readings.keys().chain(of_parts).cloned().collect();
+        let groups = self.groups(open, &mut gone);
+        let rest = self.catch_all.take().unwrap_or_default();
+        gone.insert(nobody(), Box::new(rest));
+        let hosts = gone.values().flat_map(|part| &part.hosts);
+        let old: HashMap<_, _> = hosts.map(|host| (&host.pattern, host)).collect();
         let named = selector(options);
-        let mut coming = Vec::new();
-        for group in missing {
-            let members: Vec<_> = group.iter().filter_map(|at| selected.get(*at)).collect();
-            let Some((first, ingress)) = members.first() else { continue };
-            let (first, place) = ((*first).clone(), address(ingress));
-            let mut references = References::default();
-            let object = |at: &usize| {
-                let (key, ingress) = *selected.get(*at)?;
-                let read = fresh.get_mut(*at).and_then(Option::take);
-                let read = read.unwrap_or_else(|| reading(key, ingress, inputs, options));
-                let (policy, report, refers) = *read;
-                references.secrets.extend(refers.secrets);
-                references.config_maps.extend(refers.config_maps);
-                Some(Object { key, ingress, policy, report })
-            };
-            let objects = group.iter().filter_map(object).collect();
-            let owned = members.iter().map(|(key, ingress)| ((*key).clone(), (*ingress).clone()));
-            let members = owned.collect();
-            let wildcards = &self.wildcards;
-            let mut part =
-                Part::new(members, objects, references, &named, wildcards, inputs, options);
+        let mut coming: Vec<(Key, Part)> = Vec::new();
+        for group in groups {
+            let Some(first) = group.first().cloned() else { continue };
+            let mut part = self.part(&group, &mut readings, &named, inputs, options);
             part.keep_once(&mut self.shares);
-            part.share(gone.get(&first).map_or(&none, |part| &**part));
-            coming.push((first, place, part));
+            part.share(&old);
+            group.iter().for_each(|member| self.roll.set_first(member, &first));
+            coming.push((first, part));
         }
         // First all that goes: a host may pass from one group to another.
-        let stays = Stays::with(coming.iter().map(|(_, _, part)| part));
+        let stays = Stays::with(coming.iter().map(|(_, part)| part));
         for (first, part) in &gone {
             self.whole.remove(first, part, &stays, &mut self.lists);
             self.sightings.remove(&part.seen);
         }
-        let rest = self.catch_all.take().unwrap_or_default();
-        self.whole.remove(&nobody(), &rest, &stays, &mut self.lists);
-        self.sightings.remove(&rest.seen);
-        for (first, place, part) in coming {
+        for (first, part) in coming {
             self.whole.add(&first, &part, &mut self.lists);
             self.sightings.add(&part.seen, inputs);
-            self.parts.insert(place, (self.round, Box::new(part)));
+            self.parts.insert(first, Box::new(part));
         }
         // Hosts that nobody names, unless a rule is for all of them.
         if !self.whole.hosts.contains_key(&HostPattern::Any) {
             let mut part = Part::catch_all(&named, inputs, options);
             part.keep_once(&mut self.shares);
-            part.share(&rest);
+            part.share(&old);
             self.whole.add(&nobody(), &part, &mut self.lists);
             self.sightings.add(&part.seen, inputs);
             self.catch_all = Some(part);
         }
+    }
+
+    /// The groups of `open` as they are now. Parts that are to become one with them go, too.
+    fn groups(
+        &mut self,
+        open: BTreeSet<Key>,
+        gone: &mut BTreeMap<Key, Box<Part>>,
+    ) -> Vec<Vec<Key>> {
+        let mut groups = Vec::new();
+        let mut done = BTreeSet::new();
+        for key in open {
+            if done.contains(&key) || self.roll.ours(&key).is_none() {
+                continue;
+            }
+            let group = self.roll.group(&key);
+            for member in &group {
+                let first = self.roll.first(member);
+                gone.extend(first.and_then(|first| self.parts.remove_entry(first)));
+            }
+            done.extend(group.iter().cloned());
+            groups.push(group);
+        }
+        groups
+    }
+
+    /// Translates a group.
+    fn part(
+        &self,
+        group: &[Key],
+        readings: &mut BTreeMap<Key, Reading>,
+        listeners: &ListenerSelector,
+        inputs: &Inputs,
+        options: &Options,
+    ) -> Part {
+        let mut references = References::default();
+        let mut objects = Vec::with_capacity(group.len());
+        for key in group {
+            let Some(ingress) = self.roll.ours(key) else { continue };
+            let known = readings.remove(key);
+            let (policy, report, refers) =
+                *known.unwrap_or_else(|| reading(key, ingress, inputs, options));
+            references.secrets.extend(refers.secrets);
+            references.config_maps.extend(refers.config_maps);
+            objects.push(Object { key, ingress, policy, report });
+        }
+        let wildcards = self.roll.wildcards();
+        Part::new(objects, references, listeners, wildcards, inputs, options)
     }
 }
 
 /// No Ingress has this key.
 fn nobody() -> Key {
     Key::new("", "")
-}
-
-fn reading(key: &Key, ingress: &Ingress, inputs: &Inputs, options: &Options) -> Reading {
-    let (mut report, mut references) = (Report::default(), References::default());
-    let policy = Policy::read(key, ingress, inputs, options, &mut references, &mut report);
-    Box::new((policy, report, references))
 }
 
 /// The listeners of all hosts.

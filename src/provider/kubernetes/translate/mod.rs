@@ -17,6 +17,7 @@ mod part;
 mod passthrough;
 mod path;
 mod policy;
+mod roll;
 mod rule;
 mod seen;
 mod server;
@@ -59,7 +60,7 @@ pub struct Translation {
     /// in their place, where there is one. Until then their requests are answered 503.
     pub refused: BTreeMap<Key, String>,
     /// Why the other Ingresses are not.
-    pub ignored: BTreeMap<Key, String>,
+    pub ignored: Arc<BTreeMap<Key, String>>,
 }
 
 /// The objects that others refer to, there or not.

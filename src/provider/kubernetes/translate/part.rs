@@ -1,11 +1,12 @@
 //! Ingresses that belong together, translated.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ir::{HostPattern, ListenerSelector, Name, Problem, Upstream, VirtualHost};
 
 use super::host::{self, Traits};
+use super::roll::Wildcards;
 use super::seen::{Changed, Seen};
 use super::service::Upstreams;
 use super::shares::Shares;
@@ -13,13 +14,11 @@ use super::{Object, References, tls};
 use crate::ir;
 use crate::provider::kubernetes::endpoints::ServicePort;
 use crate::provider::kubernetes::report::{Report, problems};
-use crate::provider::kubernetes::{Ingress, Inputs, Key, Options};
+use crate::provider::kubernetes::{Inputs, Key, Options};
 
 /// What a group of Ingresses comes to.
 #[derive(Default)]
 pub(super) struct Part {
-    /// Who they are, the oldest first.
-    members: Vec<(Key, Arc<Ingress>)>,
     pub seen: Seen,
     /// No other part has hosts of the same pattern.
     pub hosts: Vec<Arc<VirtualHost>>,
@@ -30,6 +29,7 @@ pub(super) struct Part {
     /// Which Secret serves which host.
     pub certificates: Vec<(Key, HostPattern)>,
     pub references: References,
+    /// What became of each member, the oldest first.
     pub reports: Vec<(Key, Arc<Report>)>,
     /// What is wrong, by whose it is.
     pub problems: Vec<(Key, Vec<Problem>)>,
@@ -41,11 +41,10 @@ impl Part {
     /// Translates `objects`, the oldest first. `references` is what their policies refer to, and
     /// `wildcards` those that have TLS in the whole cluster.
     pub fn new(
-        members: Vec<(Key, Arc<Ingress>)>,
         mut objects: Vec<Object<'_>>,
         mut references: References,
         listeners: &ListenerSelector,
-        wildcards: &BTreeSet<HostPattern>,
+        wildcards: &Wildcards,
         inputs: &Inputs,
         options: &Options,
     ) -> Self {
@@ -66,14 +65,14 @@ impl Part {
             report.findings.shrink_to_fit();
             reports.push((object.key.clone(), Arc::new(report)));
         }
-        let part = Self { members, certificates, reports, problems: found, refused, ..part };
+        let part = Self { certificates, reports, problems: found, refused, ..part };
         part.fitted()
     }
 
     /// What gets requests for hosts that nobody names; nothing where that is nobody.
     pub fn catch_all(listeners: &ListenerSelector, inputs: &Inputs, options: &Options) -> Self {
         let mut upstreams = Upstreams::new(inputs, options);
-        let nothing = BTreeSet::new();
+        let nothing = Wildcards::new();
         let traits = Traits::of(&[], &nothing, options);
         let host = host::catch_all(&traits, &mut upstreams);
         Self::of(host.into_iter().collect(), upstreams, References::default(), listeners).fitted()
@@ -102,7 +101,6 @@ impl Part {
 
     /// The same without room for more: nothing is added to it, and there are thousands.
     fn fitted(mut self) -> Self {
-        self.members.shrink_to_fit();
         self.hosts.shrink_to_fit();
         self.upstreams.shrink_to_fit();
         self.services.shrink_to_fit();
@@ -113,20 +111,14 @@ impl Part {
         self
     }
 
-    /// The first of them.
-    pub fn first(&self) -> Option<&Key> {
-        self.members.first().map(|(key, _)| key)
+    /// Who they are.
+    pub fn members(&self) -> impl Iterator<Item = &Key> {
+        self.reports.iter().map(|(key, _)| key)
     }
 
-    /// Whether this is what comes of `members`, too, where `changed` is what has changed.
-    pub fn holds<'m>(
-        &self,
-        members: impl ExactSizeIterator<Item = &'m Arc<Ingress>>,
-        changed: &Changed,
-    ) -> bool {
-        let same = self.members.len() == members.len()
-            && self.members.iter().zip(members).all(|((_, known), now)| Arc::ptr_eq(known, now));
-        same && self.seen.holds(changed) && !self.is_covered_by(&changed.wildcards)
+    /// Whether this is what still comes of them where `changed` is what has changed beside them.
+    pub fn holds(&self, changed: &Changed) -> bool {
+        self.seen.holds(changed) && !self.is_covered_by(&changed.wildcards)
     }
 
     fn is_covered_by(&self, wildcards: &[HostPattern]) -> bool {
@@ -145,10 +137,9 @@ impl Part {
     }
 
     /// Takes from `before` the hosts that are the same there.
-    pub fn share(&mut self, before: &Self) {
-        let old: HashMap<_, _> = before.hosts.iter().map(|host| (&host.pattern, host)).collect();
+    pub fn share(&mut self, before: &HashMap<&HostPattern, &Arc<VirtualHost>>) {
         for host in &mut self.hosts {
-            if let Some(same) = old.get(&host.pattern).filter(|old| ***old == *host) {
+            if let Some(same) = before.get(&host.pattern).filter(|old| ***old == *host) {
                 *host = Arc::clone(same);
             }
         }

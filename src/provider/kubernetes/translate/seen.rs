@@ -46,6 +46,18 @@ pub(super) struct Changed {
     pub wildcards: Vec<HostPattern>,
 }
 
+impl Changed {
+    /// Whether it is anything that an Ingress refers to by itself.
+    pub fn has_references(&self) -> bool {
+        !self.secrets.is_empty() || !self.config_maps.is_empty()
+    }
+
+    /// Whether it is anything at all.
+    pub fn is_any(&self) -> bool {
+        self.has_references() || !self.services.is_empty() || !self.wildcards.is_empty()
+    }
+}
+
 /// Everything that living results were made from, as it was then.
 #[derive(Default)]
 pub(super) struct Sightings {
@@ -94,14 +106,19 @@ impl<T> Sighted<T> {
     fn compare(&mut self, objects: &BTreeMap<Key, Arc<T>>) -> Vec<Key> {
         let mut now = objects.iter().peekable();
         let mut changed = Vec::new();
-        // Both are in order: thousands of look-ups would cost more than all else.
+        // Both are in order, and what is the same is so in memory: thousands of look-ups, or of names
+        // compared, would cost more than all else.
         for (key, (before, _)) in &mut self.0 {
-            let mut found = now.next_if(|(other, _)| *other == key);
-            if found.is_none() {
-                while now.next_if(|(other, _)| *other < key).is_some() {}
-                found = now.next_if(|(other, _)| *other == key);
+            let is = |before: &Arc<T>, (other, object): &(&Key, &Arc<T>)| {
+                key.is(other) && Arc::ptr_eq(before, object)
+            };
+            if let Some(before) = before
+                && now.next_if(|found| is(before, found)).is_some()
+            {
+                continue;
             }
-            let found = found.map(|(_, object)| object);
+            while now.next_if(|(other, _)| *other < key).is_some() {}
+            let found = now.next_if(|(other, _)| *other == key).map(|(_, object)| object);
             let same = match (&*before, found) {
                 (Some(before), Some(found)) => Arc::ptr_eq(before, found),
                 (before, found) => before.is_none() && found.is_none(),
@@ -116,8 +133,14 @@ impl<T> Sighted<T> {
 
     fn add(&mut self, keys: &[Key], objects: &BTreeMap<Key, Arc<T>>) {
         for key in keys {
-            let object = || objects.get(key).cloned();
-            self.0.entry(key.clone()).or_insert_with(|| (object(), 0)).1 += 1;
+            if let Some((_, results)) = self.0.get_mut(key) {
+                *results += 1;
+                continue;
+            }
+            let found = objects.get_key_value(key);
+            // Under the very key of the object, by which it is known again.
+            let own = found.map_or(key, |(own, _)| own).clone();
+            self.0.insert(own, (found.map(|(_, object)| object.clone()), 1));
         }
     }
 

@@ -230,7 +230,7 @@ fn apply(over: &Inputs, inputs: &mut Inputs) {
     extend(&over.secrets, &mut inputs.secrets);
     extend(&over.config_maps, &mut inputs.config_maps);
     for (service, slices) in &over.slices {
-        let known = inputs.slices.entry(service.clone()).or_default();
+        let known = Arc::make_mut(inputs.slices.entry(service.clone()).or_default());
         for (name, slice) in slices.iter() {
             known.insert(name.clone(), slice.clone());
         }

@@ -89,7 +89,7 @@ impl Store {
                 // A slice of no Service is nobody's.
                 let Some(home) = home else { return };
                 let slices = self.inputs.slices.entry(home.clone()).or_default();
-                let before = slices.insert(key.name.clone(), slice.clone());
+                let before = Arc::make_mut(slices).insert(key.name.clone(), slice.clone());
                 self.homes.insert(key, home.clone());
                 if before.as_ref() != Some(&slice) {
                     effects.services.insert(home);
@@ -189,7 +189,7 @@ impl Store {
     fn drop_slice(&mut self, key: &Key, effects: &mut Effects) {
         let Some(home) = self.homes.remove(key) else { return };
         if let Some(slices) = self.inputs.slices.get_mut(&home) {
-            slices.remove(&key.name);
+            Arc::make_mut(slices).remove(&key.name);
             if slices.is_empty() {
                 self.inputs.slices.remove(&home);
             }
@@ -207,7 +207,7 @@ fn is_alike(a: &ObjectMeta, b: &ObjectMeta) -> bool {
 }
 
 /// Which Service has which slices: for those who read them back from a file.
-pub fn by_service(slices: Vec<EndpointSlice>) -> BTreeMap<Key, Slices> {
+pub fn by_service(slices: Vec<EndpointSlice>) -> BTreeMap<Key, Arc<Slices>> {
     let mut all = Store::default();
     for slice in slices {
         if let Some(key) = super::kind::key_of(&slice.metadata) {
