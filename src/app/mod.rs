@@ -401,7 +401,7 @@ pub fn watch_provider<T: Clone + Send + Sync + 'static>(
 /// Where this process stands: its zone is told by `PORTCULLIS_ZONE`.
 fn environment(workers: usize, zone: Option<Arc<str>>) -> Environment {
     let seed = RandomState::new().hash_one(std::process::id());
-    Environment { zone, ..Environment::new(workers, seed) }
+    Environment::new(workers, seed).in_zone(zone)
 }
 
 /// Looks after the live state of upstreams: about ten times a second, at once when one asks.
@@ -409,13 +409,17 @@ async fn upkeep(registry: Arc<Registry>, mut checks: HealthChecks, mut polls: Lo
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = registry.upkeep_wanted() => {}
-        }
+        let all = tokio::select! {
+            _ = tick.tick() => true,
+            () = registry.upkeep_wanted() => false,
+        };
         let now = Moment::now();
-        checks.follow(&registry, now);
-        polls.follow(&registry);
-        registry.upkeep(now);
+        let changed = registry.take_changed();
+        checks.follow(&registry, &changed, now);
+        polls.follow(&registry, &changed);
+        match all {
+            true => registry.upkeep(now),
+            false => registry.upkeep_urgent(now),
+        }
     }
 }

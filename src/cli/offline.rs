@@ -70,7 +70,7 @@ impl Offline {
         problems.append(&mut conflicts);
         let metrics = Metrics::new(1);
         let zone = config.settings.zone.clone();
-        let environment = Environment { zone, ..Environment::new(1, 0) };
+        let environment = Environment::new(1, 0).in_zone(zone);
         let registry = Arc::new(Registry::new(metrics.clone(), environment));
         let tls = TlsShared::new().map_err(Failure::runtime)?;
         let mut compiler = Compiler::new(metrics, registry, tls, 1);

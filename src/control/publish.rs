@@ -179,13 +179,19 @@ impl<L: Listeners> Control<L> {
         let before = self.handle.publish(snapshot.clone());
         // Upstreams that stay as they are were not given theirs.
         self.hand_out(&changed);
-        let by_name = config.upstreams.iter().filter(|(_, upstream)| Resolver::follows(upstream));
-        self.hand_out_of(&config, by_name.map(|(name, _)| name));
+        if self.resolver.follows_any() {
+            let by_name = config.upstreams.iter().filter(|(_, spec)| Resolver::follows(spec));
+            self.hand_out_of(&config, by_name.map(|(name, _)| name));
+        }
         self.metrics.control().compiled(started.elapsed());
         served::tell(&snapshot, &self.metrics);
         self.findings.reload = problems;
         self.reconcile(&snapshot);
-        self.registry.forget_unused(|name| config.upstreams.contains_key(name));
+        let same =
+            |current: &Arc<Snapshot>| Arc::ptr_eq(&current.config.upstreams, &config.upstreams);
+        if !current.as_ref().is_some_and(same) {
+            self.registry.forget_unused(|name| config.upstreams.contains_key(name));
+        }
         self.report(accepted);
         before
     }
@@ -290,13 +296,8 @@ impl<L: Listeners> Control<L> {
 
     /// Frees old snapshots here, once no worker holds them.
     fn tidy(&self, retired: &mut Vec<Arc<Snapshot>>) {
-        let before = retired.len();
         retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-        if retired.len() < before
-            && let Some(current) = self.handle.load()
-        {
-            self.registry.forget_unused(|name| current.config.upstreams.contains_key(name));
-        }
+        self.registry.tidy();
         self.count_snapshots(retired);
     }
 

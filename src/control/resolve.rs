@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use self::lookup::{Failure, Lookup};
 use crate::ir::{
-    Config, EndpointAddress, EndpointSpec, ResolverOptions, Upstream, is_of_this_machine,
+    Config, EndpointAddress, EndpointSpec, Name, ResolverOptions, Upstream, is_of_this_machine,
 };
 use crate::telemetry::{LookupResult, Metrics};
 use crate::upstream::Target;
@@ -52,6 +52,8 @@ type Outcome = (Question, Option<BTreeSet<Found>>);
 pub struct Resolver {
     metrics: Metrics,
     options: Option<ResolverOptions>,
+    /// The upstreams whose names are followed.
+    upstreams: Option<Arc<BTreeMap<Name, Arc<Upstream>>>>,
     followed: HashMap<Question, AbortHandle>,
     answers: HashMap<Question, BTreeSet<Found>>,
     /// Those whose answers may not lead to this machine for all who ask.
@@ -67,6 +69,7 @@ impl Resolver {
         Self {
             metrics,
             options: None,
+            upstreams: None,
             followed: HashMap::new(),
             answers: HashMap::new(),
             outside: BTreeSet::new(),
@@ -78,6 +81,11 @@ impl Resolver {
     /// Follows exactly the names in `config`, as its settings want it; waits a little for the
     /// first answers of new ones.
     pub async fn follow(&mut self, config: &Config) {
+        let known = self.upstreams.replace(config.upstreams.clone());
+        let same = known.is_some_and(|known| Arc::ptr_eq(&known, &config.upstreams));
+        if same && self.options.as_ref() == Some(&config.settings.resolver) {
+            return;
+        }
         let wanted: BTreeSet<Question> =
             config.upstreams.values().flat_map(|upstream| questions(upstream)).collect();
         let endpoints = config.upstreams.values().flat_map(|upstream| &upstream.endpoints);
@@ -111,6 +119,8 @@ impl Resolver {
             Ok(client) => client,
             Err(error) => {
                 tracing::warn!(%error, "no DNS: endpoints by name will not be found");
+                // The next configuration tries again.
+                self.upstreams = None;
                 return;
             }
         };
@@ -156,6 +166,11 @@ impl Resolver {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    /// Whether any name is followed.
+    pub fn follows_any(&self) -> bool {
+        !self.followed.is_empty()
     }
 
     /// Whether an upstream has endpoints by name.

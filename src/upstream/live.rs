@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
+use super::attention::Watched;
 use super::balance::Pick;
 use super::limits::Limits;
 use super::outlier::{Change, Detector};
@@ -40,11 +42,17 @@ pub struct Upstream {
     set: ArcSwap<EndpointSet>,
     outliers: Detector,
     /// Held while a set is built and put in place, so that none overtakes another. Control side
-    /// only.
-    building: Mutex<()>,
+    /// only. What it holds is when it was last found touched.
+    building: Mutex<Option<Moment>>,
     /// Something changed that the set was built from.
     stale: AtomicBool,
+    /// Whether it is looked at.
+    watched: Watched,
 }
+
+/// How long nothing has to go on before an upstream is not looked at any more, at least. With
+/// ejection, rates have to be looked at once more, too.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// How connections to the endpoints of an upstream are made and kept.
 #[derive(Clone)]
@@ -97,6 +105,7 @@ impl Upstream {
         let affinity = spec.balance.affinity.as_deref();
         let affinity = affinity.map(|affinity| Affinity::new(affinity, &name));
         let outliers = Detector::new(spec.outlier.as_deref(), now);
+        let watched = Watched::default();
         Self {
             name,
             spec,
@@ -111,6 +120,7 @@ impl Upstream {
             outliers,
             building,
             stale,
+            watched,
         }
     }
 
@@ -131,8 +141,9 @@ impl Upstream {
     }
 
     /// Picks an endpoint that the request has not been to. Called by workers: no lock, no
-    /// allocation.
+    /// allocation, but for the first pick after a rest.
     pub fn pick(&self, pick: &mut Pick<'_>) -> Option<Arc<Endpoint>> {
+        self.touch();
         self.set.load().pick(pick).cloned()
     }
 
@@ -174,10 +185,20 @@ impl Upstream {
 
     #[inline]
     fn note_outcome(&self, endpoint: &Endpoint, verdict: Verdict) {
-        if let Some(policy) = &self.spec.outlier
-            && self.outliers.observe(policy, endpoint, verdict)
-        {
-            self.environment.wake.notify_one();
+        if let Some(policy) = &self.spec.outlier {
+            let urgent = self.outliers.observe(policy, endpoint, verdict);
+            self.touch();
+            if urgent {
+                self.environment.attention.urge(&self.name);
+            }
+        }
+    }
+
+    /// Something is going on here that the control side has to look at, now or later.
+    #[inline]
+    pub(super) fn touch(&self) {
+        if self.watched.touch() {
+            self.environment.attention.ask(&self.name);
         }
     }
 
@@ -187,21 +208,26 @@ impl Upstream {
         self.outliers.attend();
         self.judge(&members, now);
         self.rebuild(members, now);
+        self.touch();
     }
 
     /// Says that something changed that the set was built from.
     pub fn mark_stale(&self) {
         if !self.stale.swap(true, Ordering::AcqRel) {
-            self.environment.wake.notify_one();
+            self.touch();
+            self.environment.attention.urge(&self.name);
         }
     }
 
-    /// What has to be done now and then, about ten times a second and after each wake. Control
-    /// side only.
-    pub fn upkeep(&self, now: Moment) {
+    /// What has to be done now and then, about ten times a second and when it is urgent. Returns
+    /// whether it has to be done again though nobody touches it. Control side only.
+    pub fn upkeep(&self, now: Moment) -> bool {
         self.metrics.set_queue(self.limits.concurrency(), self.limits.pending());
         self.metrics.set_connections(self.limits.connections());
-        let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut touched = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.watched.look() {
+            *touched = Some(now);
+        }
         let stale = self.stale.swap(false, Ordering::AcqRel);
         if stale {
             self.outliers.attend();
@@ -211,6 +237,22 @@ impl Upstream {
         if self.judge(set.members(), now) || stale || due {
             self.rebuild(set.members().to_vec(), now);
         }
+        let quiet = touched.is_none_or(|at| now.since(at) >= self.quiet());
+        !(quiet && self.is_at_rest() && self.watched.rest())
+    }
+
+    /// How long nothing has to go on here before it is not looked at any more.
+    fn quiet(&self) -> Duration {
+        let policy = self.spec.outlier.as_ref();
+        policy.map_or(QUIET, |policy| (policy.interval * 2).max(QUIET))
+    }
+
+    /// Whether there is nothing here that changes by itself.
+    fn is_at_rest(&self) -> bool {
+        self.set.load().refresh_at().is_none()
+            && self.outliers.is_at_rest()
+            && self.limits.pending() == 0
+            && self.limits.connections().is_none_or(|(open, _)| open == 0)
     }
 
     /// Ejects and readmits outliers. Returns whether any of them changed.

@@ -7,6 +7,7 @@
 
 mod adaptive;
 mod affinity;
+mod attention;
 pub mod balance;
 pub mod budget;
 mod endpoint;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::health::fetch;
 use super::orca::{self, Digest, LoadReport, Malformed, Metric};
 use super::{Endpoint, EndpointId, Member, Probe, Registry, Upstream};
-use crate::ir::{Balance, OrcaPolicy, PrequalPolicy};
+use crate::ir::{Balance, Name, OrcaPolicy, PrequalPolicy};
 use crate::telemetry::ReportResult;
 use crate::util::moment::Moment;
 use crate::util::random::Random;
@@ -35,11 +35,10 @@ const JITTER: f64 = 0.1;
 
 /// All polls of a process.
 pub struct LoadPolls {
-    running: HashMap<EndpointId, Running>,
+    /// By upstream.
+    running: HashMap<Name, HashMap<EndpointId, Running>>,
     lane: Arc<Semaphore>,
     random: Random,
-    /// The registry's revision that was followed last.
-    seen: Option<u64>,
 }
 
 /// The polls of one endpoint; they end when this is dropped.
@@ -59,36 +58,37 @@ impl LoadPolls {
     /// No polls yet; `seed` spreads them.
     pub fn new(seed: u64) -> Self {
         let (running, lane) = (HashMap::new(), Arc::new(Semaphore::new(LANE)));
-        Self { running, lane, random: Random::new(seed), seen: None }
+        Self { running, lane, random: Random::new(seed) }
     }
 
-    /// Polls exactly the endpoints of the registry's upstreams that want it. Cheap where nothing
-    /// changed. Needs a tokio runtime around it.
-    pub fn follow(&mut self, registry: &Registry) {
-        let revision = registry.revision();
-        if self.seen.replace(revision) == Some(revision) {
-            return;
-        }
-        let mut wanted = HashSet::new();
-        for upstream in registry.upstreams() {
+    /// Polls exactly the endpoints of the registry's upstreams that want it, of which those named
+    /// `changed` are not what they were. Needs a tokio runtime around it.
+    pub fn follow(&mut self, registry: &Registry, changed: &HashSet<Name>) {
+        for name in changed {
+            let mut before = self.running.remove(name).unwrap_or_default();
+            let Some(upstream) = registry.upstream(name) else { continue };
             let set = upstream.endpoints();
             let Some(interval) = interval(&upstream, set.members().len()) else { continue };
+            let mut running = HashMap::new();
             for Member { endpoint, .. } in set.members() {
-                wanted.insert(endpoint.id);
-                let same = self.running.get(&endpoint.id).is_some_and(|running| {
+                let same = before.remove(&endpoint.id).filter(|running| {
                     running.interval == interval
                         && running.upstream.ptr_eq(&Arc::downgrade(&upstream))
                 });
-                if !same {
-                    self.start(&upstream, endpoint, interval);
-                }
+                let polls = same.unwrap_or_else(|| self.start(&upstream, endpoint, interval));
+                running.insert(endpoint.id, polls);
             }
+            self.running.insert(name.clone(), running);
         }
-        self.running.retain(|id, _| wanted.contains(id));
     }
 
-    fn start(&mut self, upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>, interval: Duration) {
-        let (upstream, id) = (Arc::downgrade(upstream), endpoint.id);
+    fn start(
+        &mut self,
+        upstream: &Arc<Upstream>,
+        endpoint: &Arc<Endpoint>,
+        interval: Duration,
+    ) -> Running {
+        let upstream = Arc::downgrade(upstream);
         let polls = Polls {
             upstream: upstream.clone(),
             // Not held: an endpoint lives as long as the configuration and requests want it to.
@@ -98,7 +98,7 @@ impl LoadPolls {
             random: Random::new(self.random.draw()),
         };
         let task = tokio::spawn(polls.run()).abort_handle();
-        self.running.insert(id, Running { upstream, interval, task });
+        Running { upstream, interval, task }
     }
 }
 

@@ -4,11 +4,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use tokio::sync::Notify;
-
+use super::attention::Attention;
 use super::health;
 use super::{Circumstances, Common, Endpoint, EndpointId, Member, Transport, Upstream};
 use crate::ir::{self, Name};
@@ -43,7 +41,7 @@ impl Target {
 }
 
 /// Where this process stands.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Environment {
     /// How many workers pick.
     pub workers: usize,
@@ -51,14 +49,20 @@ pub struct Environment {
     pub zone: Option<Arc<str>>,
     /// This process's own seed: what subset it takes, where its turns begin.
     pub seed: u64,
-    /// Told when an upstream wants its upkeep before its time.
-    pub wake: Arc<Notify>,
+    /// Which upstreams are to be looked at.
+    pub(super) attention: Attention,
 }
 
 impl Environment {
     /// `workers` workers in no known zone.
     pub fn new(workers: usize, seed: u64) -> Self {
-        Self { workers, zone: None, seed, wake: Arc::default() }
+        Self { workers, zone: None, seed, attention: Attention::default() }
+    }
+
+    /// The same in `zone`, where that is known.
+    #[must_use]
+    pub fn in_zone(self, zone: Option<Arc<str>>) -> Self {
+        Self { zone, ..self }
     }
 
     /// What a set is built from at `now`.
@@ -73,8 +77,6 @@ pub struct Registry {
     metrics: Metrics,
     environment: Arc<Environment>,
     known: Mutex<Known>,
-    /// Grows whenever members may have come or gone.
-    revision: AtomicU64,
 }
 
 #[derive(Default)]
@@ -82,6 +84,12 @@ struct Known {
     upstreams: HashMap<Name, Weak<Upstream>>,
     commons: HashMap<Name, Weak<Common>>,
     endpoints: HashMap<EndpointKey, Weak<Endpoint>>,
+    /// Those that are in no set any more: when nothing else uses them they are forgotten.
+    leaving: Vec<EndpointKey>,
+    /// Upstreams that no configuration names; the same goes for what their endpoints share.
+    left: Vec<Name>,
+    /// Upstreams that were made anew, got other members or are gone since somebody asked.
+    changed: HashSet<Name>,
 }
 
 impl Known {
@@ -93,6 +101,60 @@ impl Known {
             self.commons.insert(name.clone(), Arc::downgrade(&common));
             common
         })
+    }
+
+    /// Gives an upstream other members, if they are others.
+    fn swap_members(&mut self, upstream: &Upstream, members: Vec<Member>, now: Moment) {
+        let before = upstream.endpoints();
+        let same = before.members().len() == members.len()
+            && before.members().iter().zip(&members).all(|(a, b)| {
+                a.endpoint.id == b.endpoint.id
+                    && (a.weight, a.priority, &a.zone, a.draining)
+                        == (b.weight, b.priority, &b.zone, b.draining)
+            });
+        // An unchanged set keeps its place in the order of turns.
+        if !same {
+            if upstream.spec.health.is_some() {
+                health::introduce(before.members(), &members);
+            }
+            self.retire_missing(upstream, &members);
+            upstream.replace_members(members, now);
+        }
+    }
+
+    /// Retires the endpoints of an upstream that are not among its members `now`.
+    fn retire_missing(&mut self, upstream: &Upstream, now: &[Member]) {
+        let staying: HashSet<EndpointId> = now.iter().map(|member| member.endpoint.id).collect();
+        for Member { endpoint, .. } in upstream.endpoints().members() {
+            if staying.contains(&endpoint.id) {
+                continue;
+            }
+            endpoint.retire();
+            endpoint.metrics.set_up(false);
+            let (name, transport) = (&upstream.name, &upstream.transport);
+            let host = endpoint.host.as_ref();
+            self.leaving.push(EndpointKey::new(name, endpoint.address, host, transport));
+        }
+    }
+
+    /// Forgets what left and nothing uses any more.
+    fn tidy(&mut self) {
+        let Self { endpoints, leaving, commons, left, .. } = self;
+        leaving.retain(|key| {
+            let endpoint = endpoints.get(key).and_then(Weak::upgrade);
+            if endpoint.is_none() {
+                endpoints.remove(key);
+            }
+            // One that came back in its place is none of those that left.
+            endpoint.is_some_and(|endpoint| endpoint.is_retired())
+        });
+        left.retain(|name| {
+            let lives = commons.get(name).is_some_and(|common| common.strong_count() > 0);
+            if !lives {
+                commons.remove(name);
+            }
+            lives
+        });
     }
 }
 
@@ -115,14 +177,19 @@ struct More {
 }
 
 impl EndpointKey {
-    fn new(upstream: &Name, target: &Target, transport: &Transport) -> Self {
+    fn new(
+        upstream: &Name,
+        address: SocketAddr,
+        host: Option<&Arc<str>>,
+        transport: &Transport,
+    ) -> Self {
         let more = More {
-            host: target.host.clone(),
+            host: host.cloned(),
             protocol: transport.protocol,
             tls: transport.tls.as_ref().map(|tls| tls.key),
         };
         let more = (more != More::default()).then(|| Box::new(more));
-        Self { upstream: upstream.clone(), address: target.address, more }
+        Self { upstream: upstream.clone(), address, more }
     }
 }
 
@@ -130,7 +197,7 @@ impl Registry {
     /// An empty registry.
     pub fn new(metrics: Metrics, environment: Environment) -> Self {
         let (environment, known) = (Arc::new(environment), Mutex::default());
-        Self { metrics, environment, known, revision: AtomicU64::new(0) }
+        Self { metrics, environment, known }
     }
 
     /// The upstream `name` as `spec` wants it, with `targets` as its endpoints: the one already
@@ -145,14 +212,14 @@ impl Registry {
         now: Moment,
     ) -> Arc<Upstream> {
         let mut known = self.lock();
-        self.revise();
+        self.change(&mut known, name);
         let before = known.upstreams.get(name).and_then(Weak::upgrade);
         if let Some(upstream) = &before
             && upstream.spec.asks_the_same(spec)
             && is_same(&upstream.transport, &transport)
         {
             let members = self.members(&mut known, name, &upstream.transport, targets, now);
-            swap_members(upstream, members, now);
+            known.swap_members(upstream, members, now);
             return upstream.clone();
         }
         let members = self.members(&mut known, name, &transport, targets, now);
@@ -160,7 +227,7 @@ impl Registry {
             if spec.health.is_some() {
                 health::introduce(before.endpoints().members(), &members);
             }
-            retire_missing(before.endpoints().members(), &members);
+            known.retire_missing(before, &members);
         }
         let upstream = Upstream::new(
             name.clone(),
@@ -177,6 +244,7 @@ impl Registry {
             None => upstream,
         });
         known.upstreams.insert(name.clone(), Arc::downgrade(&upstream));
+        self.environment.attention.ask(name);
         upstream
     }
 
@@ -184,27 +252,33 @@ impl Registry {
     /// it is gone.
     pub fn update_endpoints(&self, name: &Name, targets: &[Target], now: Moment) {
         let mut known = self.lock();
-        self.revise();
+        self.change(&mut known, name);
         let Some(upstream) = known.upstreams.get(name).and_then(Weak::upgrade) else { return };
         let members = self.members(&mut known, name, &upstream.transport, targets, now);
-        swap_members(&upstream, members, now);
+        known.swap_members(&upstream, members, now);
     }
 
-    /// Forgets what nothing uses any more, and retires the endpoints of upstreams that no
-    /// configuration names.
+    /// Retires the endpoints of upstreams that no configuration names, and forgets those.
     pub fn forget_unused(&self, in_use: impl Fn(&Name) -> bool) {
         let mut known = self.lock();
-        self.revise();
-        for (name, upstream) in &known.upstreams {
-            if !in_use(name)
-                && let Some(upstream) = upstream.upgrade()
-            {
-                upstream.endpoints().members().iter().for_each(|member| member.endpoint.retire());
+        let known = &mut *known;
+        let is_gone = |name: &Name, upstream: &mut Weak<Upstream>| {
+            !in_use(name) || upstream.strong_count() == 0
+        };
+        let gone: Vec<_> = known.upstreams.extract_if(is_gone).collect();
+        for (name, upstream) in gone {
+            if let Some(upstream) = upstream.upgrade() {
+                known.retire_missing(&upstream, &[]);
             }
+            self.change(known, &name);
+            known.left.push(name);
         }
-        known.upstreams.retain(|name, upstream| in_use(name) && upstream.strong_count() > 0);
-        known.endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
-        known.commons.retain(|_, common| common.strong_count() > 0);
+        known.tidy();
+    }
+
+    /// Forgets what nothing uses any more of that which left.
+    pub fn tidy(&self) {
+        self.lock().tidy();
     }
 
     /// All upstreams in use.
@@ -212,19 +286,40 @@ impl Registry {
         self.lock().upstreams.values().filter_map(Weak::upgrade).collect()
     }
 
-    /// A number that changes whenever members may have come or gone.
-    pub fn revision(&self) -> u64 {
-        self.revision.load(Ordering::Acquire)
+    /// An upstream in use.
+    pub fn upstream(&self, name: &Name) -> Option<Arc<Upstream>> {
+        self.lock().upstreams.get(name).and_then(Weak::upgrade)
     }
 
-    /// Looks after every upstream.
+    /// The upstreams that were made anew, got other members or are gone since this was last called.
+    pub fn take_changed(&self) -> HashSet<Name> {
+        std::mem::take(&mut self.lock().changed)
+    }
+
+    /// Looks after every upstream in which something is going on.
     pub fn upkeep(&self, now: Moment) {
-        self.upstreams().iter().for_each(|upstream| upstream.upkeep(now));
+        let attention = &self.environment.attention;
+        for name in attention.take() {
+            let again = self.upstream(&name).is_some_and(|upstream| upstream.upkeep(now));
+            if again {
+                attention.ask(&name);
+            }
+        }
     }
 
-    /// Ready when an upstream wants [`Registry::upkeep`] before its time.
+    /// The same of those alone for which that has no time.
+    pub fn upkeep_urgent(&self, now: Moment) {
+        for name in self.environment.attention.take_urgent() {
+            if let Some(upstream) = self.upstream(&name) {
+                // It stays on the list of all.
+                upstream.upkeep(now);
+            }
+        }
+    }
+
+    /// Ready when there is something that has no time, or [`Registry::take_changed`] has something.
     pub async fn upkeep_wanted(&self) {
-        self.environment.wake.notified().await;
+        self.environment.attention.urged().await;
     }
 
     fn members(
@@ -237,7 +332,8 @@ impl Registry {
     ) -> Vec<Member> {
         let common = known.common(upstream);
         let members = targets.iter().map(|target| {
-            let key = EndpointKey::new(upstream, target, transport);
+            let (address, host) = (target.address, target.host.as_ref());
+            let key = EndpointKey::new(upstream, address, host, transport);
             let live = known.endpoints.get(&key).and_then(Weak::upgrade);
             let endpoint = live.filter(|endpoint| !endpoint.is_retired()).unwrap_or_else(|| {
                 let metrics = self.metrics.endpoint(upstream, &target.address.to_string());
@@ -264,9 +360,9 @@ impl Registry {
         members.collect()
     }
 
-    fn revise(&self) {
-        self.revision.fetch_add(1, Ordering::AcqRel);
-        self.environment.wake.notify_one();
+    fn change(&self, known: &mut Known, name: &Name) {
+        known.changed.insert(name.clone());
+        self.environment.attention.wake();
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -281,65 +377,5 @@ fn is_same(a: &Transport, b: &Transport) -> bool {
     a.protocol == b.protocol && key(a) == key(b)
 }
 
-fn swap_members(upstream: &Upstream, members: Vec<Member>, now: Moment) {
-    let before = upstream.endpoints();
-    let same = before.members().len() == members.len()
-        && before.members().iter().zip(&members).all(|(a, b)| {
-            a.endpoint.id == b.endpoint.id
-                && (a.weight, a.priority, &a.zone, a.draining)
-                    == (b.weight, b.priority, &b.zone, b.draining)
-        });
-    // An unchanged set keeps its place in the order of turns.
-    if !same {
-        if upstream.spec.health.is_some() {
-            health::introduce(before.members(), &members);
-        }
-        retire_missing(before.members(), &members);
-        upstream.replace_members(members, now);
-    }
-}
-
-fn retire_missing(before: &[Member], now: &[Member]) {
-    let staying: HashSet<EndpointId> = now.iter().map(|member| member.endpoint.id).collect();
-    for Member { endpoint, .. } in before {
-        if !staying.contains(&endpoint.id) {
-            endpoint.retire();
-            endpoint.metrics.set_up(false);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ir::{Location, Origin};
-
-    fn spec(line: u32, max_idle: u32) -> ir::Upstream {
-        let location = Location { file: "a.yaml".into(), line, column: 1 };
-        ir::Upstream {
-            origin: Origin { location: Some(location), ..Origin::default() },
-            endpoints: Vec::new(),
-            discovered: false,
-            balance: Arc::default(),
-            health: None,
-            outlier: None,
-            limits: Arc::default(),
-            protocol: ir::UpstreamProtocol::Http1,
-            tls: None,
-            pool: ir::PoolOptions { max_idle, ..ir::PoolOptions::default() },
-        }
-    }
-
-    #[test]
-    fn an_upstream_that_only_moved_within_its_file_stays_the_same() {
-        let registry = Registry::new(Metrics::new(1), Environment::new(1, 1));
-        let obtain = |spec: ir::Upstream| {
-            let transport =
-                Transport { protocol: spec.protocol, tls: None, pool: spec.pool.clone() };
-            registry.obtain(&Name::from("app"), &Arc::new(spec), transport, &[], Moment::now())
-        };
-        let first = obtain(spec(3, 1));
-        assert!(Arc::ptr_eq(&first, &obtain(spec(4, 1))), "a comment above it");
-        assert!(!Arc::ptr_eq(&first, &obtain(spec(3, 2))), "another setting");
-    }
-}
+mod tests;

@@ -34,7 +34,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use super::{Endpoint, EndpointId, Member, Registry, Upstream};
-use crate::ir::{HealthCheck, UpstreamProtocol};
+use crate::ir::{HealthCheck, Name, UpstreamProtocol};
 use crate::tls::TransportKey;
 use crate::util::moment::Moment;
 use crate::util::random::Random;
@@ -45,11 +45,10 @@ const SPREAD: Duration = Duration::from_millis(1);
 
 /// All health checks of a process.
 pub struct HealthChecks {
-    running: HashMap<EndpointId, Running>,
+    /// By upstream.
+    running: HashMap<Name, HashMap<EndpointId, Running>>,
     lanes: Arc<Lanes>,
     random: Random,
-    /// The registry's revision that was followed last.
-    seen: Option<u64>,
 }
 
 /// The checks of one endpoint; they end when this is dropped.
@@ -71,34 +70,34 @@ impl HealthChecks {
     /// No checks yet; `seed` spreads them.
     pub fn new(seed: u64) -> Self {
         let (running, lanes) = (HashMap::new(), Arc::default());
-        Self { running, lanes, random: Random::new(seed), seen: None }
+        Self { running, lanes, random: Random::new(seed) }
     }
 
-    /// Checks exactly the endpoints of the registry's upstreams that want it. Cheap where nothing
-    /// changed. Needs a tokio runtime around it.
-    pub fn follow(&mut self, registry: &Registry, now: Moment) {
-        let revision = registry.revision();
-        if self.seen.replace(revision) == Some(revision) {
-            return;
-        }
-        let mut wanted = HashSet::new();
+    /// Checks exactly the endpoints of the registry's upstreams that want it, of which those named
+    /// `changed` are not what they were. Needs a tokio runtime around it.
+    pub fn follow(&mut self, registry: &Registry, changed: &HashSet<Name>, now: Moment) {
         let mut new = Vec::new();
-        for upstream in registry.upstreams() {
+        for name in changed {
+            let mut before = self.running.remove(name).unwrap_or_default();
+            let Some(upstream) = registry.upstream(name) else { continue };
             let set = upstream.endpoints();
             let Some(spec) = &upstream.spec.health else {
                 trust_all(&upstream, set.members(), now);
                 continue;
             };
+            let mut running = HashMap::new();
             for Member { endpoint, .. } in set.members() {
-                wanted.insert(endpoint.id);
                 let terms = Terms::new(spec, &upstream);
-                match self.running.get(&endpoint.id) {
-                    Some(running) if running.terms == terms => running.upstream.set(&upstream),
-                    _ => new.push((terms, upstream.clone(), endpoint.clone())),
+                match before.remove(&endpoint.id).filter(|running| running.terms == terms) {
+                    Some(same) => {
+                        same.upstream.set(&upstream);
+                        running.insert(endpoint.id, same);
+                    }
+                    None => new.push((terms, upstream.clone(), endpoint.clone())),
                 }
             }
+            self.running.insert(name.clone(), running);
         }
-        self.running.retain(|id, _| wanted.contains(id));
         let many = u32::try_from(new.len()).unwrap_or(u32::MAX);
         for (terms, upstream, endpoint) in new {
             let delay = first_delay(terms.spec.interval, many, &mut self.random);
@@ -108,12 +107,12 @@ impl HealthChecks {
 
     /// How many endpoints are checked.
     pub fn len(&self) -> usize {
-        self.running.len()
+        self.running.values().map(HashMap::len).sum()
     }
 
     /// Whether no endpoint is checked.
     pub fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        self.len() == 0
     }
 
     fn start(
@@ -128,7 +127,8 @@ impl HealthChecks {
         let random = Random::new(self.random.draw());
         let task = Task::new(&terms.spec, upstream, endpoint, slot.clone(), lanes, random);
         let task = tokio::spawn(task.run(delay)).abort_handle();
-        self.running.insert(endpoint.id, Running { terms, upstream: slot, task });
+        let running = self.running.entry(upstream.name.clone()).or_default();
+        running.insert(endpoint.id, Running { terms, upstream: slot, task });
     }
 }
 

@@ -93,6 +93,12 @@ impl Detector {
         self.attention.store(true, Ordering::Release);
     }
 
+    /// Whether nothing has to be looked at before something happens, but for rates.
+    pub fn is_at_rest(&self) -> bool {
+        let due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.release.is_none() && !self.attention.load(Ordering::Acquire)
+    }
+
     /// Ejects and readmits what is due at `now`; below the share `panic` of available endpoints
     /// ejection would be ignored. `None`: there was nothing to look at. Control side only.
     pub fn upkeep(

@@ -64,7 +64,8 @@ impl World {
 
     /// The control side's turn.
     fn upkeep(&mut self) {
-        self.checks.follow(&self.registry, Moment::now());
+        let changed = self.registry.take_changed();
+        self.checks.follow(&self.registry, &changed, Moment::now());
         self.registry.upkeep(Moment::now());
     }
 
