@@ -28,7 +28,7 @@ use crate::telemetry::Metrics;
 const GATHER: Duration = Duration::from_millis(10);
 /// How long a configuration waits for the Secrets and ConfigMaps that it is the first to refer to.
 const REFERENCES: Duration = Duration::from_millis(500);
-/// How long a change of an Ingress waits for the Services that it sends to.
+/// How long a change of an Ingress waits for Services that it is the first to send to.
 const SERVICES: Duration = Duration::from_millis(100);
 /// How long the first configuration waits for Secrets and ConfigMaps.
 const FIRST_REFERENCES: Duration = Duration::from_secs(5);
@@ -176,14 +176,18 @@ impl Translator {
             Change::Set { key, object, at } => {
                 let before = std::mem::take(&mut effects.configuration);
                 let ingress = matches!(object, Object::Ingress(_)).then(|| key.clone());
+                let mut lacked = Vec::new();
                 if let Some(key) = &ingress {
                     self.held.replaces(key, self.parts.store.inputs());
+                    lacked = self.parts.store.lacks(key);
                 }
                 self.parts.store.set(key, object, effects);
                 let changed = ingress.filter(|_| effects.configuration);
                 effects.configuration |= before;
                 if let Some(key) = changed.filter(|_| self.spoken) {
-                    self.awaited.0.extend(self.parts.store.lacks(&key));
+                    // What it lacked before is not on its way.
+                    let lacks = self.parts.store.lacks(&key).into_iter();
+                    self.awaited.0.extend(lacks.filter(|service| !lacked.contains(service)));
                 }
                 Some(at)
             }

@@ -25,6 +25,13 @@ struct World {
 
 impl World {
     fn start(edit: impl FnOnce(&mut Parts)) -> Self {
+        let (world, translator, news) = Self::with(edit);
+        std::thread::spawn(move || translator.run(&news));
+        world
+    }
+
+    /// A translator whose turns are for the test to take.
+    fn with(edit: impl FnOnce(&mut Parts)) -> (Self, Translator, Receiver<Change>) {
         let (changes, news) = channel();
         let (told, said) = channel();
         let (wanted, wants) = watch::channel(References::default());
@@ -44,8 +51,8 @@ impl World {
             outcome,
         };
         edit(&mut parts);
-        std::thread::spawn(move || Translator::new(parts).run(&news));
-        Self { changes, said, wanted: wants, outcome: outcomes }
+        let world = Self { changes, said, wanted: wants, outcome: outcomes };
+        (world, Translator::new(parts), news)
     }
 
     fn tell(&self, change: Change) {
@@ -217,6 +224,31 @@ fn a_route_waits_a_moment_for_the_service_that_it_sends_to() {
     world.all();
     world.set(ingress("b.example", None));
     assert_eq!(world.all().fragment.hosts[0].pattern.to_string(), "b.example");
+}
+
+#[test]
+fn a_service_that_was_not_there_before_either_is_not_waited_for() {
+    let (world, mut translator, news) = World::with(|_| {});
+    world.list(Kind::Ingress, vec![ingress("a.example", None)]);
+    world.list(Kind::IngressClass, vec![class()]);
+    world.list(Kind::Service, Vec::new());
+    world.list(Kind::EndpointSlice, Vec::new());
+    let mut now = Instant::now();
+    let mut turn = |world: &World| {
+        news.try_iter().for_each(|change| translator.take(change));
+        // Later than changes are gathered, earlier than Services are waited for.
+        now = now.max(Instant::now()) + GATHER;
+        translator.act(now);
+        !world.is_silent()
+    };
+    assert!(turn(&world));
+    world.set(ingress("b.example", None));
+    assert!(turn(&world), "its Service never was there");
+    world.set(ingress_called("new", "c.example"));
+    assert!(!turn(&world), "that of a new one may be on its way");
+    world.set(service());
+    world.set(slice("10.0.0.1"));
+    assert!(turn(&world));
 }
 
 #[test]
