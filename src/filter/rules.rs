@@ -10,6 +10,7 @@ use regex::bytes::Regex;
 use super::template::{Draft, Facts, Place, render, render_value};
 use super::{HeaderEdits, RequestTarget, ResponseEdits, TargetError, substitute};
 use crate::ir::{self, Next, Template, Text};
+use crate::util::escape::{decoded, encoded};
 
 /// The rules of a host or route, ready to be gone through.
 #[derive(Debug)]
@@ -167,26 +168,39 @@ impl Step {
 
 impl Condition {
     fn holds(&self, facts: &Facts<'_>, ruling: &mut Ruling) -> bool {
-        let value = ruling.with(facts, |facts| match with_slashes(facts.target) {
-            Some(target) => {
-                render(&self.value, &Facts { target: &target, ..facts.clone() }, Place::Header)
-            }
-            None => render(&self.value, facts, Place::Header),
+        let (value, is_decoded) = ruling.with(facts, |facts| {
+            let slashes = with_slashes(facts.target);
+            let facts = Facts { target: slashes.as_ref().unwrap_or(facts.target), ..facts.clone() };
+            let value = render(&self.value, &facts, Place::Condition);
+            let escapes = facts.target.path().contains('%');
+            let is_decoded = escapes && value != render(&self.value, &facts, Place::Header);
+            (value, is_decoded)
         });
         match &self.test {
             Test::True => !value.is_empty() && value != b"0",
             Test::Is(text) => value == text.expose(),
             Test::IsNot(text) => value != text.expose(),
             Test::MatchesNot(regex) => !regex.is_match(&value),
-            Test::Matches(regex) => match captures(regex, &value) {
-                Some(found) => {
+            Test::Matches(regex) => {
+                let found = match is_decoded {
+                    true => captures_of_decoded(regex, &value),
+                    false => captures(regex, &value),
+                };
+                let holds = found.is_some();
+                if let Some(found) = found {
                     ruling.captures = found;
-                    true
                 }
-                None => false,
-            },
+                holds
+            }
         }
     }
+}
+
+/// The same of what was decoded, encoded again: what was captured may become part of a URL or of a
+/// field.
+fn captures_of_decoded(regex: &Regex, value: &[u8]) -> Option<Vec<Box<[u8]>>> {
+    let found = captures(regex, value)?;
+    Some(found.iter().map(|group| encoded(group).into_bytes().into()).collect())
 }
 
 /// The target with slashes for the encoded ones that were kept: conditions judge a path as nginx does,
@@ -287,9 +301,15 @@ impl Ruling {
         facts: &Facts<'_>,
     ) -> Verdict {
         let target = self.target.as_ref().unwrap_or(facts.target);
-        // Encoded slashes stay where the expression is found with them.
-        let kept = captures(regex, target.path().as_bytes());
-        let found = kept.or_else(|| captures(regex, with_slashes(target)?.path().as_bytes()));
+        // What is encoded stays so where the expression is found with it.
+        let found = captures(regex, target.path().as_bytes()).or_else(|| {
+            let slashes = with_slashes(target);
+            let path = slashes.as_ref().unwrap_or(target).path();
+            let with_slashes = || captures(regex, path.as_bytes());
+            let found = slashes.as_ref().and_then(|_| with_slashes());
+            let of_decoded = || captures_of_decoded(regex, &decoded(path));
+            found.or_else(|| path.contains('%').then(of_decoded).flatten())
+        });
         let Some(found) = found else {
             return Verdict::Continue;
         };

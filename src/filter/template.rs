@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::RequestTarget;
 use crate::ir::{Name, Piece, Template, Variable};
+use crate::util::escape::decoded;
 
 /// What of a request templates may take.
 #[derive(Clone)]
@@ -69,6 +70,8 @@ pub enum Place {
     /// In a URL. What a client may choose freely (fields, cookies) is percent-encoded, so that it
     /// stays the part of the URL that it was meant to be; the rest has a URL's characters already.
     Url,
+    /// In a condition, which judges paths as they are when they are decoded.
+    Condition,
 }
 
 /// The text for one request. Variables without a value are empty.
@@ -216,6 +219,7 @@ fn fill(variable: &Variable, facts: &Facts<'_>, place: Place, out: &mut Vec<u8>)
             out.extend_from_slice(itoa::Buffer::new().format(facts.port).as_bytes());
         }
         Variable::ServerProtocol => out.extend_from_slice(facts.protocol.as_bytes()),
+        Variable::Uri if place == Place::Condition => out.extend(decoded(facts.target.path())),
         Variable::Uri => put(facts.target.path().as_bytes(), place, out),
         // There is no response yet, and providers have put in what is of the route.
         Variable::ResponseHeader(_) | Variable::Status | Variable::Site(_) => {}
@@ -264,7 +268,7 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> &'h [u8] {
 /// What a client may choose freely.
 fn free(bytes: &[u8], place: Place, out: &mut Vec<u8>) {
     match place {
-        Place::Header => put(bytes, place, out),
+        Place::Header | Place::Condition => put(bytes, place, out),
         Place::Url => escape(bytes, out),
     }
 }
@@ -272,7 +276,7 @@ fn free(bytes: &[u8], place: Place, out: &mut Vec<u8>) {
 fn put(bytes: &[u8], place: Place, out: &mut Vec<u8>) {
     for byte in bytes.iter().copied() {
         let stays = match place {
-            Place::Header => true,
+            Place::Header | Place::Condition => true,
             Place::Url => byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte),
         };
         if stays { out.push(byte) } else { percent(byte, out) }

@@ -1,6 +1,7 @@
-//! Small mechanisms that know nothing of HTTP or of this product: timers, random numbers, memory.
+//! Small mechanisms that know nothing of messages or of this product: timers, random numbers, memory, escapes.
 
 pub mod alarm;
+pub mod escape;
 pub mod float;
 pub mod memory;
 pub mod moment;

@@ -151,6 +151,32 @@ fn nobody_gets_past_a_condition_by_an_encoded_slash() {
 }
 
 #[test]
+fn nobody_gets_past_a_condition_by_other_escapes() {
+    let is = |text: &str| when("{uri}", Test::Is(text.into()));
+    let matches = |text: &str| when("{uri}", Test::Matches(text.into()));
+    let rules = [
+        rule([matches("^/secret files/(.*)")], respond(403, "{1}")),
+        rule([is("/größe")], respond(401, "")),
+        rule([when("{uri}", Test::MatchesNot("^/[^<>]*$".into()))], respond(400, "")),
+        rule([when("{uri}", Test::IsNot("/a+b c".into())), is("/a+b%20c")], respond(500, "")),
+        rule([matches("^/to (.*)$")], redirect("https://b.example/{1}")),
+        rule([], rewrite("^/old stuff/(.*)$", "/new/{1}", Next::Stop)),
+        rule([when("{request_uri}", Test::Matches(" ".into()))], respond(500, "")),
+    ];
+    let answer = |asked: &str| answer(&rules, asked, &[]);
+    assert_eq!(answer("/secret%20files/a%20b%3Fc").as_deref(), Some("403 a%20b%3Fc"));
+    assert_eq!(answer("/gr%C3%B6%c3%9Fe").as_deref(), Some("401 "));
+    assert_eq!(answer("/x%3Cy").as_deref(), Some("400 "));
+    assert_eq!(answer("/a+b%20c"), None);
+    // What was captured is encoded as before.
+    assert_eq!(answer("/to%20x%20y%0A%C3%9F"), None, "a line break, which a dot does not take");
+    let there = Some("302 https://b.example/x%20y%C3%9F");
+    assert_eq!(answer("/to%20x%20y%C3%9F").as_deref(), there);
+    let (_, ruling) = judged(&rules, "/old%20stuff/a%3Fb%25?q", &[]);
+    assert_eq!(ruling.target, Some(target("/new/a%3Fb%25?q")));
+}
+
+#[test]
 fn what_comes_of_parts_of_the_request_stays_a_path_or_url() {
     let rules = [
         rule(
