@@ -159,6 +159,30 @@ async fn a_location_of_a_snippet_is_for_the_path_that_rewrites_lead_to() {
     assert_eq!(app.last().target, "/x");
 }
 
+const CHOSEN: &str = "location / { return 404; }\nlocation /admin { deny all; }\n\
+                      location /admin/health { return 200 ok; }\n\
+                      location \"/my files\" { deny all; }\nlocation ~ b$ { return 410; }";
+
+#[tokio::test]
+async fn of_locations_and_paths_of_ingresses_the_one_that_nginx_takes_answers() {
+    let app = Backend::saying("web").await;
+    let cluster = shop(app.address()).await;
+    put(&cluster, "chosen.example", "/admin/open files", &[("server-snippet", CHOSEN)]);
+    let world = World::start(&cluster, &[]).await;
+    let wanted = [
+        ("chosen.example", "/admin", 403),
+        ("chosen.example", "/admin/open", 403),
+        ("chosen.example", "/admin/open%20files/x", 200),
+        ("chosen.example", "/admin/open%20filesystem", 403),
+        ("chosen.example", "/admin/health", 200),
+        ("chosen.example", "/admin/health/b", 410),
+        ("chosen.example", "/my%20files/x", 403),
+        ("chosen.example", "/my", 404),
+    ];
+    answers(&world, &wanted).await;
+    assert_eq!(app.last().target, "/admin/open%20files/x");
+}
+
 #[tokio::test]
 async fn snippets_that_are_turned_off_are_left_out_unless_they_refuse_requests() {
     let app = Backend::saying("web").await;

@@ -10,6 +10,7 @@ mod draft;
 mod group;
 mod host;
 mod lists;
+mod locations;
 mod memo;
 mod name;
 mod pages;

@@ -6,6 +6,7 @@ use ir::{Action, HostPattern, Next, Rule, Site, Step};
 
 use super::Object;
 use super::draft::Hosts;
+use super::locations;
 use crate::ir;
 use crate::provider::kubernetes::Options;
 use crate::provider::kubernetes::report::Finding;
@@ -30,7 +31,8 @@ pub(super) fn rules(
         let losers: Vec<_> = saying.collect();
         let Some(winner) = objects.get(first) else { continue };
         let (key, mut rules) = (winner.key, winner.policy.server_rules.clone());
-        let mut locations = winner.policy.location_rules.clone();
+        let paths: Vec<_> = host.routes.iter().map(|placed| &placed.path).collect();
+        let mut locations = locations::rules(&winner.policy.location_rules, &paths);
         for rule in rules.iter_mut().chain(&mut locations) {
             rule.bind(&|site| match site {
                 Site::Host => pattern.to_string().into(),

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use regex::escape;
 use serde::Serialize;
 
 use super::super::finding::shown;
@@ -79,25 +78,6 @@ impl Condition {
             return Err("it asks for files, and there are none here".to_owned());
         }
         Ok((variable, test))
-    }
-
-    /// The condition that nginx's `location` with these arguments has.
-    pub(super) fn location(arguments: &[String]) -> Result<Self, String> {
-        let test = match arguments {
-            [path] | [_, path] if path.starts_with('@') => {
-                return Err("named locations are not read".to_owned());
-            }
-            [path] => Test::Matches(Pattern::parse(&format!("^{}", escape(path)))?),
-            [modifier, path] => match modifier.as_str() {
-                "=" => Test::Is(path.as_str().into()),
-                "^~" => Test::Matches(Pattern::parse(&format!("^{}", escape(path)))?),
-                "~" => Test::Matches(Pattern::parse(path)?),
-                "~*" => Test::Matches(Pattern::parse(&format!("(?i){path}"))?),
-                _ => return Err("its modifier is unknown".to_owned()),
-            },
-            _ => return Err("it does not name one path".to_owned()),
-        };
-        Ok(Self { variable: Variable::Uri, test })
     }
 }
 

@@ -11,6 +11,7 @@ use super::super::pattern::Pattern;
 use super::super::variable::{self, Piece, Template, Variable};
 use super::cases::{Holds, Names};
 use super::condition::Condition;
+use super::location::{Located, Location};
 use super::refusal::{Refusal, refuse, unknown};
 use super::statement::Statement;
 use super::{Context, Snippet};
@@ -230,7 +231,7 @@ impl Translator {
                     let kinds =
                         kinds.into_iter().map(|kind| Directive { line: statement.line, kind });
                     match statement.name.as_str() {
-                        "location" => self.snippet.locations.extend(kinds),
+                        "location" => self.locate(&statement.arguments, kinds),
                         _ => kept.extend(kinds),
                     }
                 }
@@ -247,6 +248,14 @@ impl Translator {
         kept
     }
 
+    /// Keeps what a location does.
+    fn locate(&mut self, arguments: &[String], kinds: impl Iterator<Item = Directive>) {
+        if let Ok(location) = Location::read(arguments) {
+            let located = |directive| Located { location: location.clone(), directive };
+            self.snippet.locations.extend(kinds.map(located));
+        }
+    }
+
     /// The refusal with what must hold for it to count, where it closes a host.
     fn placed(&self, mut refusal: Refusal) -> Refusal {
         if refusal.guards && self.context == Context::Server {
@@ -261,8 +270,9 @@ impl Translator {
             return match statement.name.as_str() {
                 "if" => self.conditional(statement, self.condition(&statement.arguments), block),
                 "location" if self.context == Context::Server => {
-                    let condition = Condition::location(&statement.arguments).map(Holds::If);
-                    self.location(statement, condition, block)
+                    let condition = Location::read(&statement.arguments);
+                    let condition = condition.and_then(|location| location.condition());
+                    self.location(statement, condition.map(Holds::If), block)
                 }
                 _ => Err(Box::new(unknown(statement))),
             };

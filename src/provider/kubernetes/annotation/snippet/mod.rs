@@ -8,12 +8,14 @@ mod block;
 mod cases;
 mod condition;
 mod directive;
+mod location;
 mod refusal;
 mod statement;
 mod token;
 
 pub use condition::{Condition, Test};
 pub use directive::{Directive, Kind, Only, RewriteFlag};
+pub use location::{Located, Location};
 pub use refusal::Refusal;
 pub use token::{SyntaxError, Token, TokenKind, tokens};
 
@@ -43,7 +45,7 @@ pub struct Snippet {
     /// What is kept of locations of a host, in order: wherever they stand, they are looked at once
     /// everything else is done, by the path that came of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub locations: Vec<Directive>,
+    pub locations: Vec<Located>,
     /// What is not, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refusal>,
@@ -73,6 +75,13 @@ impl Snippet {
                 Self { refused, ..Self::default() }
             }
         }
+    }
+}
+
+impl Snippet {
+    /// What is kept of locations.
+    pub fn located(&self) -> impl Iterator<Item = &Directive> {
+        self.locations.iter().map(|located| &located.directive)
     }
 }
 

@@ -191,7 +191,7 @@ proptest! {
         for context in [Context::Location, Context::Server] {
             let snippet = Snippet::parse(&lines.join("\n"), context);
             for line in 1..=lines.len() as u32 {
-                let kept = snippet.directives.iter().chain(&snippet.locations);
+                let kept = snippet.directives.iter().chain(snippet.located());
                 let mut kept = kept.filter(|one| one.line == line);
                 let closed = |one: &snippet::Refusal| one.guards && one.line == line;
                 prop_assert!(

@@ -38,6 +38,7 @@ use super::canary::Canary;
 use super::pages::Pages;
 use super::service::Settings;
 use crate::ir;
+use crate::provider::kubernetes::annotation::snippet::Location;
 use crate::provider::kubernetes::annotation::{
     self, Alias, Annotations, Class, OWN_PREFIX, ObjectRef,
 };
@@ -61,7 +62,7 @@ pub(super) struct Policy {
     /// The same for all requests of its hosts.
     pub server_rules: Vec<Rule>,
     /// What answers some paths of its hosts, whatever the path was before it was rewritten.
-    pub location_rules: Vec<Rule>,
+    pub location_rules: Vec<(Location, Rule)>,
     /// Who may use its routes.
     pub guard: Guard,
     /// What its clients must show.
@@ -216,7 +217,8 @@ impl Policy {
             || self.auth.is_some()
             || self.client_auth.is_some()
             || self.answer.is_some()
-            || self.rules.iter().chain(&self.server_rules).chain(&self.location_rules).any(turns)
+            || self.rules.iter().chain(&self.server_rules).any(turns)
+            || self.location_rules.iter().any(|(_, rule)| turns(rule))
     }
 
     /// Lets nobody in. The first reason stays.

@@ -14,7 +14,7 @@ use super::{Mapping, auth};
 use crate::ir;
 use crate::provider::kubernetes::Key;
 use crate::provider::kubernetes::annotation::snippet::{
-    self, Directive, Kind, Only, RewriteFlag, Snippet,
+    self, Directive, Kind, Location, Only, RewriteFlag, Snippet,
 };
 use crate::provider::kubernetes::annotation::{Snippets, Template, Variable};
 use crate::provider::kubernetes::report::Verdict;
@@ -53,7 +53,7 @@ impl<'m> Mapping<'m> {
         let mut rules: Vec<Rule> = within.map(|all| reading.closing(all.iter())).collect();
         let directives = &snippet.directives;
         let rewrites = directives.iter().any(Directive::rewrites);
-        let all = directives.iter().chain(&snippet.locations);
+        let all = directives.iter().chain(snippet.located());
         for directive in all.filter(|directive| directive.turns_away()) {
             if Reading::new(self.key).directive(&directive.kind).is_ok() {
                 continue;
@@ -71,7 +71,7 @@ impl<'m> Mapping<'m> {
 
     fn snippet(&mut self, name: &'static str, snippet: &Snippet) -> Reading<'m> {
         let mut reading = Reading::new(self.key);
-        let directives = || snippet.directives.iter().chain(&snippet.locations);
+        let directives = || snippet.directives.iter().chain(snippet.located());
         let matching = directives().any(matches);
         if name == "server-snippet" && !matching {
             // There is no expression of a path yet.
@@ -84,8 +84,11 @@ impl<'m> Mapping<'m> {
         for (number, directive) in directives().enumerate() {
             let before = reading.rules.len();
             let read = reading.directive(&directive.kind);
-            if number >= snippet.directives.len() {
-                reading.locations.extend(reading.rules.drain(before..));
+            let located = number.checked_sub(snippet.directives.len());
+            if let Some(located) = located.and_then(|number| snippet.locations.get(number)) {
+                let rules = reading.rules.drain(before..);
+                let location = || located.location.clone();
+                reading.locations.extend(rules.map(|rule| (location(), rule)));
             }
             let Err(why) = read else { continue };
             let text = format!("line {} is not honoured: {why}", directive.line);
@@ -122,7 +125,7 @@ struct Reading<'k> {
     filters: Vec<Filter>,
     rules: Vec<Rule>,
     /// Those of locations.
-    locations: Vec<Rule>,
+    locations: Vec<(Location, Rule)>,
     /// What is different here.
     notes: Vec<&'static str>,
     /// How many groups there may be of an expression that matched before.
