@@ -1,7 +1,8 @@
 //! What a cluster of 5,000 Ingresses and Services with 20,000 endpoints costs: the first translation
 //! and compilation, one changed Ingress, one changed Service's endpoints, and memory.
 //!
-//! `cargo bench --bench cluster [-- INGRESSES]`. The steps are those of the running controller,
+//! `cargo bench --bench cluster [-- INGRESSES] [tls]`; with `tls` each Ingress has a Secret with a
+//! certificate. The steps are those of the running controller,
 //! without the API server before them and the workers behind.
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
 use portcullis::control::{merge, share};
 use portcullis::ir::{Config, EndpointAddress, EndpointSpec, Name, Upstream};
 use portcullis::provider::kubernetes::{Inputs, Key, Memo, Options, Slice, Slices};
@@ -29,7 +31,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let count = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(5_000);
+    let secret = std::env::args().any(|arg| arg == "tls").then(secret);
     let mut inputs = Inputs::default();
+    let add = |inputs: &mut Inputs, number: usize, path: &str| {
+        add(inputs, number, path, secret.as_ref());
+    };
     for number in 0..count {
         add(&mut inputs, number, "/");
     }
@@ -134,7 +140,15 @@ fn object<T: DeserializeOwned>(value: Value) -> Arc<T> {
     Arc::new(serde_json::from_value(value).expect("an object"))
 }
 
-fn add(inputs: &mut Inputs, number: usize, path: &str) {
+/// What Secrets with a certificate for all hosts hold.
+fn secret() -> Value {
+    let made = rcgen::generate_simple_self_signed(["*.example.com".to_owned()]);
+    let made = made.expect("a certificate");
+    let text = |pem: String| base64::engine::general_purpose::STANDARD.encode(pem);
+    json!({ "tls.crt": text(made.cert.pem()), "tls.key": text(made.signing_key.serialize_pem()) })
+}
+
+fn add(inputs: &mut Inputs, number: usize, path: &str, secret: Option<&Value>) {
     let (name, ingress) = (format!("s{number}"), format!("i{number}"));
     let backend = json!({ "service": { "name": name, "port": { "number": 80 } } });
     let rule = json!({
@@ -152,9 +166,15 @@ fn add(inputs: &mut Inputs, number: usize, path: &str) {
     });
     let key = |name: &str| Key::new("shop", name);
     let ingress = key(&ingress);
-    let object_of_it = object(json!({ "metadata": metadata, "spec": { "rules": [rule] } }));
-    inputs.ingresses.insert(ingress, object_of_it);
+    let tls = secret.map(|_| json!([{ "secretName": name }]));
+    let spec = json!({ "rules": [rule], "tls": tls });
+    inputs.ingresses.insert(ingress, object(json!({ "metadata": metadata, "spec": spec })));
     let service = key(&name);
+    if let Some(data) = secret
+        && !inputs.secrets.contains_key(&service)
+    {
+        inputs.secrets.insert(service.clone(), object(json!({ "data": data })));
+    }
     if !inputs.services.contains_key(&service) {
         let spec = json!({ "ports": [{ "port": 80, "targetPort": 8080 }] });
         inputs.services.insert(service.clone(), object(json!({ "spec": spec })));

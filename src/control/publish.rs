@@ -184,7 +184,7 @@ impl<L: Listeners> Control<L> {
             self.hand_out_of(&config, by_name.map(|(name, _)| name));
         }
         self.metrics.control().compiled(started.elapsed());
-        served::tell(&snapshot, &self.metrics);
+        served::tell(&snapshot, current.as_deref(), &self.metrics);
         self.findings.reload = problems;
         self.reconcile(&snapshot);
         let same =

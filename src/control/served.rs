@@ -4,16 +4,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ir::{Certificate, HostPattern, IngressRule, Name, Origin};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{CompiledListener, Snapshot};
 use crate::telemetry::{CertificateExpiry, Metrics, SecretCertificate};
 
-/// Tells `metrics` what `snapshot` serves.
-pub(super) fn tell(snapshot: &Snapshot, metrics: &Metrics) {
+/// Tells `metrics` what `snapshot` serves, as far as that is not what `before` served.
+pub(super) fn tell(snapshot: &Snapshot, before: Option<&Snapshot>, metrics: &Metrics) {
     metrics.control().set_generation(snapshot.generation);
-    metrics.control().set_certificates(certificates(snapshot));
+    if !before.is_some_and(|before| have_same_certificates(snapshot, before)) {
+        metrics.control().set_certificates(certificates(snapshot));
+    }
     if metrics.ingress_nginx().is_enabled() {
         metrics.ingress_nginx().set_served(rules(snapshot), secrets(snapshot));
     }
+}
+
+fn have_same_certificates(a: &Snapshot, b: &Snapshot) -> bool {
+    let of = |snapshot: &Snapshot| {
+        let one = |listener: &Arc<CompiledListener>| {
+            (listener.name.clone(), listener.tls.as_ref().map(Arc::as_ptr))
+        };
+        snapshot.listeners().map(one).collect::<Vec<_>>()
+    };
+    of(a) == of(b)
 }
 
 fn certificates(snapshot: &Snapshot) -> Vec<CertificateExpiry> {
@@ -42,7 +54,7 @@ fn secrets(snapshot: &Snapshot) -> Vec<SecretCertificate> {
     for listener in snapshot.listeners() {
         let declared = listener.spec.tls.iter().flat_map(|tls| &tls.certificates);
         let declared: BTreeMap<&Origin, &Certificate> =
-            declared.map(|certificate| (&certificate.origin, certificate)).collect();
+            declared.map(|certificate| (&certificate.origin, &**certificate)).collect();
         for info in listener.tls.iter().flat_map(|tls| &tls.certificates) {
             let Some(certificate) = declared.get(&info.origin) else { continue };
             if info.origin.kind.as_str() != "Secret" {

@@ -114,7 +114,7 @@ pub struct ListenerTls {
     /// The certificates; picked by SNI, exact names before wildcards. The first that is not only
     /// for some hosts serves clients without SNI or with an unknown name. Where there is none: a
     /// self-signed certificate of last resort.
-    pub certificates: Vec<Certificate>,
+    pub certificates: Vec<Arc<Certificate>>,
     /// The oldest version offered. Default 1.2.
     pub min_version: TlsVersion,
     /// Client certificates; `None` does not ask for one.

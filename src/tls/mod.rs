@@ -36,6 +36,7 @@ mod resolver;
 mod self_signed;
 mod server;
 mod shared;
+mod slot;
 mod tickets;
 mod unverified;
 mod x509;

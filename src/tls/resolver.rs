@@ -33,7 +33,7 @@ pub(super) struct Resolver {
 pub(super) struct Served {
     pub(super) certificate: Arc<LoadedCertificate>,
     /// The names it is served for; `None` for all of its own, and for unknown ones.
-    pub(super) only_for: Option<Vec<CertificateName>>,
+    pub(super) only_for: Option<Arc<[CertificateName]>>,
 }
 
 impl Resolver {
@@ -49,7 +49,7 @@ impl Resolver {
         let mut default = Vec::new();
         for (index, served) in (0..).zip(&served) {
             let certificate = &served.certificate;
-            for name in served.only_for.as_ref().unwrap_or(&certificate.names) {
+            for name in served.only_for.as_deref().unwrap_or(&certificate.names) {
                 table.insert(name, index);
             }
             // The first certificate's twins, with another kind of key, serve with it.

@@ -7,27 +7,26 @@ use std::sync::Arc;
 use rustls::server::NoServerSessionStorage;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
-use super::certificate::LoadedCertificate;
 use super::client_auth::ClientPolicy;
 use super::demand::{Asking, ClientDemand, ShownCertificate};
-use super::names::CertificateName;
-use super::resolver::{Resolver, Served};
+use super::resolver::Resolver;
+use super::slot::{self, Slot};
 use super::tickets::ScopedTickets;
-use super::{CertificateFault, CertificateInfo, HandshakeError, PeerCertificate, TlsShared};
-use crate::ir::{Certificate, ListenerTls, Name, Origin, Problem};
+use super::{CertificateInfo, HandshakeError, PeerCertificate, TlsShared};
+use crate::ir::{ListenerTls, Name, Origin, Problem};
 
 /// The TLS side of one listener in one snapshot. Immutable; connections made under it keep it.
 pub struct ServerTls {
     /// What to accept connections with.
     pub config: Arc<ServerConfig>,
     /// The certificates in use, in declaration order.
-    pub certificates: Vec<CertificateInfo>,
+    pub certificates: Vec<Arc<CertificateInfo>>,
     /// Which policy on client certificates holds.
     pub policy_id: PolicyId,
     listener: Box<str>,
     http2: bool,
     spec: ListenerTls,
-    slots: Vec<Slot>,
+    slots: Vec<Arc<Slot>>,
     policy: ClientPolicy,
     /// What to accept connections with for hosts with a demand of their own.
     demanding: HashMap<PolicyId, Arc<ServerConfig>>,
@@ -46,33 +45,6 @@ pub struct Admitted {
     /// What it showed where a host has a demand of its own, good or not.
     pub shown: Option<Box<ShownCertificate>>,
 }
-
-/// A declared certificate and what serves in its place: itself, or its last good version.
-struct Slot {
-    chain: Arc<str>,
-    key: crate::ir::SecretBytes,
-    identity: Identity,
-    loaded: Arc<LoadedCertificate>,
-    origin: Origin,
-    /// The hosts it is for, where not for all of its names.
-    only_for: Option<Vec<CertificateName>>,
-}
-
-impl Slot {
-    /// Whom it serves: no host that the certificate is not valid for.
-    fn served(&self) -> Served {
-        let valid = |host: &&CertificateName| self.loaded.names.iter().any(|own| own.covers(host));
-        let only_for = self.only_for.as_ref();
-        Served {
-            certificate: Arc::clone(&self.loaded),
-            only_for: only_for.map(|hosts| hosts.iter().filter(valid).cloned().collect()),
-        }
-    }
-}
-
-/// What makes a certificate the same one after an edit: its origin, wherever that stands in the
-/// file by now, and for several of one origin which of them.
-type Identity = (Origin, usize);
 
 impl ServerTls {
     /// Compiles `spec` for `listener`, offering HTTP/2 where `http2`. It cannot fail; the problems
@@ -115,8 +87,8 @@ impl ServerTls {
             return (Arc::clone(same), same.problems.clone());
         }
         let mut problems = Vec::new();
-        let slots = load_all(&spec.certificates, shared, previous, &mut problems);
-        problems.extend(uncovered(&slots));
+        let before = previous.map(|previous| &*previous.slots).unwrap_or_default();
+        let slots = slot::load(&spec.certificates, shared, before, &mut problems);
         let (policy, problem) = ClientPolicy::build(
             listener,
             spec.client_auth.as_ref(),
@@ -306,39 +278,15 @@ fn config(
     Arc::new(config)
 }
 
-fn resolver(slots: &[Slot], policy: &ClientPolicy, shared: &TlsShared) -> Resolver {
+fn resolver(slots: &[Arc<Slot>], policy: &ClientPolicy, shared: &TlsShared) -> Resolver {
     if matches!(policy, ClientPolicy::Refuse) {
         return Resolver::refusing();
     }
-    let served: Vec<_> = slots.iter().map(Slot::served).collect();
+    let served: Vec<_> = slots.iter().map(|slot| slot.served.clone()).collect();
     Resolver::new(&served, &shared.last_resort)
 }
 
-/// The hosts for which certificates are declared of which none is valid for them.
-fn uncovered(slots: &[Slot]) -> Vec<Problem> {
-    let mut wanted: Vec<(&CertificateName, &Origin, bool)> = Vec::new();
-    let mut places: HashMap<&CertificateName, usize> = HashMap::new();
-    for slot in slots {
-        for host in slot.only_for.iter().flatten() {
-            let place = *places.entry(host).or_insert_with(|| {
-                wanted.push((host, &slot.origin, false));
-                wanted.len() - 1
-            });
-            if let Some((_, _, covered)) = wanted.get_mut(place) {
-                *covered |= slot.loaded.names.iter().any(|own| own.covers(host));
-            }
-        }
-    }
-    let uncovered = wanted.into_iter().filter(|(_, _, covered)| !covered);
-    uncovered
-        .map(|(host, origin, _)| {
-            let problem = Problem::warning(format!("the certificate is not valid for {host}"));
-            problem.hint("the default certificate is used for it").about(origin)
-        })
-        .collect()
-}
-
-fn infos(slots: &[Slot], shared: &TlsShared) -> Vec<CertificateInfo> {
+fn infos(slots: &[Arc<Slot>], shared: &TlsShared) -> Vec<Arc<CertificateInfo>> {
     if slots.is_empty() {
         let origin = Origin {
             provider: Name::from("builtin"),
@@ -346,101 +294,7 @@ fn infos(slots: &[Slot], shared: &TlsShared) -> Vec<CertificateInfo> {
             name: Name::from("last-resort"),
             ..Origin::default()
         };
-        return vec![CertificateInfo { origin, ..shared.last_resort.info.clone() }];
+        return vec![Arc::new(CertificateInfo { origin, ..shared.last_resort.info.clone() })];
     }
-    slots
-        .iter()
-        .map(|slot| CertificateInfo { origin: slot.origin.clone(), ..slot.loaded.info.clone() })
-        .collect()
-}
-
-fn load_all(
-    certificates: &[Certificate],
-    shared: &TlsShared,
-    previous: Option<&Arc<ServerTls>>,
-    problems: &mut Vec<Problem>,
-) -> Vec<Slot> {
-    let known: HashMap<&Identity, &Slot> = previous
-        .iter()
-        .flat_map(|previous| &previous.slots)
-        .map(|slot| (&slot.identity, slot))
-        .collect();
-    let mut seen: HashMap<Origin, usize> = HashMap::new();
-    let mut slots = Vec::with_capacity(certificates.len());
-    for certificate in certificates {
-        let origin = Origin { location: None, ..certificate.origin.clone() };
-        let count = seen.entry(origin.clone()).or_default();
-        let identity = (origin, *count);
-        *count += 1;
-        let last = known.get(&identity).copied();
-        match load(certificate, &identity, last, shared) {
-            Ok(slot) => {
-                problems.extend(warnings(&slot));
-                slots.push(slot);
-            }
-            Err(fault) => {
-                let consequence = match last {
-                    Some(_) => "the last good certificate stays in use",
-                    None => "it is left out",
-                };
-                let name = &certificate.origin.name;
-                let message =
-                    format!("the certificate '{name}' cannot be used, so {consequence}: {fault}");
-                problems
-                    .push(Problem::error(message).hint(fault.hint()).about(&certificate.origin));
-                slots.extend(last.map(|last| Slot {
-                    chain: Arc::clone(&last.chain),
-                    key: last.key.clone(),
-                    identity,
-                    loaded: Arc::clone(&last.loaded),
-                    origin: certificate.origin.clone(),
-                    only_for: names(certificate),
-                }));
-            }
-        }
-    }
-    slots
-}
-
-fn load(
-    certificate: &Certificate,
-    identity: &Identity,
-    last: Option<&Slot>,
-    shared: &TlsShared,
-) -> Result<Slot, CertificateFault> {
-    let chain = certificate.chain.as_ref().ok_or(CertificateFault::ChainUnreadable)?;
-    let key = certificate.key.as_ref().ok_or(CertificateFault::KeyUnreadable)?;
-    let loaded = match last {
-        Some(last) if last.chain == *chain && last.key == *key => Arc::clone(&last.loaded),
-        _ => Arc::new(LoadedCertificate::load(chain, key.expose(), &shared.provider)?),
-    };
-    Ok(Slot {
-        chain: Arc::clone(chain),
-        key: key.clone(),
-        identity: identity.clone(),
-        loaded,
-        origin: certificate.origin.clone(),
-        only_for: names(certificate),
-    })
-}
-
-fn names(certificate: &Certificate) -> Option<Vec<CertificateName>> {
-    let hosts = certificate.only_for.as_ref()?;
-    Some(hosts.iter().filter_map(|host| CertificateName::parse(&host.to_string())).collect())
-}
-
-/// What is odd about a certificate that serves nevertheless. (Whether it is valid depends on the
-/// time: [`CertificateInfo::validity`].)
-fn warnings(slot: &Slot) -> Vec<Problem> {
-    let loaded = &slot.loaded;
-    let mut found = Vec::new();
-    if !loaded.chain_in_order {
-        let problem = Problem::warning("a certificate of the chain is not signed by the next one");
-        found.push(problem.hint("put the server's certificate first, then each one's issuer"));
-    }
-    if loaded.names.is_empty() {
-        let problem = Problem::warning("the certificate is for no host name");
-        found.push(problem.hint("get one with the host names as subject alternative names"));
-    }
-    found.into_iter().map(|problem| problem.about(&slot.origin)).collect()
+    slots.iter().map(|slot| slot.info.clone()).collect()
 }

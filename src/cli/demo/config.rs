@@ -108,12 +108,12 @@ fn listener(name: &str, listeners: &DemoListeners, tls: Option<ListenerTls>) -> 
 
 fn tls(listeners: &DemoListeners) -> ListenerTls {
     ListenerTls {
-        certificates: vec![Certificate {
+        certificates: vec![Arc::new(Certificate {
             origin: origin("certificate", "demo"),
             chain: Some(Arc::clone(&listeners.chain)),
             key: Some(listeners.key.clone()),
             only_for: None,
-        }],
+        })],
         min_version: TlsVersion::default(),
         client_auth: None,
     }

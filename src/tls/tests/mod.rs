@@ -130,8 +130,9 @@ fn origin(name: &str) -> Origin {
 }
 
 fn spec(pairs: &[&Pair]) -> ListenerTls {
-    let certificates =
-        pairs.iter().enumerate().map(|(index, pair)| pair.declared(&index.to_string())).collect();
+    let certificates = pairs.iter().enumerate();
+    let certificates = certificates.map(|(index, pair)| pair.declared(&index.to_string()).into());
+    let certificates = certificates.collect();
     ListenerTls { certificates, ..ListenerTls::default() }
 }
 

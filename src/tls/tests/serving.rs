@@ -144,7 +144,7 @@ async fn a_broken_certificate_leaves_its_last_good_version_and_the_others_alone(
 
     for (what, certificate) in broken {
         let changed = ListenerTls {
-            certificates: vec![a.declared("0"), certificate],
+            certificates: vec![a.declared("0").into(), certificate.into()],
             ..ListenerTls::default()
         };
         let (tls, problems) = ServerTls::build("web", &changed, true, &shared, Some(&good));
@@ -460,7 +460,10 @@ async fn a_certificate_that_is_only_for_some_hosts_serves_no_others() {
     let restricted =
         || vec![only(&mine, "mine", &["a.test", "c.test"]), only(&wide, "wide", &["x.w.test"])];
     let shared = TlsShared::new().unwrap();
-    let with = |certificates| ListenerTls { certificates, ..ListenerTls::default() };
+    let with = |certificates: Vec<Certificate>| {
+        let certificates = certificates.into_iter().map(Arc::new).collect();
+        ListenerTls { certificates, ..ListenerTls::default() }
+    };
     let (tls, problems) = ServerTls::build("web", &with(restricted()), true, &shared, None);
     let told: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(told, ["the certificate is not valid for c.test"]);
@@ -489,4 +492,30 @@ async fn a_certificate_that_is_only_for_some_hosts_serves_no_others() {
         let seen = connect(&tls, &modern(), name).await.unwrap();
         assert_eq!(seen.fingerprint, expected.fingerprint(), "{name}");
     }
+}
+
+#[test]
+fn what_was_declared_in_the_same_words_is_not_loaded_again() {
+    let ca = Authority::new("ca");
+    let [a, b, c] = [ca.issue(&["a.test"]), ca.issue(&["b.test"]), ca.issue(&["c.test"])];
+    let shared = TlsShared::new().unwrap();
+    let mut declared: Vec<Arc<Certificate>> =
+        [("a", &a), ("b", &b)].map(|(name, pair)| pair.declared(name).into()).into();
+    declared[1] = Certificate { chain: None, ..b.declared("b") }.into();
+    let spec = |certificates: &[Arc<Certificate>]| ListenerTls {
+        certificates: certificates.to_vec(),
+        ..ListenerTls::default()
+    };
+    let (first, problems) = ServerTls::build("web", &spec(&declared), true, &shared, None);
+    assert_eq!((first.certificates.len(), problems.len()), (1, 1));
+    declared.push(c.declared("c").into());
+    let (second, problems) = ServerTls::build("web", &spec(&declared), true, &shared, Some(&first));
+    assert_eq!((second.certificates.len(), problems.len()), (2, 1), "what is wrong is said again");
+    assert!(Arc::ptr_eq(&first.certificates[0], &second.certificates[0]));
+    declared[0] = Certificate { key: None, ..a.declared("a") }.into();
+    let (third, problems) = ServerTls::build("web", &spec(&declared), true, &shared, Some(&second));
+    assert_eq!((third.certificates.len(), problems.len()), (2, 2), "the last good one stays");
+    let (fourth, problems) =
+        ServerTls::build("web", &spec(&declared), false, &shared, Some(&third));
+    assert_eq!((fourth.certificates.len(), problems.len()), (2, 2));
 }

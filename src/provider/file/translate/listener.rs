@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use ir::{
@@ -156,7 +157,8 @@ fn listener_tls(
         let hint = "clients get a self-signed one; add `certificates: [{ cert: …, key: … }]`";
         context.warning(raw.place, message, Some(hint));
     }
-    let certificates = pairs.iter().filter_map(|pair| certificate(context, name, pair)).collect();
+    let certificates = pairs.iter().filter_map(|pair| certificate(context, name, pair));
+    let certificates = certificates.map(Arc::new).collect();
     let min_version = match raw.value.min_version.get() {
         None | Some(raw::TlsVersion::V1_2) => TlsVersion::V1_2,
         Some(raw::TlsVersion::V1_3) => TlsVersion::V1_3,

@@ -105,7 +105,7 @@ impl<'o> Traits<'o> {
     }
 
     fn has_tls(&self, pattern: &HostPattern) -> bool {
-        let covered = || tls::covering(pattern).is_some_and(|by| self.wildcards.contains_key(&by));
+        let covered = || tls::covering(pattern).is_some_and(|by| self.wildcards.contains(&by));
         self.tls.contains(pattern) || covered()
     }
 }

@@ -6,18 +6,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use ir::{
-    Certificate, EndpointSpec, Fragment, HostPattern, Listener, ListenerSelector, Name, Problem,
-    Upstream, VirtualHost,
+    EndpointSpec, Fragment, HostPattern, Listener, ListenerSelector, Name, Problem, Upstream,
+    VirtualHost,
 };
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 
+use super::certificates::Certificates;
+use super::counted::Counted;
 use super::lists::Lists;
 use super::part::Part;
 use super::policy::{self, Policy};
 use super::roll::{Reading, Roll, reading};
 use super::seen::{Changed, Sightings};
 use super::shares::Shares;
-use super::{Object, References, Translation, listeners, tls};
+use super::{Object, References, Translation, listeners};
 use crate::ir;
 use crate::provider::kubernetes::report::{PROVIDER, Report, origin};
 use crate::provider::kubernetes::{Inputs, Key, Options, controller};
@@ -54,15 +56,16 @@ struct Whole {
     shared: HashMap<Name, usize>,
     /// Those whose part went, while one that has them, too, is still to come.
     awaited: BTreeSet<Name>,
-    certificates: BTreeMap<Key, BTreeSet<HostPattern>>,
-    /// The Secrets of certificates as they were, and what they hold.
-    secrets: BTreeMap<Key, (Option<Arc<Secret>>, Certificate)>,
+    certificates: Certificates,
     listeners: BTreeMap<Name, Arc<Listener>>,
     reports: Arc<BTreeMap<Key, Arc<Report>>>,
     problems: BTreeMap<Key, Vec<Problem>>,
     refused: BTreeMap<Key, String>,
-    /// Those of parts that have some.
-    references: BTreeMap<Key, References>,
+    /// What parts refer to.
+    secrets: Counted<Key>,
+    config_maps: Counted<Key>,
+    /// That, and what else is referred to, as it was last told.
+    references: Option<(References, Arc<References>)>,
 }
 
 impl Memo {
@@ -88,12 +91,7 @@ impl Memo {
                 Arc::make_mut(&mut upstreams).insert(name.clone(), Arc::new(upstream));
             }
         }
-        let mut references = refers;
-        for some in self.whole.references.values() {
-            references.secrets.extend(some.secrets.iter().cloned());
-            references.config_maps.extend(some.config_maps.iter().cloned());
-        }
-        references.secrets.extend(options.default_certificate.clone());
+        let references = self.whole.refer(refers, options);
         self.whole.listen(inputs, options);
         let whole = &self.whole;
         let fragment = Fragment {
@@ -164,12 +162,12 @@ impl Memo {
         }
         // First all that goes: a host may pass from one group to another.
         let stays = Stays::with(coming.iter().map(|(_, part)| part));
-        for (first, part) in &gone {
-            self.whole.remove(first, part, &stays, &mut self.lists);
+        for part in gone.values() {
+            self.whole.remove(part, &stays, &mut self.lists);
             self.sightings.remove(&part.seen);
         }
         for (first, part) in coming {
-            self.whole.add(&first, &part, &mut self.lists);
+            self.whole.add(&part, &mut self.lists);
             self.sightings.add(&part.seen, inputs);
             self.parts.insert(first, Box::new(part));
         }
@@ -178,7 +176,7 @@ impl Memo {
             let mut part = Part::catch_all(&named, inputs, options);
             part.keep_once(&mut self.shares);
             part.share(&old);
-            self.whole.add(&nobody(), &part, &mut self.lists);
+            self.whole.add(&part, &mut self.lists);
             self.sightings.add(&part.seen, inputs);
             self.catch_all = Some(part);
         }
@@ -271,7 +269,7 @@ impl<'p> Stays<'p> {
 
 impl Whole {
     /// Takes out what `part` brought; upstreams that others have, too, stay.
-    fn remove(&mut self, first: &Key, part: &Part, stays: &Stays<'_>, lists: &mut Lists) {
+    fn remove(&mut self, part: &Part, stays: &Stays<'_>, lists: &mut Lists) {
         for host in &part.hosts {
             self.hosts.remove(&host.pattern);
         }
@@ -296,12 +294,7 @@ impl Whole {
             }
         }
         for (secret, host) in &part.certificates {
-            if let Some(hosts) = self.certificates.get_mut(secret) {
-                hosts.remove(host);
-                if hosts.is_empty() {
-                    self.certificates.remove(secret);
-                }
-            }
+            self.certificates.remove(secret, host);
         }
         for (key, _) in part.reports.iter().filter(|(key, _)| !stays.reports.contains(key)) {
             Arc::make_mut(&mut self.reports).remove(key);
@@ -312,11 +305,13 @@ impl Whole {
         for (key, _) in &part.refused {
             self.refused.remove(key);
         }
-        self.references.remove(first);
+        let References { secrets, config_maps } = &part.references;
+        secrets.iter().for_each(|key| self.secrets.remove(key));
+        config_maps.iter().for_each(|key| self.config_maps.remove(key));
     }
 
     /// Puts in what `part` brings.
-    fn add(&mut self, first: &Key, part: &Part, lists: &mut Lists) {
+    fn add(&mut self, part: &Part, lists: &mut Lists) {
         for host in &part.hosts {
             self.hosts.insert(host.pattern.clone(), host.clone());
         }
@@ -333,7 +328,7 @@ impl Whole {
             lists.add(service, name, port);
         }
         for (secret, host) in &part.certificates {
-            self.certificates.entry(secret.clone()).or_default().insert(host.clone());
+            self.certificates.add(secret, host);
         }
         for (key, report) in &part.reports {
             if self.reports.get(key) != Some(report) {
@@ -342,38 +337,36 @@ impl Whole {
         }
         self.problems.extend(part.problems.iter().cloned());
         self.refused.extend(part.refused.iter().cloned());
-        if part.references != References::default() {
-            self.references.insert(first.clone(), part.references.clone());
+        let References { secrets, config_maps } = &part.references;
+        secrets.iter().for_each(|key| self.secrets.add(key));
+        config_maps.iter().for_each(|key| self.config_maps.add(key));
+    }
+
+    /// All that is referred to: by parts, and what all Ingresses refer to.
+    fn refer(&mut self, mut all: References, options: &Options) -> Arc<References> {
+        all.secrets.extend(options.default_certificate.clone());
+        let changed = (self.secrets.take_changed(), self.config_maps.take_changed());
+        if let Some((before, told)) = &self.references
+            && changed.0.is_empty()
+            && changed.1.is_empty()
+            && *before == all
+        {
+            return told.clone();
         }
+        let mut references = all.clone();
+        references.secrets.extend(self.secrets.keys().cloned());
+        references.config_maps.extend(self.config_maps.keys().cloned());
+        let told = Arc::new(references);
+        self.references = Some((all, told.clone()));
+        told
     }
 
     /// Makes the listeners, unless they are what they were.
     fn listen(&mut self, inputs: &Inputs, options: &Options) {
-        let mut before = std::mem::take(&mut self.secrets);
-        let mut certificates = Vec::new();
-        let default = options.default_certificate.iter().map(|key| (key, None));
-        let others = self.certificates.iter().map(|(key, hosts)| (key, Some(hosts)));
-        for (key, only_for) in default.chain(others) {
-            let secret = inputs.secrets.get(key);
-            let same = |(seen, _): &(Option<Arc<Secret>>, _)| match (seen, secret) {
-                (Some(seen), Some(now)) => Arc::ptr_eq(seen, now),
-                (seen, now) => seen.is_none() && now.is_none(),
-            };
-            let known = before.remove(key).filter(same);
-            let (_, certificate) = known.unwrap_or_else(|| {
-                let found = tls::certificate(key, secret.map(|secret| &**secret), None);
-                (secret.cloned(), found)
-            });
-            certificates.push(Certificate { only_for: only_for.cloned(), ..certificate.clone() });
-            self.secrets.insert(key.clone(), (secret.cloned(), certificate));
-        }
-        let now = listeners(options, certificates);
-        self.listeners.retain(|name, _| now.contains_key(name));
-        for (name, listener) in now {
-            match self.listeners.get_mut(&name) {
-                Some(known) if **known == listener => {}
-                _ => drop(self.listeners.insert(name, Arc::new(listener))),
-            }
+        if self.certificates.update(inputs, options) || self.listeners.is_empty() {
+            let now = listeners(options, self.certificates.all());
+            let now = now.into_iter().map(|(name, listener)| (name, Arc::new(listener)));
+            self.listeners = now.collect();
         }
     }
 }

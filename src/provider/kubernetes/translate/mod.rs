@@ -5,7 +5,9 @@
 
 mod backend;
 mod canary;
+mod certificates;
 mod closed;
+mod counted;
 mod draft;
 mod group;
 mod host;
@@ -54,7 +56,7 @@ pub struct Translation {
     /// Everything that is wrong, about the objects it stands in.
     pub problems: Vec<Problem>,
     /// What of Secrets and ConfigMaps must be known.
-    pub references: References,
+    pub references: Arc<References>,
     /// What became of each Ingress that is served.
     pub reports: Arc<BTreeMap<Key, Arc<Report>>>,
     /// Why, of these, some should not be taken over: their last good version is to be translated
@@ -86,7 +88,10 @@ pub fn translate(inputs: &Inputs, options: &Options) -> Translation {
     Memo::default().translate(inputs, options)
 }
 
-fn listeners(options: &Options, certificates: Vec<ir::Certificate>) -> BTreeMap<Name, Listener> {
+fn listeners(
+    options: &Options,
+    certificates: Vec<Arc<ir::Certificate>>,
+) -> BTreeMap<Name, Listener> {
     let listener = |name: &str, bind: SocketAddr, port: u16, tls| {
         let origin = Origin {
             provider: Name::from(PROVIDER),

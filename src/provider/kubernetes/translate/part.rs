@@ -72,7 +72,7 @@ impl Part {
     /// What gets requests for hosts that nobody names; nothing where that is nobody.
     pub fn catch_all(listeners: &ListenerSelector, inputs: &Inputs, options: &Options) -> Self {
         let mut upstreams = Upstreams::new(inputs, options);
-        let nothing = Wildcards::new();
+        let nothing = Wildcards::default();
         let traits = Traits::of(&[], &nothing, options);
         let host = host::catch_all(&traits, &mut upstreams);
         Self::of(host.into_iter().collect(), upstreams, References::default(), listeners).fitted()

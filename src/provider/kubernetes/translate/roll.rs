@@ -10,6 +10,7 @@ use k8s_openapi::api::networking::v1::IngressClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use smallvec::SmallVec;
 
+use super::counted::Counted;
 use super::group::{AsItIs, Mention, mentions};
 use super::policy::{self, Policy};
 use super::seen::{Changed, Seen, Sightings};
@@ -35,8 +36,8 @@ pub(super) struct Roll {
     asked: BTreeMap<Age, (Name, ServicePlace)>,
 }
 
-/// Wildcards, and how many Ingresses have TLS for them.
-pub(super) type Wildcards = BTreeMap<HostPattern, usize>;
+/// Wildcards that Ingresses have TLS for.
+pub(super) type Wildcards = Counted<HostPattern>;
 
 /// The order in which Ingresses count, by which conflicts are settled: the oldest first, and those of
 /// one age, or of none as in manifests, by name.
@@ -94,9 +95,8 @@ impl Roll {
             other.extend(stale.map(|(key, _)| (key.clone(), inputs.ingresses.get(key).cloned())));
         }
         let mut moved = Moved::default();
-        let mut wildcards = BTreeMap::new();
         for (key, now) in other {
-            self.forget(&key, &mut moved, &mut wildcards, sightings);
+            self.forget(&key, &mut moved, sightings);
             let Some(ingress) = now else { continue };
             let read = match selection.refusal(&key, &ingress) {
                 Some(why) => {
@@ -105,7 +105,7 @@ impl Roll {
                 }
                 None => {
                     let reading = reading(&key, &ingress, inputs, options);
-                    let read = self.read(&key, &ingress, &reading, &mut wildcards);
+                    let read = self.read(&key, &ingress, &reading);
                     sightings.add(&read.seen, inputs);
                     moved.readings.insert(key.clone(), reading);
                     Some(Box::new(read))
@@ -113,9 +113,7 @@ impl Roll {
             };
             self.known.insert(key, Known { ingress, read });
         }
-        let is_other =
-            |(pattern, had): &(HostPattern, bool)| self.wildcards.contains_key(pattern) != *had;
-        moved.wildcards = wildcards.into_iter().filter(is_other).map(|(host, _)| host).collect();
+        moved.wildcards = self.wildcards.take_changed();
         moved
     }
 
@@ -162,13 +160,7 @@ impl Roll {
     }
 
     /// Takes an Ingress out.
-    fn forget(
-        &mut self,
-        key: &Key,
-        moved: &mut Moved,
-        wildcards: &mut BTreeMap<HostPattern, bool>,
-        sightings: &mut Sightings,
-    ) {
+    fn forget(&mut self, key: &Key, moved: &mut Moved, sightings: &mut Sightings) {
         let Some(known) = self.known.remove(key) else { return };
         let Some(read) = known.read else {
             Arc::make_mut(&mut self.others).remove(key);
@@ -182,28 +174,14 @@ impl Roll {
                 }
             }
         }
-        for pattern in &read.wildcards {
-            if let Some(count) = self.wildcards.get_mut(pattern) {
-                wildcards.entry(pattern.clone()).or_insert(true);
-                *count -= 1;
-                if *count == 0 {
-                    self.wildcards.remove(pattern);
-                }
-            }
-        }
+        read.wildcards.iter().for_each(|pattern| self.wildcards.remove(pattern));
         self.asked.remove(&age(key, &known.ingress));
         sightings.remove(&read.seen);
         moved.groups.insert(read.first);
     }
 
     /// What is kept of a reading.
-    fn read(
-        &mut self,
-        key: &Key,
-        ingress: &Ingress,
-        reading: &Reading,
-        wildcards: &mut BTreeMap<HostPattern, bool>,
-    ) -> Read {
+    fn read(&mut self, key: &Key, ingress: &Ingress, reading: &Reading) -> Read {
         let (policy, _, references) = &**reading;
         let read = Read {
             seen: Seen::of(BTreeSet::new(), references),
@@ -214,11 +192,7 @@ impl Roll {
         for mention in &read.mentions {
             self.mentions.entry(*mention).or_default().push(key.clone());
         }
-        for pattern in &read.wildcards {
-            let count = self.wildcards.entry(pattern.clone()).or_insert(0);
-            wildcards.entry(pattern.clone()).or_insert(*count > 0);
-            *count += 1;
-        }
+        read.wildcards.iter().for_each(|pattern| self.wildcards.add(pattern));
         if let Some(place) = policy.asked.as_ref().filter(|_| policy.canary.is_none()) {
             let asked = (policy::upstream_name(place), place.clone());
             self.asked.insert(age(key, ingress), asked);

@@ -129,7 +129,8 @@ impl Looking {
         let mut memo = Memo::default();
         let mut asked: BTreeSet<(Kind, Key)> = BTreeSet::new();
         loop {
-            let References { secrets, config_maps } = memo.translate(&inputs, meaning).references;
+            let references = memo.translate(&inputs, meaning).references;
+            let References { secrets, config_maps } = Arc::unwrap_or_clone(references);
             let secrets = secrets.into_iter().filter(|key| !inputs.secrets.contains_key(key));
             let maps = config_maps.into_iter().filter(|key| !inputs.config_maps.contains_key(key));
             let wanted = secrets.map(|key| (Kind::Secret, key));

@@ -248,7 +248,7 @@ pub fn start(
     let from_disk = store.is_some();
     let store = store.unwrap_or_default();
     let (changes, news) = channel();
-    let (wanted, references) = watch::channel(super::References::default());
+    let (wanted, references) = watch::channel(Arc::<super::References>::default());
     let (outcome, outcomes) = watch::channel(status::Outcome::default());
     let known = |scope: &Scope| store.keys(scope);
     let scopes: Vec<_> = scopes.into_iter().map(|scope| (known(&scope), scope)).collect();

@@ -34,7 +34,7 @@ type Reference = (Kind, Key);
 /// Follows what is `wanted` until nobody wants anything any more.
 pub async fn follow(
     context: Arc<Context>,
-    mut wanted: watch::Receiver<References>,
+    mut wanted: watch::Receiver<Arc<References>>,
     changes: Sender<Change>,
 ) {
     let mut watched: HashMap<Reference, tokio::task::AbortHandle> = HashMap::new();

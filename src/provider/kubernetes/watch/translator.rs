@@ -84,7 +84,7 @@ pub struct Parts {
     /// Who is told.
     pub out: Box<dyn FnMut(Update) -> bool + Send>,
     /// Where it says what of Secrets and ConfigMaps it needs.
-    pub wanted: watch::Sender<References>,
+    pub wanted: watch::Sender<Arc<References>>,
     /// Where it says what became of Ingresses.
     pub outcome: watch::Sender<Outcome>,
 }
@@ -107,6 +107,8 @@ pub struct Translator {
     awaited: (BTreeSet<Key>, Option<Instant>),
     memo: Memo,
     held: Held,
+    /// What Secrets and ConfigMaps are known for.
+    kept: Option<Arc<References>>,
     ours: Arc<BTreeMap<Key, Arc<Report>>>,
     said: Option<(Arc<Fragment>, Vec<Problem>)>,
     endpoints: Arc<Lists>,
@@ -130,6 +132,7 @@ impl Translator {
             awaited: Default::default(),
             memo: Memo::default(),
             held: Held::default(),
+            kept: None,
             ours: Default::default(),
             said: None,
             endpoints: Default::default(),
@@ -174,6 +177,10 @@ impl Translator {
         let effects = &mut self.effects;
         let at = match change {
             Change::Set { key, object, at } => {
+                if matches!(object, Object::Secret(_) | Object::ConfigMap(_)) {
+                    // It may come when nobody refers to it any more.
+                    self.kept = None;
+                }
                 let before = std::mem::take(&mut effects.configuration);
                 let ingress = matches!(object, Object::Ingress(_)).then(|| key.clone());
                 let mut lacked = Vec::new();
@@ -318,8 +325,11 @@ impl Translator {
             return;
         }
         self.held_until = None;
-        let References { secrets, config_maps } = &translation.references;
-        self.parts.store.keep_only(secrets, config_maps);
+        if !self.kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &translation.references)) {
+            let References { secrets, config_maps } = &*translation.references;
+            self.parts.store.keep_only(secrets, config_maps);
+            self.kept = Some(translation.references);
+        }
         let lists = translation.endpoints;
         let mut problems = translation.problems;
         problems.extend(self.held.problems());
@@ -372,8 +382,9 @@ impl Translator {
     }
 
     /// Says what is needed beside objects that are always followed.
-    fn want(&mut self, references: &References) {
+    fn want(&mut self, references: &Arc<References>) {
         let before = self.parts.wanted.borrow().clone();
+        // Mostly they are the same in memory.
         if before == *references {
             return;
         }

@@ -220,7 +220,7 @@ pub fn tls() -> (String, Arc<ServerTls>) {
         key: Some(SecretBytes::new(key.serialize_pem().into_bytes())),
         only_for: None,
     };
-    let spec = ListenerTls { certificates: vec![certificate], ..ListenerTls::default() };
+    let spec = ListenerTls { certificates: vec![certificate.into()], ..ListenerTls::default() };
     let shared = TlsShared::new().expect("TLS");
     (ca.pem(), ServerTls::build("web", &spec, true, &shared, None).0)
 }

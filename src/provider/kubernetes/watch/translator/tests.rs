@@ -19,7 +19,7 @@ const STEP: Duration = Duration::from_secs(20);
 struct World {
     changes: Sender<Change>,
     said: Receiver<Update>,
-    wanted: watch::Receiver<References>,
+    wanted: watch::Receiver<Arc<References>>,
     outcome: watch::Receiver<Outcome>,
 }
 
@@ -34,7 +34,7 @@ impl World {
     fn with(edit: impl FnOnce(&mut Parts)) -> (Self, Translator, Receiver<Change>) {
         let (changes, news) = channel();
         let (told, said) = channel();
-        let (wanted, wants) = watch::channel(References::default());
+        let (wanted, wants) = watch::channel(Arc::<References>::default());
         let (outcome, outcomes) = watch::channel(Outcome::default());
         let scope = |kind| Scope::all(kind, None);
         let kinds = [Kind::Ingress, Kind::IngressClass, Kind::Service, Kind::EndpointSlice];
