@@ -6,10 +6,10 @@ use std::sync::Arc;
 use ir::{HostPattern, ListenerSelector, Name, Problem, Upstream, VirtualHost};
 
 use super::host::{self, Traits};
-use super::roll::Wildcards;
 use super::seen::{Changed, Seen};
 use super::service::Upstreams;
 use super::shares::Shares;
+use super::tls::Wildcards;
 use super::{Object, References, tls};
 use crate::ir;
 use crate::provider::kubernetes::endpoints::ServicePort;

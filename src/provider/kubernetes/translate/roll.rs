@@ -10,10 +10,10 @@ use k8s_openapi::api::networking::v1::IngressClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use smallvec::SmallVec;
 
-use super::counted::Counted;
 use super::group::{AsItIs, Mention, mentions};
 use super::policy::{self, Policy};
 use super::seen::{Changed, Seen, Sightings};
+use super::tls::Wildcards;
 use super::{References, tls};
 use crate::ir;
 use crate::provider::kubernetes::class::Selection;
@@ -35,9 +35,6 @@ pub(super) struct Roll {
     /// Places outside that are asked about requests, by whom, the oldest first.
     asked: BTreeMap<Age, (Name, ServicePlace)>,
 }
-
-/// Wildcards that Ingresses have TLS for.
-pub(super) type Wildcards = Counted<HostPattern>;
 
 /// The order in which Ingresses count, by which conflicts are settled: the oldest first, and those of
 /// one age, or of none as in manifests, by name.

@@ -7,12 +7,16 @@ use ir::{Certificate, HostPattern, SecretBytes};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::IngressTLS;
 
+use super::counted::Counted;
 use super::name::other_name;
 use super::policy::Policy;
 use super::{Object, References, pattern};
 use crate::ir;
 use crate::provider::kubernetes::report::{Finding, origin};
 use crate::provider::kubernetes::{Ingress, Inputs, Key, Options};
+
+/// Wildcards that Ingresses have TLS for.
+pub(super) type Wildcards = Counted<HostPattern>;
 
 /// Which Secrets serve which hosts of `objects`, the oldest first. A host gets its certificate from
 /// the oldest Ingress that has TLS for it; without a usable one it is served by the default

@@ -11,7 +11,7 @@ use super::super::pattern::Pattern;
 use super::super::variable::{self, Piece, Template, Variable};
 use super::cases::{Holds, Names};
 use super::condition::Condition;
-use super::location::{Located, Location};
+use super::location::Location;
 use super::refusal::{Refusal, refuse, unknown};
 use super::statement::Statement;
 use super::{Context, Snippet};
@@ -23,6 +23,17 @@ pub struct Directive {
     pub line: u32,
     /// What it does.
     pub kind: Kind,
+}
+
+/// What is kept of a `location`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Located {
+    /// What it is for; the condition of the directive says the same.
+    #[serde(skip)]
+    pub location: Location,
+    /// What it does.
+    #[serde(flatten)]
+    pub directive: Directive,
 }
 
 /// What a directive does.

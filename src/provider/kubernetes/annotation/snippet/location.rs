@@ -7,7 +7,6 @@ use regex::escape;
 use super::super::pattern::Pattern;
 use super::super::variable::Variable;
 use super::condition::{Condition, Test};
-use super::directive::Directive;
 
 /// What a `location` is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,17 +19,6 @@ pub enum Location {
     Expression(Pattern),
     /// All that begin with it and for which there is no expression.
     Prefix(Arc<str>),
-}
-
-/// What is kept of a `location`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Located {
-    /// What it is for; the condition of the directive says the same.
-    #[serde(skip)]
-    pub location: Location,
-    /// What it does.
-    #[serde(flatten)]
-    pub directive: Directive,
 }
 
 impl Location {

@@ -14,8 +14,8 @@ mod statement;
 mod token;
 
 pub use condition::{Condition, Test};
-pub use directive::{Directive, Kind, Only, RewriteFlag};
-pub use location::{Located, Location};
+pub use directive::{Directive, Kind, Located, Only, RewriteFlag};
+pub use location::Location;
 pub use refusal::Refusal;
 pub use token::{SyntaxError, Token, TokenKind, tokens};
 
