@@ -139,7 +139,7 @@ impl Known {
 
     /// Forgets what left and nothing uses any more.
     fn tidy(&mut self) {
-        let Self { endpoints, leaving, commons, left, .. } = self;
+        let Self { upstreams, endpoints, leaving, commons, left, .. } = self;
         leaving.retain(|key| {
             let endpoint = endpoints.get(key).and_then(Weak::upgrade);
             if endpoint.is_none() {
@@ -149,6 +149,10 @@ impl Known {
             endpoint.is_some_and(|endpoint| endpoint.is_retired())
         });
         left.retain(|name| {
+            if upstreams.contains_key(name) {
+                // It came back.
+                return false;
+            }
             let lives = commons.get(name).is_some_and(|common| common.strong_count() > 0);
             if !lives {
                 commons.remove(name);

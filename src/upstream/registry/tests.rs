@@ -124,7 +124,15 @@ fn what_left_is_forgotten_when_nothing_uses_it_any_more() {
     assert_eq!(sizes(), (2, 1, 0));
     registry.forget_unused(|_| false);
     assert_eq!(sizes(), (2, 1, 3), "the snapshot before is still used");
+    // One that comes back with what its endpoints share is none of those that left.
+    let again = obtain(&registry, "app", spec(1, 1), &[3]);
+    registry.tidy();
+    assert_eq!(sizes(), (3, 1, 2));
     drop(app);
+    registry.tidy();
+    assert_eq!(sizes(), (1, 1, 0));
+    registry.forget_unused(|_| false);
+    drop(again);
     registry.tidy();
     assert_eq!(sizes(), (0, 0, 0));
 }
