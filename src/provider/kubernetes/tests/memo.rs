@@ -224,6 +224,30 @@ fn what_has_not_changed_is_the_same_in_memory() {
 }
 
 #[test]
+fn a_change_beside_the_default_backend_copies_no_upstreams() {
+    let default_backend = Some(Key::new("ns", SERVICES[3]));
+    let options = Options { without_class: true, default_backend, ..Options::default() };
+    let (mut memo, mut inputs) = (Memo::default(), Inputs::default());
+    take(&Step::Service { name: 3, port: 80, external: false }, &mut inputs);
+    let mut at_age = |age| {
+        let step = Step::Ingress {
+            name: 0,
+            hosts: vec![0],
+            service: 0,
+            notes: Vec::new(),
+            tls: false,
+            age,
+            class: false,
+        };
+        take(&step, &mut inputs);
+        memo.translate(&inputs, &options)
+    };
+    let (before, after) = (at_age(0), at_age(1));
+    assert!(Arc::ptr_eq(&before.fragment.upstreams, &after.fragment.upstreams));
+    assert!(Arc::ptr_eq(&before.endpoints, &after.endpoints));
+}
+
+#[test]
 fn a_config_map_that_is_deleted_keeps_nobody_out_less() {
     let key = Key::new("edge", "controller");
     let config_map = Some(key.clone());

@@ -146,8 +146,8 @@ impl Memo {
         let of_parts = gone.values().flat_map(|part| part.members());
         let open: BTreeSet<Key> = readings.keys().chain(of_parts).cloned().collect();
         let groups = self.groups(open, &mut gone);
-        let rest = self.catch_all.take().unwrap_or_default();
-        gone.insert(nobody(), Box::new(rest));
+        let rest = self.catch_all.take_if(|part| !part.holds(changed));
+        gone.extend(rest.map(|part| (nobody(), Box::new(part))));
         let hosts = gone.values().flat_map(|part| &part.hosts);
         let old: HashMap<_, _> = hosts.map(|host| (&host.pattern, host)).collect();
         let named = selector(options);
@@ -160,9 +160,12 @@ impl Memo {
             group.iter().for_each(|member| self.roll.set_first(member, &first));
             coming.push((first, part));
         }
+        let is_any = |host: &Arc<VirtualHost>| host.pattern == HostPattern::Any;
+        let all = coming.iter().any(|(_, part)| part.hosts.iter().any(is_any));
+        let displaced = self.catch_all.take_if(|_| all);
         // First all that goes: a host may pass from one group to another.
         let stays = Stays::with(coming.iter().map(|(_, part)| part));
-        for part in gone.values() {
+        for part in gone.values().map(|part| &**part).chain(&displaced) {
             self.whole.remove(part, &stays, &mut self.lists);
             self.sightings.remove(&part.seen);
         }
@@ -172,7 +175,7 @@ impl Memo {
             self.parts.insert(first, Box::new(part));
         }
         // Hosts that nobody names, unless a rule is for all of them.
-        if !self.whole.hosts.contains_key(&HostPattern::Any) {
+        if self.catch_all.is_none() && !self.whole.hosts.contains_key(&HostPattern::Any) {
             let mut part = Part::catch_all(&named, inputs, options);
             part.keep_once(&mut self.shares);
             part.share(&old);
